@@ -1,0 +1,133 @@
+"""Many units at once: one bounded, ordered, cancellable thread map, and worker processes that may die.
+
+The server is shared with clinicians, so a window is small (`MAX_THREADS` at most) and units are started only as results
+are taken: a caller that stops reading stops the work.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from orthanc_research.errors import Error
+from orthanc_research.progress import Progress, Silent
+
+__all__ = ["MAX_THREADS", "Outcome", "WorkerDiedError", "process_map", "thread_map"]
+
+MAX_THREADS = 8
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class WorkerDiedError(Error):
+    """The worker process of this unit ended without an answer: a native decoder crashed on it, most likely."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome(Generic[T, R]):
+    """One unit's end: its result, or the error that it raised."""
+
+    unit: T
+    result: R | None = None
+    error: Exception | None = None
+
+    def get(self) -> R:
+        """The result; raises the unit's error."""
+        if self.error is not None:
+            raise self.error
+        return self.result  # type: ignore[return-value]  # None only where R itself is optional
+
+
+def thread_map(
+    work: Callable[[T], R],
+    units: Iterable[T],
+    *,
+    workers: int = 4,
+    progress: Progress | None = None,
+    fatal: tuple[type[Exception], ...] = (),
+) -> Iterator[Outcome[T, R]]:
+    """Do `work(unit)` on up to `workers` threads; yield an `Outcome` a unit, in the order of the units.
+
+    A unit's exception is its outcome, unless it is one of `fatal` (wrong password, say), which is raised at once. When
+    `progress.cancelled` turns true no further unit starts; those under way end and are yielded.
+    """
+    progress = progress or Silent()
+    count = max(1, min(workers, MAX_THREADS))
+    queue = iter(units)
+    pending: deque[tuple[T, Future[R]]] = deque()
+    pool = ThreadPoolExecutor(count, thread_name_prefix="orthanc-research")
+    try:
+        while True:
+            # Twice the threads are in flight, so that one slow unit at the head does not idle the others.
+            while len(pending) < 2 * count and not progress.cancelled:
+                try:
+                    unit = next(queue)
+                except StopIteration:
+                    break
+                pending.append((unit, pool.submit(work, unit)))
+            if not pending:
+                return
+            yield _outcome(*pending.popleft(), fatal)
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def process_map(
+    work: Callable[[T], R],
+    units: Iterable[T],
+    *,
+    workers: int = 2,
+    progress: Progress | None = None,
+) -> Iterator[Outcome[T, R]]:
+    """As `thread_map` in worker processes: a unit whose worker dies is one `WorkerDiedError`, and the others go on.
+
+    `work`, units and results must pickle. When a worker dies, everything that was in flight is tried again alone, so
+    that only the unit that kills its worker is blamed.
+    """
+    progress = progress or Silent()
+    queue = iter(units)
+    while not progress.cancelled:
+        batch = [unit for _, unit in zip(range(8 * max(1, workers)), queue, strict=False)]
+        if not batch:
+            return
+        yield from _isolated(work, batch, workers)
+
+
+def _isolated(work: Callable[[T], R], batch: list[T], workers: int) -> Iterator[Outcome[T, R]]:
+    outcomes: list[Outcome[T, R] | None] = [None] * len(batch)
+    with _pool(workers) as pool:
+        futures = [pool.submit(work, unit) for unit in batch]
+        for index, (unit, future) in enumerate(zip(batch, futures, strict=True)):
+            outcome = _outcome(unit, future, ())
+            if not isinstance(outcome.error, BrokenProcessPool):
+                outcomes[index] = outcome
+    for unit, outcome in zip(batch, outcomes, strict=True):
+        yield outcome if outcome is not None else _alone(work, unit)
+
+
+def _alone(work: Callable[[T], R], unit: T) -> Outcome[T, R]:
+    with _pool(1) as pool:
+        outcome = _outcome(unit, pool.submit(work, unit), ())
+    if isinstance(outcome.error, BrokenProcessPool):
+        return Outcome(unit, error=WorkerDiedError("The worker process died on this input; nothing came of it."))
+    return outcome
+
+
+def _pool(workers: int) -> ProcessPoolExecutor:
+    # spawn: a fork would share the client's sockets and a notebook's threads with the worker.
+    return ProcessPoolExecutor(max(1, workers), mp_context=multiprocessing.get_context("spawn"))
+
+
+def _outcome(unit: T, future: Future[R], fatal: tuple[type[Exception], ...]) -> Outcome[T, R]:
+    try:
+        return Outcome(unit, result=future.result())
+    except fatal:
+        raise
+    except Exception as error:  # noqa: BLE001 - a unit's failure is data here; the caller decides
+        return Outcome(unit, error=error)

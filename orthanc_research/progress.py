@@ -1,0 +1,113 @@
+"""Progress and cancel: one protocol that everything long takes as one argument.
+
+A bar in a terminal or notebook is one implementation (`Bar`, over tqdm), silence another (`Silent`), a panel brings its
+own. The worker asks `cancelled` between units; nothing is ever interrupted in the middle of a write.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import Any, Protocol, Self, runtime_checkable
+
+from tqdm.auto import tqdm
+
+__all__ = ["Bar", "Progress", "Silent", "progress_for"]
+
+
+@runtime_checkable
+class Progress(Protocol):
+    """What a long run tells, and asks. Called from any thread."""
+
+    def total(self, count: int | None, unit: str = "") -> None:
+        """How many units there will be; None when nobody knows."""
+
+    def advance(self, count: int = 1) -> None:
+        """So many more units are done."""
+
+    def note(self, text: str) -> None:
+        """A short sentence about what happens now. Never a tag value."""
+
+    @property
+    def cancelled(self) -> bool:
+        """True once the user wants it to stop; the run ends at the next unit and can be resumed."""
+
+    def close(self) -> None:
+        """No more news."""
+
+
+class Silent:
+    """Says nothing; `cancel()` still works."""
+
+    def __init__(self) -> None:
+        self._cancelled = threading.Event()
+
+    def total(self, count: int | None, unit: str = "") -> None: ...
+
+    def advance(self, count: int = 1) -> None: ...
+
+    def note(self, text: str) -> None: ...
+
+    def close(self) -> None: ...
+
+    @property
+    def cancelled(self) -> bool:
+        return self._cancelled.is_set()
+
+    def cancel(self) -> None:
+        """Ask the run to stop at the next unit."""
+        self._cancelled.set()
+
+
+class Bar(Silent, AbstractContextManager["Bar"]):
+    """A tqdm bar: text in a terminal, a widget in a notebook."""
+
+    def __init__(self, description: str = "", **options: Any) -> None:
+        super().__init__()
+        self._lock = threading.Lock()
+        self._bar: Any = tqdm(desc=description or None, leave=True, dynamic_ncols=True, **options)
+
+    def total(self, count: int | None, unit: str = "") -> None:
+        with self._lock:
+            self._bar.total = count
+            if unit:
+                self._bar.unit = f" {unit}"
+            self._bar.refresh()
+
+    def advance(self, count: int = 1) -> None:
+        with self._lock:
+            self._bar.update(count)
+
+    def note(self, text: str) -> None:
+        with self._lock:
+            self._bar.set_postfix_str(text)
+
+    def close(self) -> None:
+        with self._lock:
+            self._bar.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def progress_for(
+    progress: Progress | bool | None, description: str, *, make: Callable[[str], Progress] = Bar
+) -> tuple[Progress, Callable[[], None]]:
+    """The progress to report to, and what to call at the end.
+
+    None or True means a bar, which the callee closes; False means silence; a `Progress` belongs to the caller, who
+    closes it.
+    """
+    if progress is None or progress is True:
+        bar = make(description)
+        return bar, bar.close
+    if progress is False:
+        return Silent(), lambda: None
+    return progress, lambda: None
