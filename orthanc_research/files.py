@@ -1,8 +1,8 @@
 """Files that are either complete or absent.
 
 Every file of this package is written under a temporary name in the folder of its target, flushed to the disk and then
-renamed (`Path.replace`), so that a crash leaves the old file or none, never half of a new one. Folders are 0700 and files
-0600: what is exported from a clinical archive is for its owner alone until the owner says otherwise.
+renamed (`Path.replace`), so that a crash leaves the old file or none, never half of a new one. Folders are 0700 and
+files 0600: what is exported from a clinical archive is for its owner alone until the owner says otherwise.
 """
 
 from __future__ import annotations

@@ -107,8 +107,8 @@ def _isolated(work: Callable[[T], R], batch: list[T], workers: int) -> Iterator[
             outcome = _outcome(unit, future, ())
             if not isinstance(outcome.error, BrokenProcessPool):
                 outcomes[index] = outcome
-    for unit, outcome in zip(batch, outcomes, strict=True):
-        yield outcome if outcome is not None else _alone(work, unit)
+    for unit, known in zip(batch, outcomes, strict=True):
+        yield known if known is not None else _alone(work, unit)
 
 
 def _alone(work: Callable[[T], R], unit: T) -> Outcome[T, R]:

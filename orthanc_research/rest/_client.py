@@ -1,0 +1,267 @@
+"""Sending calls: one client for threads, one for asyncio, over the same rules.
+
+Both check features first, send, read the whole body under a deadline, map every failure and retry by policy.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import IO, Any, TypeVar
+
+import httpx
+import orjson
+
+from orthanc_research.capabilities import Capabilities
+from orthanc_research.errors import DeadlineError, NotFoundError, OrthancError
+from orthanc_research.rest._call import Answer, Call, json_object
+from orthanc_research.rest._connection import Connection
+from orthanc_research.rest._errors import mapped, refusal
+from orthanc_research.rest._quiet import quiet
+from orthanc_research.rest._retry import Policy, retry_after
+
+__all__ = ["AsyncClient", "Client", "Hook"]
+
+T = TypeVar("T")
+Hook = Callable[[str, str], None]
+
+# Orthanc keeps 50 threads for HTTP and gives idle connections one each: a client that opens 100 starves the others.
+CONNECTIONS = 8
+# Orthanc closes idle connections after 1 s; one that is reused at that very moment breaks.
+KEEP_ALIVE = 0.5
+CONNECT = 5.0
+# A body may take 30 s and then a second per kB: what is slower is not coming.
+GRACE = 30.0
+SLOWEST = 1000.0
+
+SYSTEM: Call[dict[str, Any]] = Call("GET", ("system",), json_object)
+
+
+class _Base:
+    """What both clients share: options for httpx, the request for a call, the judgement on an answer."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.policy = Policy()
+        self.hooks: list[Hook] = []
+        self._anonymous = connection.basic_auth() is None and connection.token is None
+        self._capabilities: Capabilities | None = None
+
+    def _options(self) -> dict[str, Any]:
+        c = self.connection
+        return {
+            "base_url": c.url + "/",
+            "auth": c.basic_auth(),
+            "headers": c.request_headers(),
+            "verify": c.tls(),
+            "timeout": httpx.Timeout(c.timeout, connect=min(CONNECT, c.timeout), pool=None),
+            "limits": httpx.Limits(
+                max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS, keepalive_expiry=KEEP_ALIVE
+            ),
+            "follow_redirects": False,
+            "trust_env": c.trust_env,
+        }
+
+    def _arguments(self, call: Call[Any]) -> dict[str, Any]:
+        headers = dict(call.headers)
+        content = call.content
+        if call.binary:
+            headers["Accept-Encoding"] = "identity"
+        if call.json is not None:
+            content = orjson.dumps(call.json)
+            headers["Content-Type"] = "application/json"
+        patience = {"timeout": self._patience(call)} if call.patience is not None else {}
+        for hook in self.hooks:
+            hook(call.method, call.target)
+        return {"method": call.method, "url": call.target, "content": content, "headers": headers, **patience}
+
+    def _patience(self, call: Call[Any]) -> httpx.Timeout:
+        longer = max(call.patience or 0.0, self.connection.timeout)
+        return httpx.Timeout(self.connection.timeout, connect=CONNECT, read=longer, pool=None)
+
+    def _judge(self, call: Call[Any], response: httpx.Response, body: bytes) -> None:
+        self.policy.reached = True
+        if response.is_success:
+            self.policy.budget.earn()
+            return
+        error = refusal(call, response.status_code, response.headers, body, anonymous=self._anonymous)
+        error.retry_after = retry_after(response.headers.get("retry-after"))  # type: ignore[attr-defined]
+        raise error
+
+    def _done(self, call: Call[T], answer: Answer) -> T:
+        return call.parse(answer)
+
+    def _gone(self, call: Call[Any], error: NotFoundError, attempt: int) -> Answer:
+        # A DELETE that broke off and now finds nothing has done its work.
+        if call.method == "DELETE" and attempt > 1:
+            return Answer(b'{"RemainingAncestor": null}')
+        raise error
+
+
+class _Clock:
+    """The deadline of a body: so many seconds, and more as bytes arrive."""
+
+    def __init__(self, call: Call[Any]) -> None:
+        self._call = call
+        self._start = time.monotonic()
+        self._bytes = 0
+
+    def count(self, chunk: bytes) -> bytes:
+        self._bytes += len(chunk)
+        if time.monotonic() - self._start > GRACE + self._bytes / SLOWEST:
+            raise DeadlineError(
+                f"The answer to {self._call.label} trickles; {self._bytes} bytes came, then time was up."
+            )
+        return chunk
+
+
+class Client(_Base):
+    """Sends calls on one httpx.Client; safe to share between threads, and inside a running event loop."""
+
+    def __init__(self, connection: Connection, *, transport: httpx.BaseTransport | None = None) -> None:
+        super().__init__(connection)
+        self._http = httpx.Client(**self._options(), transport=transport)
+        self._lock = threading.Lock()
+
+    def run(self, call: Call[T]) -> T:
+        """Send the call and read its answer; every failure is one of `orthanc_research.errors`."""
+        self._gate(call)
+        return self._done(call, self._repeat(call, self._attempt))
+
+    def stream(self, call: Call[Any], sink: IO[bytes], *, on_bytes: Callable[[int], None] | None = None) -> int:
+        """Write the body to `sink` as it comes; the number of bytes. A retry starts the sink again."""
+        self._gate(call)
+        start = sink.tell()
+
+        def attempt(call: Call[Any]) -> Answer:
+            sink.seek(start)
+            sink.truncate()
+            for chunk in self._body(call):
+                sink.write(chunk)
+                if on_bytes is not None:
+                    on_bytes(len(chunk))
+            return Answer(b"")
+
+        self._repeat(call, attempt)
+        return sink.tell() - start
+
+    def capabilities(self) -> Capabilities:
+        """What the server can do: one request the first time, none after."""
+        with self._lock:
+            if self._capabilities is None:
+                self._capabilities = Capabilities.from_system(self._repeat(SYSTEM, self._attempt).json())
+            return self._capabilities
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def _gate(self, call: Call[Any]) -> None:
+        for feature in call.needs:
+            self.capabilities().require(feature)
+
+    def _repeat(self, call: Call[Any], attempt: Callable[[Call[Any]], Answer]) -> Answer:
+        for trial in self.policy.loop(call):
+            with trial:
+                try:
+                    return attempt(call)
+                except NotFoundError as error:
+                    return self._gone(call, error, trial.retry_state.attempt_number)
+        raise AssertionError("tenacity ends by returning or raising")
+
+    def _attempt(self, call: Call[Any]) -> Answer:
+        with quiet(), mapped(call, self.connection.url), self._http.stream(**self._arguments(call)) as response:
+            clock = _Clock(call)
+            content = b"".join(clock.count(chunk) for chunk in response.iter_bytes())
+            self._judge(call, response, content)
+            return Answer(content, response.headers)
+
+    def _body(self, call: Call[Any]) -> Iterator[bytes]:
+        with quiet(), mapped(call, self.connection.url), self._http.stream(**self._arguments(call)) as response:
+            if not response.is_success:
+                self._judge(call, response, response.read())
+            clock = _Clock(call)
+            for chunk in response.iter_bytes(1 << 18):
+                yield clock.count(chunk)
+            self._judge(call, response, b"")
+
+    @contextmanager
+    def counting(self) -> Iterator[list[tuple[str, str]]]:
+        """The requests sent within, as (method, target); retries count."""
+        with _listening(self.hooks) as seen:
+            yield seen
+
+
+class AsyncClient(_Base):
+    """Sends calls on one httpx.AsyncClient."""
+
+    def __init__(self, connection: Connection, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
+        super().__init__(connection)
+        self._http = httpx.AsyncClient(**self._options(), transport=transport)
+
+    async def run(self, call: Call[T]) -> T:
+        """As `Client.run`, awaited."""
+        for feature in call.needs:
+            (await self.capabilities()).require(feature)
+        return self._done(call, await self._repeat(call))
+
+    async def capabilities(self) -> Capabilities:
+        """As `Client.capabilities`, awaited."""
+        if self._capabilities is None:
+            self._capabilities = Capabilities.from_system((await self._repeat(SYSTEM)).json())
+        return self._capabilities
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def _repeat(self, call: Call[Any]) -> Answer:
+        async for trial in self.policy.async_loop(call):
+            with trial:
+                try:
+                    return await self._attempt(call)
+                except NotFoundError as error:
+                    return self._gone(call, error, trial.retry_state.attempt_number)
+        raise AssertionError("tenacity ends by returning or raising")
+
+    async def _attempt(self, call: Call[Any]) -> Answer:
+        with quiet(), mapped(call, self.connection.url):
+            async with self._http.stream(**self._arguments(call)) as response:
+                clock = _Clock(call)
+                content = b"".join([clock.count(chunk) async for chunk in response.aiter_bytes()])
+                self._judge(call, response, content)
+                return Answer(content, response.headers)
+
+    @asynccontextmanager
+    async def counting(self) -> AsyncIterator[list[tuple[str, str]]]:
+        """As `Client.counting`."""
+        with _listening(self.hooks) as seen:
+            yield seen
+
+
+@contextmanager
+def _listening(hooks: list[Hook]) -> Iterator[list[tuple[str, str]]]:
+    seen: list[tuple[str, str]] = []
+
+    def hook(method: str, target: str) -> None:
+        seen.append((method, target))
+
+    hooks.append(hook)
+    try:
+        yield seen
+    finally:
+        hooks.remove(hook)
+
+
+def is_unknown_outcome(error: OrthancError) -> bool:
+    """True when a request may or may not have been carried out: look before sending it again."""
+    if isinstance(error.__cause__, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout):
+        return False
+    return error.status is None or error.status in (408, 500, 502, 503, 504)
+
+
+def is_server_gone(error: OrthancError) -> bool:
+    """True when not even a connection could be made: the rest of a batch would fail the same way."""
+    return isinstance(error.__cause__, httpx.ConnectError | httpx.ConnectTimeout)

@@ -1,0 +1,34 @@
+"""Routes that describe the server."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from orthanc_research.rest._call import Area, Call, M, json_list, json_object, route
+
+__all__ = ["System"]
+
+Json = dict[str, Any]
+
+
+def system() -> Call[Json]:
+    """GET /system: version, name, AET, what it can do."""
+    return Call("GET", ("system",), json_object)
+
+
+def statistics() -> Call[Json]:
+    """GET /statistics: how many patients, studies, series and instances, and their size in bytes and MB."""
+    return Call("GET", ("statistics",), json_object)
+
+
+def plugins() -> Call[list[str]]:
+    """GET /plugins: the names of the plugins that are loaded."""
+    return Call("GET", ("plugins",), json_list)
+
+
+class System(Area[M]):
+    """`rest.system`."""
+
+    read = route(system)
+    statistics = route(statistics)
+    plugins = route(plugins)

@@ -1,0 +1,99 @@
+"""Real servers, one a version, for the whole session; they are wiped before each test that asks for one.
+
+On Debian all three versions must be there (`scripts/test` brings them). ORTHANC_RESEARCH_TEST_URL, with
+ORTHANC_RESEARCH_TEST_AUTH as user:password, uses a server of yours instead: ITS CONTENT IS DELETED.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pydicom.data import get_testdata_file
+
+import orthanc_research as ores
+from orthanc_research.local import OrthancServer
+from orthanc_research.rest import Connection, Rest
+
+VERSIONS = ("1.10.1", "1.12.7", "1.13")
+EXTERNAL = os.environ.get("ORTHANC_RESEARCH_TEST_URL")
+ON_DEBIAN = Path("/etc/debian_version").exists() and "ubuntu" not in Path("/etc/os-release").read_text().lower()
+_ran: set[str] = set()
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "version" in metafunc.fixturenames:
+        wanted = ["external"] if EXTERNAL else list(VERSIONS) if ON_DEBIAN else ["any"]
+        metafunc.parametrize("version", wanted, scope="session")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if os.environ.get("ORTHANC_RESEARCH_LONG"):
+        return
+    for item in items:
+        if "long" in item.keywords:
+            item.add_marker(pytest.mark.skip(reason="long: run with ORTHANC_RESEARCH_LONG=1"))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if _ran:
+        terminalreporter.write_line(f"Orthanc versions that ran: {', '.join(sorted(_ran))}")
+
+
+@pytest.fixture(scope="session")
+def connection(version: str) -> Iterator[Connection]:
+    """Where the server of this version is."""
+    if EXTERNAL:
+        user, _, password = os.environ.get("ORTHANC_RESEARCH_TEST_AUTH", "").partition(":")
+        yield Connection.make(EXTERNAL, auth=(user, password) if user else None)
+        return
+    with OrthancServer(None if version == "any" else version) as server:
+        yield Connection.make(server.url, auth=server.auth)
+
+
+@pytest.fixture(scope="session")
+def _session_rest(connection: Connection) -> Iterator[Rest]:
+    with Rest(connection) as rest:
+        _ran.add(rest.capabilities().version)
+        yield rest
+
+
+@pytest.fixture
+def rest(_session_rest: Rest) -> Rest:
+    """The wire to an empty server."""
+    patients = _session_rest.patients.list()
+    if patients:
+        _session_rest.tools.bulk_delete(patients)
+    return _session_rest
+
+
+@pytest.fixture
+def orthanc(rest: Rest) -> Iterator[ores.Orthanc]:
+    """An empty Orthanc, its capabilities already read."""
+    c = rest.connection
+    with ores.Orthanc(c.url, auth=c.auth) as client:
+        client.capabilities()
+        yield client
+
+
+@pytest.fixture(scope="session")
+def realdata() -> Path:
+    """The folder of real DICOM with references."""
+    folder = os.environ.get("ORTHANC_RESEARCH_REALDATA")
+    if not folder:
+        pytest.skip("ORTHANC_RESEARCH_REALDATA is not set")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def ct_small() -> Path:
+    """One CT slice that pydicom ships."""
+    return Path(str(get_testdata_file("CT_small.dcm", download=False)))
+
+
+@pytest.fixture(scope="session")
+def tree() -> Path:
+    """The folder of 81 instances that pydicom ships."""
+    return Path(str(get_testdata_file("dicomdirtests/DICOMDIR", download=False))).parent
