@@ -1,1 +1,106 @@
-"""orthanc_research: from an Orthanc archive to research data that can be trusted."""
+"""orthanc_research: from an Orthanc archive to research data that can be trusted.
+
+>>> import orthanc_research as ores
+>>> orthanc = ores.Orthanc("http://localhost:8042", auth=("alice", "secret"))
+>>> studies = orthanc.studies(StudyDate="2024", Modality="CT")  # doctest: +SKIP
+"""
+
+from importlib import import_module
+from importlib.metadata import version as _version
+from typing import TYPE_CHECKING, Any
+
+from orthanc_research.capabilities import Capabilities
+from orthanc_research.errors import (
+    AccessError,
+    ConflictError,
+    DatasetError,
+    DeadlineError,
+    DeidError,
+    Error,
+    GeometryError,
+    JobError,
+    ModalityError,
+    NotFoundError,
+    OrthancError,
+    PixelError,
+    QueryError,
+    ResponseError,
+    ServerError,
+    UnreachableError,
+    UnsupportedError,
+)
+from orthanc_research.export import read_frames, read_parquet, read_volume, write_csv, write_table, write_volume
+from orthanc_research.orthanc import Orthanc, attach
+from orthanc_research.pixels import Stack, Volume
+from orthanc_research.progress import Bar, Progress, Silent
+from orthanc_research.rest import AsyncRest, Connection, Job, Rest
+from orthanc_research.tables import issues
+
+if TYPE_CHECKING:
+    from orthanc_research import plots, samples
+    from orthanc_research.local import LocalOrthanc, OrthancServer
+
+__version__ = _version("orthanc-research")
+
+__all__ = [
+    "AccessError",
+    "AsyncRest",
+    "Bar",
+    "Capabilities",
+    "ConflictError",
+    "Connection",
+    "DatasetError",
+    "DeadlineError",
+    "DeidError",
+    "Error",
+    "GeometryError",
+    "Job",
+    "JobError",
+    "LocalOrthanc",
+    "ModalityError",
+    "NotFoundError",
+    "Orthanc",
+    "OrthancError",
+    "OrthancServer",
+    "PixelError",
+    "Progress",
+    "QueryError",
+    "ResponseError",
+    "Rest",
+    "ServerError",
+    "Silent",
+    "Stack",
+    "UnreachableError",
+    "UnsupportedError",
+    "Volume",
+    "__version__",
+    "attach",
+    "issues",
+    "plots",
+    "read_frames",
+    "read_parquet",
+    "read_volume",
+    "samples",
+    "write_csv",
+    "write_table",
+    "write_volume",
+]
+
+# Loaded when first used: matplotlib alone would double the time of an import.
+_LAZY = {
+    "plots": "orthanc_research.plots",
+    "samples": "orthanc_research.samples",
+    "LocalOrthanc": "orthanc_research.local",
+    "OrthancServer": "orthanc_research.local",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = import_module(_LAZY[name])
+    return module if module.__name__.endswith(f".{name}") else getattr(module, name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -25,9 +25,7 @@ find_python() {
 
 make_venv() {
     python=$(find_python)
-    if "$python" -c 'import ensurepip' 2>/dev/null && "$python" -m venv --clear .venv >/dev/null 2>&1; then
-        return
-    fi
+    "$python" -m venv --clear .venv >/dev/null 2>&1 && return
     # Debian and Ubuntu leave pip out of a bare Python; their own package of it is fetched without root.
     "$python" -m venv --clear --without-pip .venv || fail "$python could not make an environment in $PWD/.venv."
     wheel=$("$python" orthanc_research/local/_apt.py python3-pip-whl .venv) ||
@@ -42,7 +40,7 @@ setup() {
     if [ -x .venv/bin/python ] && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; then
         return
     fi
-    [ -x .venv/bin/pip ] || make_venv
+    .venv/bin/python -m pip --version >/dev/null 2>&1 || make_venv
     echo "Installing the package into .venv ..." >&2
     .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]' ||
         fail "The package could not be installed: see pip above (is there a network, or an index that pip can reach?)."

@@ -92,7 +92,6 @@ def socket_server(answer: Callable[[socket.socket], None]) -> Iterator[str]:
         (httpx.Response(200, content=b'{"a": NaN}'), errors.ResponseError),
         (httpx.Response(200, content=b'"\xff"'), errors.ResponseError),
         (httpx.Response(200, content=b"[" * 100_000), errors.ResponseError),
-        (httpx.Response(200, content=b"junk", headers={"content-encoding": "gzip"}), errors.ResponseError),
     ],
 )
 def test_every_answer_that_is_not_one_becomes_its_exception(
@@ -101,8 +100,20 @@ def test_every_answer_that_is_not_one_becomes_its_exception(
     with pytest.raises(errors.OrthancError) as caught:
         fake(lambda request: response).system.read()
     assert type(caught.value) is kind
-    assert str(caught.value).endswith(".")
+    assert str(caught.value).endswith((".", "?"))
     assert "secret" not in str(caught.value)
+
+
+def test_damaged_compression_is_told_and_asked_for_again() -> None:
+    count = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        count.append(1)
+        return httpx.Response(200, stream=httpx.ByteStream(b"junk"), headers={"content-encoding": "gzip"})
+
+    with pytest.raises(errors.ResponseError, match="compression does not decode"):
+        fake(handler).system.read()
+    assert len(count) == 5
 
 
 def test_an_error_carries_what_orthanc_said() -> None:
@@ -160,7 +171,9 @@ def test_another_server_is_told_apart_from_an_orthanc() -> None:
 
 def test_a_busy_server_is_asked_again_and_its_wish_is_honoured() -> None:
     pauses: list[float] = []
-    answers = iter([httpx.Response(503, headers={"retry-after": "7"}), httpx.Response(502), httpx.Response(200, json={})])
+    answers = iter(
+        [httpx.Response(503, headers={"retry-after": "7"}), httpx.Response(502), httpx.Response(200, json={})]
+    )
     assert fake(lambda request: next(answers), pauses=pauses).system.read() == {}
     assert pauses[0] == 7
     assert 0.5 <= pauses[1] <= 20
@@ -277,8 +290,11 @@ def test_a_closed_port_is_one_sentence_at_once() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     start = time.monotonic()
-    with Rest(Connection.make(f"http://127.0.0.1:{port}")) as rest, pytest.raises(
-        errors.UnreachableError, match=rf"No Orthanc answers at http://127\.0\.0\.1:{port}: is it running"
+    with (
+        Rest(Connection.make(f"http://127.0.0.1:{port}")) as rest,
+        pytest.raises(
+            errors.UnreachableError, match=rf"No Orthanc answers at http://127\.0\.0\.1:{port}: is it running"
+        ),
     ):
         rest.system.read()
     assert time.monotonic() - start < 2
@@ -324,9 +340,11 @@ def test_a_trickle_ends_although_each_byte_is_in_time(monkeypatch: pytest.Monkey
 
 
 def test_plain_http_behind_https_is_one_sentence() -> None:
-    with socket_server(lambda peer: peer.sendall(b"HTTP/1.1 400 Bad\r\n\r\n")) as url, Rest(
-        Connection.make(url.replace("http:", "https:"))
-    ) as rest, pytest.raises(errors.UnreachableError, match="No secure connection"):
+    with (
+        socket_server(lambda peer: peer.sendall(b"HTTP/1.1 400 Bad\r\n\r\n")) as url,
+        Rest(Connection.make(url.replace("http:", "https:"))) as rest,
+        pytest.raises(errors.UnreachableError, match="No secure connection"),
+    ):
         rest.system.read()
 
 
@@ -401,7 +419,8 @@ def test_a_prefix_path_headers_and_token_are_sent() -> None:
         return httpx.Response(200, json={})
 
     rest = Rest(
-        Connection.make("http://h/pacs/a", token="t0ken", headers={"X-Site": "b"}), transport=httpx.MockTransport(handler)
+        Connection.make("http://h/pacs/a", token="t0ken", headers={"X-Site": "b"}),
+        transport=httpx.MockTransport(handler),
     )
     rest.studies.read("../../system?x=1#y")
     assert seen[0].url.raw_path == b"/pacs/a/studies/..%2F..%2Fsystem%3Fx%3D1%23y"
@@ -423,7 +442,8 @@ NEW = Capabilities.from_system(
 
 
 @pytest.mark.parametrize(
-    "field", ["ParentStudy", "Labels", "LabelsConstraint", "MetadataQuery", "OrderBy", "ResponseContent", "RequestedTags"]
+    "field",
+    ["ParentStudy", "Labels", "LabelsConstraint", "MetadataQuery", "OrderBy", "ResponseContent", "RequestedTags"],
 )
 def test_a_field_that_an_old_server_would_ignore_never_reaches_it(field: str) -> None:
     paths: list[str] = []

@@ -1,1 +1,17 @@
-"""."""
+"""Many resources at once, durable: a row for every input, a journal, resume."""
+
+from orthanc_research.batch._anonymize import ANONYMIZE_COLUMNS, Options, Source, anonymize, leftovers, resume
+from orthanc_research.batch._upload import UPLOAD_COLUMNS, upload
+from orthanc_research.batch.journal import Journal
+
+__all__ = [
+    "ANONYMIZE_COLUMNS",
+    "UPLOAD_COLUMNS",
+    "Journal",
+    "Options",
+    "Source",
+    "anonymize",
+    "leftovers",
+    "resume",
+    "upload",
+]

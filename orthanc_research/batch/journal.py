@@ -24,7 +24,7 @@ import platformdirs
 from orthanc_research.errors import QueryError
 from orthanc_research.files import private_folder
 
-__all__ = ["Journal", "State", "Unit", "default_path"]
+__all__ = ["Journal", "State", "Unit", "default_path", "newest"]
 
 State = Literal["planned", "sent", "running", "done", "partial", "failed", "unknown"]
 _VERSION = 1
@@ -46,6 +46,16 @@ def default_path(kind: str) -> Path:
     """A new journal's place in the user's state folder."""
     folder = private_folder(platformdirs.user_state_path("orthanc-research") / "journals")
     return folder / f"{kind}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}.sqlite"
+
+
+def newest(url: str) -> Path:
+    """The last journal in the user's state folder that belongs to this server; `QueryError` when there is none."""
+    folder = platformdirs.user_state_path("orthanc-research") / "journals"
+    for path in sorted(folder.glob("*.sqlite"), key=lambda p: p.stat().st_mtime, reverse=True):
+        with Journal.open(path) as journal:
+            if journal.run["url"] == url:
+                return path
+    raise QueryError("There is no journal of a batch on this Orthanc.")
 
 
 class Journal:

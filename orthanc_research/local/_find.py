@@ -42,8 +42,8 @@ def provide(version: str | None = None, *, progress: Progress | bool | None = No
     """An Orthanc that can be started here, fetched when there is none yet.
 
     `version` is a suite ("bookworm", "trixie", "forky", this machine's own) or the beginning of a version ("1.12");
-    None takes what there is. In order: the program that ORTHANC_RESEARCH_ORTHANC names, `Orthanc` on PATH or in /usr/sbin,
-    one brought earlier into the user cache, Debian's or Ubuntu's own packages (fetched without root, 5-10 s).
+    None takes what there is. In order: the program that ORTHANC_RESEARCH_ORTHANC names, `Orthanc` on PATH or in
+    /usr/sbin, one brought earlier into the user cache, Debian's or Ubuntu's own packages (without root, 5-10 s).
     `OrthancError` names the ways to get one; `QueryError` when `version` is neither.
     """
     _check_version(version)
@@ -62,7 +62,10 @@ def provide(version: str | None = None, *, progress: Progress | bool | None = No
 
 def cached() -> list[Binary]:
     """What was brought earlier: this machine's own release first, then the newest."""
-    trees = [tree for folder in _caches() if folder.is_dir() for tree in sorted(folder.iterdir())]
+    trees: list[Path] = []
+    for folder in _caches():
+        with suppress(OSError):  # not there yet, or another user's
+            trees += sorted(folder.iterdir())
     found = [binary for tree in trees if (binary := from_tree(tree)) is not None]
     release = _apt.this_release()
     own = release.codename if release else None
@@ -138,8 +141,11 @@ def _bring(suite: str, version: str | None, progress: Progress | bool | None) ->
 
 def _fetch(suite: str, tree: Path, progress: Progress | bool | None) -> None:
     told, finish = progress_for(progress, "Orthanc")
+    prefix = f".fetch-{suite}-"
+    for left in tree.parent.glob(f"{prefix}*"):  # by a fetch that was killed; this one holds the lock
+        shutil.rmtree(left, ignore_errors=True)
     try:
-        with tempfile.TemporaryDirectory(prefix=".fetch-", dir=tree.parent) as name:  # beside, so that a rename will do
+        with tempfile.TemporaryDirectory(prefix=prefix, dir=tree.parent) as name:  # beside, so that a rename will do
             unpacked, sealed = Path(name, "unpacked"), Path(name, "tree")
             unpacked.mkdir()
             sealed.mkdir()

@@ -167,9 +167,9 @@ class OrthancServer:
     def _answers(self) -> str | None:
         """Its version, once it is there and asks for the password that only it and we know."""
         with suppress(OSError, http.client.HTTPException, ValueError, KeyError):
-            if _get_system(self._settings.http_port, None)[0] != 401:
+            if _get_system(self._settings.http_port, None, timeout=1)[0] != 401:
                 return None  # somebody else's server
-            status, body = _get_system(self._settings.http_port, self.auth)
+            status, body = _get_system(self._settings.http_port, self.auth, timeout=10)
             if status == 200:
                 return str(json.loads(body)["Version"])
         return None
@@ -202,8 +202,8 @@ class _PortTakenError(OrthancError):
     """Not this server's fault: try another port."""
 
 
-def _get_system(port: int, auth: tuple[str, str] | None) -> tuple[int, bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+def _get_system(port: int, auth: tuple[str, str] | None, *, timeout: float) -> tuple[int, bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
     try:
         headers = {}
         if auth:

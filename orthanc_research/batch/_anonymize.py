@@ -15,13 +15,13 @@ from typing import Any
 
 import pandas as pd
 
+from orthanc_research.batch._outcome import Outputs, look, read_back
 from orthanc_research.batch.journal import Journal, Unit
-from orthanc_research.batch.outcome import Outputs, look, read_back
 from orthanc_research.errors import AccessError, OrthancError
 from orthanc_research.progress import Progress
 from orthanc_research.rest import Job, Level, Rest, is_server_gone, is_unknown_outcome
 
-__all__ = ["ANONYMIZE_COLUMNS", "Options", "Source", "anonymize", "ledger", "resume"]
+__all__ = ["ANONYMIZE_COLUMNS", "Options", "Source", "anonymize", "ledger", "leftovers", "resume"]
 
 # column → pandas dtype of the ledger, which is indexed by the ID of what was given
 ANONYMIZE_COLUMNS = {
@@ -124,6 +124,17 @@ def ledger(journal: Journal) -> pd.DataFrame:
     frame = pd.DataFrame([rows[source] for source in settings["order"]], columns=list(ANONYMIZE_COLUMNS))
     frame.index = pd.Index(settings["order"], name="ID", dtype="str")
     return frame.astype(ANONYMIZE_COLUMNS)
+
+
+def leftovers(journal: Journal) -> pd.DataFrame:
+    """New instances that belong to no whole result: indexed by ID, with the ID each was made from."""
+    left = [
+        (output.id, output.source)
+        for unit in journal.units("partial", "failed", "unknown")
+        for output in Outputs.from_json(unit.output).instances
+    ]
+    index = pd.Index([new for new, _ in left], name="ID", dtype="str")
+    return pd.DataFrame({"AnonymizedFrom": pd.Series([old for _, old in left], dtype="str", index=index)}, index=index)
 
 
 def _row(unit: Unit, outputs: Outputs, source: str, journal: Journal) -> dict[str, Any]:

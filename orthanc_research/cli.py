@@ -1,0 +1,208 @@
+"""`orthanc-research`: the batch work from a shell. Thin calls; every command is one method of `Orthanc`.
+
+Exit codes: 0 everything done, 1 some rows failed or the server did, 2 bad input (nothing was sent).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import pandas as pd
+import typer
+
+from orthanc_research import write_csv, write_table
+from orthanc_research.errors import Error, QueryError
+from orthanc_research.orthanc import Orthanc
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="From an Orthanc archive to research data that can be trusted.",
+    epilog="Where Orthanc is: --url, or ORTHANC_URL with ORTHANC_USERNAME and ORTHANC_PASSWORD, or ORTHANC_TOKEN.",
+)
+
+Url = Annotated[str | None, typer.Option("--url", help="Address of Orthanc; without it, ORTHANC_URL.")]
+AuthName = Annotated[
+    str | None, typer.Option("--auth-env", metavar="NAME", help="Variable that holds user:password for --url.")
+]
+Out = Annotated[Path | None, typer.Option("--out", "-o", help="Write the table here: .parquet or .csv.")]
+Ids = Annotated[list[str], typer.Argument(help="Orthanc IDs, or the path of a parquet table that `find` wrote.")]
+
+
+def main() -> None:
+    """The entry point."""
+    try:
+        app()
+    except Error as error:
+        print(f"orthanc-research: {error}", file=sys.stderr)
+        sys.exit(2 if isinstance(error, QueryError) else 1)
+
+
+@contextmanager
+def _client(url: str | None, auth_env: str | None) -> Iterator[Orthanc]:
+    with Orthanc(url, auth=f"env:{auth_env}" if auth_env else None) as orthanc:
+        yield orthanc
+
+
+def _show(frame: pd.DataFrame, out: Path | None) -> None:
+    if out is None:
+        with pd.option_context("display.width", 160, "display.max_columns", 12, "display.max_colwidth", 40):
+            print(frame)
+    elif out.suffix == ".csv":
+        write_csv(frame, out)
+    elif out.suffix == ".parquet":
+        write_table(frame, out)
+    else:
+        raise QueryError("--out takes a name that ends in .parquet or .csv.")
+    if out is not None:
+        print(f"{len(frame)} rows → {out}", file=sys.stderr)
+
+
+def _finish(ledger: pd.DataFrame, good: tuple[str, ...], out: Path | None) -> None:
+    _show(ledger, out)
+    counts = ledger["status"].value_counts().to_dict()
+    print(" · ".join(f"{count} {status}" for status, count in counts.items()) or "nothing to do", file=sys.stderr)
+    if not ledger["status"].isin(good).all():
+        raise typer.Exit(1)
+
+
+def _resources(given: list[str]) -> Any:
+    if len(given) == 1 and given[0].endswith(".parquet"):
+        from orthanc_research import read_parquet
+
+        return read_parquet(given[0])
+    return given
+
+
+def _criteria(given: list[str]) -> dict[str, Any]:
+    criteria: dict[str, Any] = {}
+    for each in given:
+        keyword, equals, value = each.partition("=")
+        if not equals:
+            raise QueryError(
+                f"{keyword!r} is no criterion; write Keyword=value, such as StudyDate=2024 or Modality=CT,MR."
+            )
+        criteria[keyword] = value.split(",") if "," in value else value
+    return criteria
+
+
+@app.command()
+def find(
+    level: Annotated[str, typer.Argument(help="Patient, Study, Series or Instance.")],
+    criteria: Annotated[list[str] | None, typer.Argument(help="Keyword=value; values of a list with commas.")] = None,
+    url: Url = None,
+    auth_env: AuthName = None,
+    out: Out = None,
+) -> None:
+    """Table of the resources that match."""
+    with _client(url, auth_env) as orthanc:
+        _show(orthanc.find(level.capitalize(), **_criteria(criteria or [])), out)  # type: ignore[arg-type]
+
+
+@app.command()
+def tags(
+    resources: Ids,
+    columns: Annotated[list[str] | None, typer.Option("--column", "-c", help="A keyword; again for more.")] = None,
+    url: Url = None,
+    auth_env: AuthName = None,
+    out: Out = None,
+) -> None:
+    """Table of the tags of all instances of the resources."""
+    with _client(url, auth_env) as orthanc:
+        _show(orthanc.tags(_resources(resources), columns or None), out)
+
+
+@app.command()
+def upload(
+    paths: Annotated[list[Path], typer.Argument(help="Files, folders or zips.")],
+    url: Url = None,
+    auth_env: AuthName = None,
+    out: Out = None,
+) -> None:
+    """Store DICOM files."""
+    with _client(url, auth_env) as orthanc:
+        _finish(orthanc.upload(paths), ("stored", "already-stored", "skipped"), out)
+
+
+@app.command()
+def anonymize(
+    resources: Ids,
+    resume: Annotated[Path | None, typer.Option(help="Go on with this journal instead.")] = None,
+    journal: Annotated[Path | None, typer.Option(help="Keep the journal here.")] = None,
+    dicom_version: Annotated[str | None, typer.Option(help="Profile of Orthanc: 2008, 2017c, 2021b, 2023b.")] = None,
+    url: Url = None,
+    auth_env: AuthName = None,
+    out: Out = None,
+) -> None:
+    """Anonymized copies, made by Orthanc: for use in the house, not for release."""
+    with _client(url, auth_env) as orthanc:
+        if resume is not None:
+            ledger = orthanc.resume(resume)
+        else:
+            ledger = orthanc.anonymize(_resources(resources), journal=journal, dicom_version=dicom_version)
+        _finish(ledger, ("done",), out)
+
+
+@app.command()
+def export(
+    resources: Ids,
+    folder: Annotated[Path, typer.Option("--to", help="The folder to write to.")],
+    form: Annotated[str, typer.Option("--format", help="parquet (frames) or npy (volumes).")] = "parquet",
+    values: Annotated[str, typer.Option(help="stored or rescaled (npy).")] = "stored",
+    url: Url = None,
+    auth_env: AuthName = None,
+    out: Out = None,
+) -> None:
+    """Frames or volumes of series to files."""
+    with _client(url, auth_env) as orthanc:
+        _finish(orthanc.export(_resources(resources), folder, format=form, values=values), ("done",), out)
+
+
+@app.command()
+def server(
+    version: Annotated[str | None, typer.Option(help="A version, or a Debian suite such as trixie.")] = None,
+    folder: Annotated[Path | None, typer.Option(help="Keep the storage here; without it, it goes at the end.")] = None,
+    fetch: Annotated[bool, typer.Option("--fetch", help="Only make sure that it can be started.")] = False,
+) -> None:
+    """Run a private Orthanc until Ctrl-C."""
+    from orthanc_research.local import OrthancServer, provide
+
+    if fetch:
+        print(provide(version))
+        return
+    with OrthancServer(version, folder) as running:
+        user, password = running.auth
+        print(
+            f"Orthanc {running.version} at {running.url}   user {user}   password {password}\nCtrl-C ends it.",
+            flush=True,
+        )
+        try:
+            _wait()
+        except KeyboardInterrupt:
+            print("\nEnding it.")
+
+
+def _wait() -> None:
+    import threading
+
+    threading.Event().wait()
+
+
+@app.command()
+def demo(
+    data: Annotated[Path | None, typer.Option(help="A folder of DICOM files of yours, beside the samples.")] = None,
+    out: Annotated[Path, typer.Option(help="Where to write.")] = Path("demo-output"),
+    version: Annotated[str | None, typer.Option(help="A version of Orthanc, or a Debian suite.")] = None,
+) -> None:
+    """The main job from end to end, on a private Orthanc and real files."""
+    from orthanc_research.demo import run
+
+    more = [Path(folder) for folder in (os.environ.get("ORTHANC_RESEARCH_REALDATA"),) if folder]
+    run(out, lambda text: print(text, flush=True), data=[data] if data else more, version=version)

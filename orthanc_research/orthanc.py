@@ -1,0 +1,504 @@
+"""`Orthanc`: the one object a notebook holds. Each verb is a few lines over the layers below."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import weakref
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy.typing as npt
+import pandas as pd
+from pydicom import Dataset
+
+from orthanc_research import batch, fetch
+from orthanc_research.batch.journal import Journal, default_path, newest
+from orthanc_research.capabilities import Capabilities
+from orthanc_research.errors import NotFoundError, OrthancError, QueryError, ServerError
+from orthanc_research.export import export_series
+from orthanc_research.parallel import MAX_THREADS, thread_map
+from orthanc_research.pixels import Stack, Volume, decode, one_stack
+from orthanc_research.progress import Progress, progress_for
+from orthanc_research.rest import Auth, Connection, Level, Rest
+from orthanc_research.tables import (
+    FindPlan,
+    TagsPlan,
+    find_frame,
+    parse_criteria,
+    plan_find,
+    plan_tags,
+    tags_frame,
+    too_long,
+)
+from orthanc_research.tables.selection import Selection, is_orthanc_id, selection
+
+__all__ = ["Orthanc", "attach"]
+
+_BULK = 1000
+_PARENT: Mapping[str, Level] = {"Study": "Patient", "Series": "Study", "Instance": "Series"}
+
+# token → client: what a frame's attrs can hold, pandas copies attrs on every slice and chokes on locks.
+_CLIENTS: weakref.WeakValueDictionary[str, Orthanc] = weakref.WeakValueDictionary()
+
+
+class Orthanc:
+    """An Orthanc server, for research.
+
+    >>> orthanc = ores.Orthanc("http://localhost:8042", auth=("alice", "secret"))  # doctest: +SKIP
+    >>> orthanc.studies(StudyDate="2024", Modality="CT")  # doctest: +SKIP
+
+    `url` may have a path (behind a proxy); None means ORTHANC_URL, with ORTHANC_USERNAME and ORTHANC_PASSWORD, or
+    ORTHANC_TOKEN. `auth` is (user, password) or "env:NAME" where NAME holds "user:password"; `token` a bearer token;
+    `headers` go with each request. `verify` is True, False or a CA file; `cert` a client certificate, or (certificate,
+    key[, password]). `timeout` is seconds without a byte, `workers` the threads of a batch (at most 8: the server is
+    shared with clinicians). Nothing is sent until something is asked for. `QueryError` for senseless arguments.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        auth: Auth = None,
+        token: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        verify: bool | str = True,
+        cert: str | tuple[str, ...] | None = None,
+        timeout: float = 60.0,
+        workers: int = 4,
+        trust_env: bool = False,
+    ) -> None:
+        if not 1 <= workers <= MAX_THREADS:
+            raise QueryError(f"workers is a number from 1 to {MAX_THREADS}.")
+        connection = Connection.make(
+            url,
+            auth=auth,
+            token=token,
+            headers=headers,
+            verify=verify,
+            cert=cert,
+            timeout=timeout,
+            trust_env=trust_env,
+        )
+        self.rest = Rest(connection)
+        self.workers = workers
+        self._token = secrets.token_hex(8)
+        _CLIENTS[self._token] = self
+
+    @property
+    def url(self) -> str:
+        """The address, without credentials."""
+        return self.rest.connection.url
+
+    def capabilities(self) -> Capabilities:
+        """What this server can do: one request the first time, none after."""
+        return self.rest.capabilities()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.rest.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Orthanc {self.url}>"
+
+    # -- look ---------------------------------------------------------------------------------------------------------
+
+    def patients(self, **criteria: Any) -> pd.DataFrame:
+        """`find("Patient", …)`."""
+        return self.find("Patient", **criteria)
+
+    def studies(self, **criteria: Any) -> pd.DataFrame:
+        """`find("Study", …)`."""
+        return self.find("Study", **criteria)
+
+    def series(self, **criteria: Any) -> pd.DataFrame:
+        """`find("Series", …)`."""
+        return self.find("Series", **criteria)
+
+    def instances(self, **criteria: Any) -> pd.DataFrame:
+        """`find("Instance", …)`."""
+        return self.find("Instance", **criteria)
+
+    def find(
+        self,
+        level: Level,
+        *,
+        columns: Sequence[str] | None = None,
+        within: Any = None,
+        labels: Sequence[str] | None = None,
+        labels_match: str = "all",
+        metadata: Mapping[str, str] | None = None,
+        order_by: Any = None,
+        limit: int | None = None,
+        match: Mapping[str, Any] | None = None,
+        page: int = 10_000,
+        **criteria: Any,
+    ) -> pd.DataFrame:
+        """A typed DataFrame of the resources that match, indexed by Orthanc ID: one request a page of 10,000.
+
+        Criteria are DICOM keywords with Python values: `StudyDate="2021"`, `("2021-01-01", "2021-06-30")` or a date;
+        `Modality=["CT", "MR"]`; `PatientName="DOE*"`; DICOM's own ranges work too. `match` takes odd and private tags.
+        The columns are the same for any data and any version; values that do not parse are NA and named in `Issues`.
+        Orthanc 1.10 needs one more request a page for each level of parents whose tags are shown.
+        `QueryError` before anything is sent for what makes no sense; `UnsupportedError` for what this server would
+        ignore (labels before 1.12, order and metadata before 1.12.5).
+        """
+        plan = self._plan(
+            level,
+            columns=columns,
+            within=within,
+            labels=labels,
+            labels_match=labels_match,
+            metadata=metadata,
+            order_by=order_by,
+            limit=limit,
+            match=match,
+            page=page,
+            criteria=criteria,
+        )
+        answers = [] if plan.empty else self._answers(plan)
+        parents = {parent: self._parents(answers, parent) for parent in plan.parents} if answers else {}
+        return self._ours(find_frame(plan, answers, parents), level)
+
+    def explain(self, level: Level, **arguments: Any) -> dict[str, Any]:
+        """How a find with these arguments would be carried out, and with how many requests; nothing is asked."""
+        names = ("columns", "within", "labels", "metadata", "order_by", "limit", "match")
+        known: dict[str, Any] = dict.fromkeys(names) | {"labels_match": "all", "page": 10_000}
+        known |= {name: arguments.pop(name) for name in list(arguments) if name in known}
+        return self._plan(level, **known, criteria=arguments).explain()
+
+    def tags(self, resources: Any, columns: Sequence[str] | None = None, *, max_rows: int = 1_000_000) -> pd.DataFrame:
+        """A row for each instance of the resources, with chosen tags or all of them: one request a series.
+
+        Columns are DICOM keywords, or paths into sequences (`"A.B"`); None means every element that is not binary, with
+        sequences as JSON and private elements in the column `Private`. Values over 256 bytes are fetched as well.
+        An instance whose file the server cannot read is a row with that in `Issues`. Patients, studies and instances
+        cost one request more, to find their series. `QueryError` when there would be more than `max_rows` rows.
+        """
+        plan = plan_tags(columns)
+        chosen = self._select(resources)
+        series = self._series_of(chosen)
+        rows: list[tuple[str, str, Mapping[str, Any] | None]] = []
+        for outcome in thread_map(lambda one: self._tags_of(one, plan), series, workers=self.workers):
+            rows += outcome.get()
+            if len(rows) > max_rows:
+                raise QueryError(f"There are more than {max_rows} instances; choose fewer, or raise max_rows.")
+        if chosen.level == "Instance":
+            wanted = set(chosen.ids)
+            rows = [row for row in rows if row[0] in wanted]
+        return self._ours(tags_frame(rows, plan), "Instance")
+
+    def dicom(self, instance: Any, *, verify: bool = False) -> Dataset:
+        """The file of one instance as a pydicom Dataset; `verify` holds it against the server's MD5."""
+        return fetch.dataset(self.rest, self._one(instance, "Instance"), verify=verify)
+
+    def pixels(self, instance: Any, *, verify: bool = False) -> npt.NDArray[Any]:
+        """The stored values of one instance, (frame, row, column[, sample]); `PixelError` when they do not decode."""
+        return decode(fetch.file(self.rest, self._one(instance, "Instance"), verify=verify))
+
+    def stacks(self, series: Any, *, min_slices: int = 3) -> list[Stack]:
+        """Every stack of one series with its verdict, from headers alone: one request, no pixels."""
+        return fetch.stacks(self.rest, self._one(series, "Series"), min_slices=min_slices)
+
+    def volume(
+        self,
+        series: Any,
+        values: str = "stored",
+        *,
+        dtype: npt.DTypeLike | None = None,
+        min_slices: int = 3,
+        verify: bool = False,
+        progress: Progress | bool | None = False,
+    ) -> Volume:
+        """The volume of a series (or of a Stack): array (slice, row, column) and affine to LPS mm.
+
+        `GeometryError` with a code and its reasons for what is not exactly one regular volume; `PixelError` for pixels
+        that do not decode. `values="rescaled"` applies slope and intercept of each slice: float32, HU for CT. Files are
+        not hash-checked unless `verify=True`, which costs one more request a slice.
+        """
+        stack = series if isinstance(series, Stack) else one_stack(self.stacks(series, min_slices=min_slices))
+        bar, done = progress_for(progress, "volume")
+        try:
+            return fetch.volume(self.rest, stack, values, dtype, workers=self.workers, verify=verify, progress=bar)
+        finally:
+            done()
+
+    # -- move and change ----------------------------------------------------------------------------------------------
+
+    def upload(self, inputs: Any, *, progress: Progress | bool | None = None) -> pd.DataFrame:
+        """Store files, folders, zips, Datasets or bytes: a row for every input with `status` and `error`.
+
+        `status` is "stored", "already-stored", "skipped" (a DICOMDIR), "failed" or "not-sent". Folders are read to the
+        bottom, whatever the files are called. Running it again is safe.
+        """
+        bar, done = progress_for(progress, "upload")
+        try:
+            return batch.upload(self.rest, inputs, workers=self.workers, progress=bar)
+        finally:
+            done()
+
+    def export(
+        self,
+        resources: Any,
+        folder: str | os.PathLike[str],
+        *,
+        format: str = "parquet",  # noqa: A002 - the word that pandas and everybody else uses
+        values: str = "stored",
+        min_slices: int = 3,
+        progress: Progress | bool | None = None,
+    ) -> pd.DataFrame:
+        """Write series to files: a row for every series with `status`, `error` and `file`.
+
+        "parquet": one file a series with a row a frame, pixels as stored with slope and intercept beside them. "npy":
+        the volume with its affine in a .json beside it; a series that is no volume is a row that says why. Each
+        instance is held against the server's MD5. Files are 0600, named by SeriesInstanceUID.
+        """
+        series = [identifier for identifier, _ in self._series_of(self._select(resources))]
+        bar, done = progress_for(progress, "export")
+        try:
+            return export_series(
+                self.rest,
+                series,
+                folder,
+                form=format,
+                values=values,
+                min_slices=min_slices,
+                workers=self.workers,
+                progress=bar,
+            )
+        finally:
+            done()
+
+    def anonymize(
+        self,
+        resources: Any,
+        *,
+        replace: Mapping[str, str] | None = None,
+        keep: Sequence[str] = (),
+        remove: Sequence[str] = (),
+        keep_private_tags: bool = False,
+        dicom_version: str | None = None,
+        force: bool = False,
+        window: int = 4,
+        journal: str | os.PathLike[str] | None = None,
+        progress: Progress | bool | None = None,
+    ) -> pd.DataFrame:
+        """Copies of the resources, anonymized by Orthanc: a row for every input with its copy's IDs.
+
+        One job a patient, `window` at a time; every copy is read back and counted. The originals stay. This is
+        Orthanc's own engine, for use in the house: it leaves overlays and nested identifiers, so `releasable` is False.
+        The journal (a new one in the user's state folder, unless `journal` names one) lets `resume` go on after any
+        interruption.
+        """
+        level, sources = self._patients_of(self._select(resources))
+        options = batch.Options(
+            replace=dict(replace or {}),
+            keep=tuple(keep),
+            remove=tuple(remove),
+            keep_private_tags=keep_private_tags,
+            dicom_version=dicom_version,
+            force=force,
+        )
+        path = Path(journal) if journal is not None else default_path("anonymize")
+        bar, done = progress_for(progress, "anonymize")
+        try:
+            frame = batch.anonymize(self.rest, level, sources, options, path=path, window=window, progress=bar)
+        finally:
+            done()
+        return self._ours(frame, level)
+
+    def resume(
+        self,
+        journal: str | os.PathLike[str] | None = None,
+        *,
+        window: int = 4,
+        progress: Progress | bool | None = None,
+    ) -> pd.DataFrame:
+        """Go on with an interrupted batch; None means the last one on this server. The ledger, as from `anonymize`.
+
+        What was asked for is looked for first; nothing is asked for twice.
+        """
+        with Journal.open(journal if journal is not None else newest(self.url)) as opened:
+            if opened.run["url"] != self.url:
+                raise QueryError("That journal belongs to another Orthanc.")
+            bar, done = progress_for(progress, "resume")
+            try:
+                frame = batch.resume(self.rest, opened, window=window, progress=bar)
+            finally:
+                done()
+            return self._ours(frame, opened.run["options"]["level"])
+
+    def leftovers(self, journal: str | os.PathLike[str]) -> pd.DataFrame:
+        """Copies that an interrupted batch left behind and that are no whole result: `delete` takes this frame."""
+        with Journal.open(journal) as opened:
+            return self._ours(batch.leftovers(opened), "Instance")
+
+    def delete(self, resources: Any, *, expect: int) -> int:
+        """Delete resources with everything below them; `QueryError` unless there are exactly `expect` of them.
+
+        This cannot be undone. The number that was deleted.
+        """
+        chosen = self._select(resources)
+        if len(chosen.ids) != expect:
+            raise QueryError(f"There are {len(chosen.ids)} resources and expect={expect}; nothing was deleted.")
+        for start in range(0, len(chosen.ids), _BULK):
+            self.rest.tools.bulk_delete(chosen.ids[start : start + _BULK])
+        return len(chosen.ids)
+
+    # -- around -------------------------------------------------------------------------------------------------------
+
+    def system(self) -> dict[str, Any]:
+        """What `GET /system` answers."""
+        return self.rest.system.read()
+
+    def statistics(self) -> dict[str, Any]:
+        """How many patients, studies, series and instances there are, and how large they are."""
+        return self.rest.system.statistics()
+
+    # -- how ----------------------------------------------------------------------------------------------------------
+
+    def _plan(self, level: Level, *, within: Any, match: Any, criteria: Mapping[str, Any], **options: Any) -> FindPlan:
+        query = parse_criteria(level, criteria, match)
+        inside = None if within is None else self._select(within)
+        return plan_find(level, query=query, within=inside, capabilities=self.capabilities(), **options)
+
+    def _answers(self, plan: FindPlan) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        while True:
+            body = plan.request(len(found))
+            answer = self.rest.tools.find(body)
+            found += answer
+            if not plan.paged or len(answer) < body.get("Limit", 0) or not answer or plan.complete(len(found)):
+                return found
+
+    def _parents(self, answers: Sequence[Mapping[str, Any]], level: Level) -> dict[str, dict[str, Any]]:
+        ids = [str(answer["ID"]) for answer in answers]
+        found: dict[str, dict[str, Any]] = {}
+        for start in range(0, len(ids), 10_000):
+            for value in self.rest.tools.bulk_content(ids[start : start + 10_000], level):
+                found[value["ID"]] = value
+        return found
+
+    def _ours(self, frame: pd.DataFrame, level: str) -> pd.DataFrame:
+        frame.attrs["orthanc"] = {"level": level, "url": self.url, "client": self._token}
+        return frame
+
+    def _select(self, resources: Any) -> Selection:
+        """What the user gave, with its level; unknown IDs and mixed levels are refused before anything is done."""
+        chosen = selection(resources, self.url)
+        if chosen.level is not None or not chosen.ids:
+            return chosen
+        levels: dict[str, str] = {}
+        for start in range(0, len(chosen.ids), _BULK):
+            for value in self.rest.tools.bulk_content(chosen.ids[start : start + _BULK]):
+                levels[value["ID"]] = value["Type"]
+        lost = len(chosen.ids) - len(levels)
+        if lost:
+            raise QueryError(f"{lost} of {len(chosen.ids)} IDs are not on this Orthanc.")
+        if len(set(levels.values())) > 1:
+            raise QueryError("These IDs are of several levels; give studies, or series, or instances, not a mix.")
+        return Selection(chosen.ids, next(iter(levels.values())), chosen.frame)
+
+    def _one(self, resource: Any, level: Level) -> str:
+        """The ID of one resource: an ID as it is (no request), or a frame of one row."""
+        if is_orthanc_id(resource):
+            return str(resource)
+        if isinstance(resource, pd.Series) and is_orthanc_id(resource.name):
+            return str(resource.name)
+        chosen = selection(resource, self.url)
+        if len(chosen.ids) != 1 or chosen.level not in (None, level):
+            raise QueryError(f"This takes one {level.lower()}: its Orthanc ID, or a frame with one row.")
+        return chosen.ids[0]
+
+    def _series_of(self, chosen: Selection) -> list[tuple[str, tuple[str, ...]]]:
+        """(series, the instances of it that were chosen; none named means all)."""
+        if not chosen.ids:
+            return []
+        if chosen.level == "Series":
+            return [(identifier, ()) for identifier in chosen.ids]
+        if chosen.level == "Instance":
+            groups: dict[str, list[str]] = defaultdict(list)
+            parents = chosen.column("ParentSeries") or self._walk(chosen.ids, "ParentSeries")
+            for identifier in chosen.ids:
+                groups[parents[identifier]].append(identifier)
+            return [(series, tuple(instances)) for series, instances in groups.items()]
+        found = [value["ID"] for value in self._bulk(chosen.ids, "Series")]
+        return [(identifier, ()) for identifier in dict.fromkeys(found)]
+
+    def _patients_of(self, chosen: Selection) -> tuple[Level, list[batch.Source]]:
+        """The resources with their patients; studies of a find need no request."""
+        level: Level = chosen.level or "Study"  # type: ignore[assignment]  # an empty list has none
+        if level == "Patient":
+            return level, [batch.Source(identifier, identifier) for identifier in chosen.ids]
+        up: dict[str, str] = {identifier: identifier for identifier in chosen.ids}
+        at: Level = level
+        while at != "Patient":
+            name = f"Parent{_PARENT[at]}"
+            known = chosen.column(name) if at == level else {}
+            known = known or self._walk(tuple(dict.fromkeys(up.values())), name)
+            up = {identifier: known[parent] for identifier, parent in up.items()}
+            at = _PARENT[at]
+        return level, [batch.Source(identifier, up[identifier]) for identifier in chosen.ids]
+
+    def _walk(self, ids: Iterable[str], name: str) -> dict[str, str]:
+        ids = tuple(ids)
+        found = {value["ID"]: str(value[name]) for value in self._bulk(ids, None)}
+        if len(found) != len(ids):
+            raise QueryError(f"{len(ids) - len(found)} of {len(ids)} resources are no longer on this Orthanc.")
+        return found
+
+    def _bulk(self, ids: Sequence[str], level: Level | None) -> Iterator[dict[str, Any]]:
+        for start in range(0, len(ids), _BULK):
+            yield from self.rest.tools.bulk_content(ids[start : start + _BULK], level)
+
+    def _tags_of(
+        self, series: tuple[str, tuple[str, ...]], plan: TagsPlan
+    ) -> list[tuple[str, str, Mapping[str, Any] | None]]:
+        """(instance, series, short tags or None when its file cannot be read)."""
+        identifier, instances = series
+        if len(instances) == 1:
+            found = {instances[0]: self._instance_tags(instances[0], plan.ignore_length)}
+        else:
+            found = self._all_tags(identifier, plan.ignore_length)
+            long = too_long(tags for tags in found.values() if tags is not None)
+            if plan.all and long:
+                found = self._all_tags(identifier, tuple(sorted(long)))
+        return [(instance, identifier, tags) for instance, tags in found.items()]
+
+    def _all_tags(self, series: str, ignore_length: Sequence[str]) -> dict[str, Mapping[str, Any] | None]:
+        try:
+            return dict(self.rest.series.instances_tags(series, ignore_length))
+        except ServerError as error:
+            # One unreadable file fails the whole series' request: read the others one by one.
+            if error.status != 500:
+                raise
+        ids = [str(value["ID"]) for value in self.rest.series.children(series, "Instance")]
+        return {instance: self._instance_tags(instance, ignore_length) for instance in ids}
+
+    def _instance_tags(self, instance: str, ignore_length: Sequence[str]) -> Mapping[str, Any] | None:
+        try:
+            return self.rest.instances.tags(instance, ignore_length)
+        except (ServerError, NotFoundError) as error:
+            if isinstance(error, OrthancError) and error.status not in (404, 500):
+                raise
+            return None
+
+
+def attach(frame: pd.DataFrame, orthanc: Orthanc) -> pd.DataFrame:
+    """The frame, bound to this client: one that was read from a file, or whose own client is gone.
+
+    `QueryError` when it comes from another server.
+    """
+    about = frame.attrs.get("orthanc") or {}
+    if about.get("url") not in (None, orthanc.url):
+        raise QueryError("This DataFrame comes from another Orthanc; its IDs mean nothing on this one.")
+    bound = frame.copy(deep=False)
+    return orthanc._ours(bound, str(about.get("level") or ""))

@@ -1,0 +1,74 @@
+"""What a user means by "these resources": a frame of ours, a Series or list of Orthanc IDs, or one ID."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from orthanc_research.errors import QueryError
+
+__all__ = ["Selection", "is_orthanc_id", "selection"]
+
+# SHA-1 in five groups of eight hexadecimal digits.
+_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{8}){4}")
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Orthanc IDs in the user's order, without repeats; the level and the frame where they are known."""
+
+    ids: tuple[str, ...]
+    level: str | None = None
+    frame: pd.DataFrame | None = None
+
+    def column(self, name: str) -> dict[str, str]:
+        """{ID: value} of a column of the frame; {} when there is none, or when a value is missing."""
+        if self.frame is None or name not in self.frame.columns:
+            return {}
+        values = self.frame[name]
+        return {} if values.isna().any() else dict(zip(self.ids, values.astype(str), strict=True))
+
+
+def is_orthanc_id(value: object) -> bool:
+    """True for the form of an Orthanc ID: 5 x 8 lower-case hexadecimal digits."""
+    return isinstance(value, str) and _ID.fullmatch(value) is not None
+
+
+def selection(resources: Any, url: str) -> Selection:
+    """Read what the user gave; `QueryError` for what holds no Orthanc IDs, or comes from another server."""
+    if isinstance(resources, pd.DataFrame):
+        return _of_frame(resources, url)
+    if isinstance(resources, str):
+        resources = [resources]
+    if not isinstance(resources, Iterable):
+        raise QueryError("Resources are a DataFrame that a find returned, a list of Orthanc IDs, or one ID.")
+    return Selection(_checked(resources))
+
+
+def _of_frame(frame: pd.DataFrame, url: str) -> Selection:
+    if frame.index.name == "ID":
+        ids = frame.index
+    elif "ID" in frame.columns:
+        ids = pd.Index(frame["ID"])
+    else:
+        raise QueryError("This DataFrame has no Orthanc IDs: neither an index nor a column named ID.")
+    about = frame.attrs.get("orthanc") or {}
+    if about.get("url") not in (None, url):
+        raise QueryError("This DataFrame comes from another Orthanc; use the client that found it.")
+    kept = frame[~ids.duplicated()]
+    return Selection(_checked(ids), about.get("level"), kept)
+
+
+def _checked(values: Iterable[Any]) -> tuple[str, ...]:
+    ids = tuple(dict.fromkeys(values))
+    wrong = sum(not is_orthanc_id(value) for value in ids)
+    if wrong:
+        raise QueryError(
+            f"{wrong} of {len(ids)} values are no Orthanc IDs (five groups of eight hexadecimal digits); UIDs and "
+            "PatientIDs are looked up with a find."
+        )
+    return ids

@@ -1,0 +1,268 @@
+"""One value of Orthanc's JSON → one value of a column, or the reason why not (PS3.5 section 6.2).
+
+Parsers raise `Bad` with a reason that never holds the value: reasons end up in `Issues`, and values are patient data.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import math
+import re
+import struct
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from orthanc_research.tables.schema import ColumnType, Kind
+
+__all__ = ["SEQUENCE_CAP", "TOO_LONG", "Bad", "Parser", "offset_of", "parser_for"]
+
+# Characters of JSON; a longer sequence belongs into a file, or into a chosen path.
+SEQUENCE_CAP = 65_536
+TOO_LONG = "longer than 256 bytes, and the server did not send it"
+
+# (value or None, reason or None): both when the value is only a part of what was written.
+Parsed = tuple[Any, str | None]
+Parser = Callable[[Any], Parsed]
+
+_EPOCH = dt.date(1970, 1, 1).toordinal()
+_DATE = re.compile(r"([0-9]{4})([0-9]{2})([0-9]{2})|([0-9]{4})\.([0-9]{2})\.([0-9]{2})")
+_TIME = re.compile(r"([0-9]{2})(?:(:?)([0-9]{2})(?:\2([0-9]{2})(?:\.([0-9]{1,6}))?)?)?")
+_DATETIME = re.compile(r"([0-9]{4,14}(?:\.[0-9]{1,6})?)([+-][0-9]{4})?")
+_STAMP = re.compile(r"([0-9]{8})T([0-9]{6})")
+_DECIMAL = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+_WHOLE = re.compile(r"[+-]?[0-9]{1,24}")
+
+
+class Bad(ValueError):
+    """Why a value is not one of its VR; never the value."""
+
+
+def parser_for(column: ColumnType) -> Parser:
+    """The function that reads one JSON value for a column; it gives (None, None) for what is absent or empty."""
+    return _PARSERS[column.kind](column)
+
+
+def _padding(value: str) -> str:
+    return value.rstrip(" \0")
+
+
+def _encodable(text: str) -> Parsed:
+    # A lone surrogate is legal in JSON's escapes and in no encoding: Arrow would refuse the whole column.
+    if text.isascii():
+        return text, None
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "replace").decode(), "not Unicode text; what could not be read is '?'"
+    return text, None
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return str(value)
+    raise Bad("not a single value")
+
+
+def _text(column: ColumnType) -> Parser:
+    free = column.kind == "long-text"
+
+    def parse(value: Any) -> Parsed:
+        if isinstance(value, list) and all(isinstance(item, str) for item in value):
+            value = "\\".join(value)
+        text = _padding(_as_text(value))
+        if not free:
+            text = "\\".join(part.strip(" \0") for part in text.split("\\")) if "\\" in text else text.lstrip(" ")
+        return _encodable(text) if text else (None, None)
+
+    return parse
+
+
+def _json(column: ColumnType) -> Parser:
+    def parse(value: Any) -> Parsed:
+        if isinstance(value, str):
+            # Orthanc writes sequences as lists; text here means that the element is not one.
+            return _encodable(json.dumps(value, ensure_ascii=False)) if value else (None, None)
+        if not value:
+            return None, None
+        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        if len(text) > SEQUENCE_CAP:
+            raise Bad(f"a sequence of more than {SEQUENCE_CAP} characters; choose a path inside it")
+        return _encodable(text)
+
+    return parse
+
+
+def _bool(column: ColumnType) -> Parser:
+    def parse(value: Any) -> Parsed:
+        if not isinstance(value, bool):
+            raise Bad("neither true nor false")
+        return value, None
+
+    return parse
+
+
+def _single(read: Callable[[str], Any]) -> Callable[[ColumnType], Parser]:
+    """A parser of VM 1: of several values the first is taken, and said to be."""
+
+    def make(column: ColumnType) -> Parser:
+        def parse(value: Any) -> Parsed:
+            text = _as_text(value).strip(" \0")
+            first, several, _ = text.partition("\\")
+            first = first.strip(" \0")
+            reason = "several values where DICOM has one; this is the first" if several else None
+            return (read(first) if first else None), reason
+
+        return parse
+
+    return make
+
+
+def _days(text: str) -> int:
+    match = _DATE.fullmatch(text)
+    if not match:
+        raise Bad("not a date")
+    # The second form is ACR-NEMA's, which PS3.5 section 6.2 asks readers to accept.
+    year, month, day = (int(part) for part in match.groups() if part is not None)
+    try:
+        return dt.date(year, month, day).toordinal() - _EPOCH
+    except ValueError:
+        raise Bad("not a date") from None
+
+
+def _microseconds(text: str) -> int:
+    match = _TIME.fullmatch(text)
+    if not match:
+        raise Bad("not a time")
+    hour, minute, second = int(match[1]), int(match[3] or 0), int(match[4] or 0)
+    if second == 60:
+        raise Bad("a leap second, which no time type holds")
+    if hour > 23 or minute > 59 or second > 59:
+        raise Bad("not a time")
+    fraction = int((match[5] or "").ljust(6, "0"))
+    return ((hour * 60 + minute) * 60 + second) * 1_000_000 + fraction
+
+
+def _date_seconds(text: str) -> int:
+    return _days(text) * 86_400
+
+
+def _datetime(text: str) -> int:
+    match = _DATETIME.fullmatch(text)
+    if not match:
+        raise Bad("not a date and time")
+    digits = match[1]
+    if len(digits) < 8:
+        raise Bad("a date and time without its day")
+    offset_minutes(match[2])
+    clock = _microseconds(digits[8:]) if digits[8:] else 0
+    return _days(digits[:8]) * 86_400_000_000 + clock
+
+
+def offset_minutes(text: str | None) -> int | None:
+    """Minutes east of UTC of a DT's suffix "+0100"; PS3.5 allows -1200 to +1400."""
+    if not text:
+        return None
+    minutes = int(text[1:3]) * 60 + int(text[3:5])
+    signed = -minutes if text[0] == "-" else minutes
+    if int(text[3:5]) > 59 or not -720 <= signed <= 840:
+        raise Bad("not an offset from UTC")
+    return signed
+
+
+def offset_of(value: Any) -> int | None:
+    """The offset that a DT carries, in minutes; None where it has none or is no DT."""
+    match = _DATETIME.fullmatch(value.strip(" \0")) if isinstance(value, str) else None
+    try:
+        return offset_minutes(match[2]) if match else None
+    except Bad:
+        return None
+
+
+def _stamp(text: str) -> int:
+    match = _STAMP.fullmatch(text)
+    if not match:
+        raise Bad("not a time of Orthanc's")
+    return _days(match[1]) * 86_400 + _microseconds(match[2]) // 1_000_000
+
+
+def _decimal(text: str) -> float:
+    if not _DECIMAL.fullmatch(text):
+        raise Bad("not a finite number" if text.lower().lstrip("+-") in ("nan", "inf", "infinity") else "not a number")
+    value = float(text)
+    if math.isinf(value):
+        raise Bad("not a finite number")
+    return value
+
+
+def _decimal32(text: str) -> float:
+    value = _decimal(text)
+    try:
+        struct.pack("<f", value)
+    except OverflowError:
+        raise Bad("out of range") from None
+    return value
+
+
+def _whole(column: ColumnType) -> Callable[[str], int]:
+    low, high = column.low, column.high
+
+    def read(text: str) -> int:
+        if not _WHOLE.fullmatch(text):
+            raise Bad("not a whole number")
+        value = int(text)
+        if not low <= value <= high:
+            raise Bad("out of range")
+        return value
+
+    return read
+
+
+def _many(read_for: Callable[[ColumnType], Callable[[str], Any]]) -> Callable[[ColumnType], Parser]:
+    """A parser of lists; an entry that is none of its VR is null, its neighbours keep their places."""
+
+    def make(column: ColumnType) -> Parser:
+        read = read_for(column)
+
+        def parse(value: Any) -> Parsed:
+            text = _as_text(value).strip(" \0")
+            if not text:
+                return None, None
+            values: list[Any] = []
+            reason = None
+            for part in text.split("\\"):
+                bare = part.strip(" \0")
+                try:
+                    values.append(read(bare) if bare else None)
+                except Bad as bad:
+                    values.append(None)
+                    reason = f"an entry is {bad}"
+            if reason is not None and all(each is None for each in values):
+                raise Bad(reason)
+            return values, reason
+
+        return parse
+
+    return make
+
+
+_PARSERS: Mapping[Kind, Callable[[ColumnType], Parser]] = MappingProxyType(
+    {
+        "text": _text,
+        "long-text": _text,
+        "json": _json,
+        "bool": _bool,
+        "date": _single(_date_seconds),
+        "time": _single(_microseconds),
+        "datetime": _single(_datetime),
+        "stamp": _single(_stamp),
+        "float": _single(_decimal),
+        "float32": _single(_decimal32),
+        "int": lambda column: _single(_whole(column))(column),
+        "floats": _many(lambda column: _decimal),
+        "ints": _many(_whole),
+    }
+)
