@@ -35,6 +35,7 @@ def montage(
     white. A caption is the slice's index and, of a `Volume`, its place along the slices' normal in mm: no header text
     reaches the figure unless it is in `title`. `QueryError` when there is nothing that can be shown this way.
 
+    >>> import numpy as np
     >>> montage(np.zeros((3, 8, 8))).axes[1].get_title()
     '1'
     """

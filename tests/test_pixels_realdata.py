@@ -72,7 +72,8 @@ def reference(*parts: str) -> dict[str, Any]:
 
 def test_a_jpeg_2000_t1_equals_its_upstream_nifti_voxel_for_voxel() -> None:
     made = volume("mr-t1-siemens-j2k", "dicom")
-    assert (made.shape, made.array.dtype) == ((96, 128, 128), np.uint16)
+    assert made.shape == (96, 128, 128)
+    assert made.array.dtype == np.uint16
     nifti, affine = aligned(made, REALDATA / "mr-t1-siemens-j2k" / "ref-repo" / "anat-T1w_acq-tfl_6001.nii.gz")
     np.testing.assert_array_equal(made.array, nifti)
     # The reference takes the first gap, in float32, as the step (2.000107); ours is the mean of all 95 gaps (2.000001),
@@ -180,9 +181,7 @@ def test_the_dimensions_of_the_4d_series_are_counted_and_named() -> None:
 
 
 def test_the_digital_phantom_keeps_its_orientation() -> None:
-    pytest.importorskip("nibabel")
-    import nibabel
-
+    nibabel = pytest.importorskip("nibabel")
     made = volume("ct-digital-phantom", "orientation", "dicom", values="rescaled")
     path = REALDATA / "ct-digital-phantom" / "orientation" / "nifti" / "image" / "orientation.nii.gz"
     data = np.asanyarray(nibabel.load(path).dataobj).transpose(2, 1, 0)

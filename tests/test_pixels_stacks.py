@@ -424,9 +424,16 @@ def _fields(frame: Any) -> dict[str, Any]:
     return {name: getattr(frame, name) for name in frame.__slots__ if name != "transfer_syntax"}
 
 
+def test_a_japanese_files_separators_are_read_as_old_orthancs_show_them() -> None:
+    """1.10.1 and 1.12.7 answer a yen sign for the backslash when SpecificCharacterSet is ISO_IR 13."""
+    plain = series(0, 1, 2)
+    shown = [{k: v and v.replace("\\", "\N{YEN SIGN}") for k, v in h.items()} for h in plain]
+    assert _seen(only(shown)) == _seen(only(plain))
+
+
 def test_header_from_dataset_reads_values_that_pydicom_cannot_convert(tmp_path: Path) -> None:
-    dataset = pydicom.dcmread(get_testdata_file("CT_small.dcm", download=False) or "")
-    raw = bytearray(Path(dataset.filename).read_bytes())
+    dataset = pydicom.dcmread(str(get_testdata_file("CT_small.dcm", download=False)))
+    raw = bytearray(Path(str(dataset.filename)).read_bytes())
     at = raw.index(b"\x28\x00\x30\x00DS")
     length = int.from_bytes(raw[at + 6 : at + 8], "little")
     raw[at + 8 : at + 8 + length] = b"not a number".ljust(length)[:length]

@@ -6,6 +6,7 @@ import hashlib
 import time
 from collections import Counter, defaultdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydicom
@@ -17,7 +18,7 @@ from orthanc_research.samples import cohort, pydicom_files
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_other_patients(tmp_path: Path) -> None:
-    options = {"patients": 1, "studies": 2, "size": 32, "slices": 6}
+    options: dict[str, Any] = {"patients": 1, "studies": 2, "size": 32, "slices": 6}
     first, again = cohort(tmp_path / "a", **options), cohort(tmp_path / "b", **options)
     assert [p.relative_to(tmp_path / "a") for p in first] == [p.relative_to(tmp_path / "b") for p in again]
     assert [p.read_bytes() for p in first] == [p.read_bytes() for p in again]
@@ -83,7 +84,7 @@ def test_the_demo_cohort_is_made_in_seconds(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"patients": 0}, {"studies": 0}, {"size": 8}, {"slices": 2}])
-def test_numbers_that_make_no_volume_are_refused(wrong: dict[str, int]) -> None:
+def test_numbers_that_make_no_volume_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(QueryError):
         cohort(**wrong)
 

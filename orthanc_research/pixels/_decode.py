@@ -177,9 +177,7 @@ def _with_pydicom(dataset: Dataset, syntax: UID, name: str) -> Array:
     except BaseException as error:  # the RLE decoder is Rust, and a panic in it is no Exception
         if package and not _available(syntax):
             raise PixelError(f"{name}: to decode {said}, install {package}.") from error
-        raise PixelError(
-            f"{name}: its pixel data ({said}) cannot be decoded; the file is damaged or unusual."
-        ) from error
+        raise PixelError(f"{name}: its pixel data ({said}) cannot be decoded; it is damaged or unusual.") from error
 
 
 def _available(syntax: UID) -> tuple[str, ...]:

@@ -1,0 +1,153 @@
+"""progress, files, parallel: what everything else stands on."""
+
+from __future__ import annotations
+
+import os
+import stat
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from orthanc_research.files import atomic_path, atomic_write, private_folder, sweep
+from orthanc_research.parallel import WorkerDiedError, process_map, thread_map
+from orthanc_research.progress import Bar, Progress, Silent, progress_for
+
+
+def test_a_file_is_complete_or_absent(tmp_path: Path) -> None:
+    target = tmp_path / "a.bin"
+
+    def fail() -> None:
+        with atomic_write(target) as stream:
+            stream.write(b"half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert list(tmp_path.iterdir()) == []
+    with atomic_write(target) as stream:
+        stream.write(b"whole")
+        assert not target.exists()
+    assert target.read_bytes() == b"whole"
+    with pytest.raises(RuntimeError):
+        fail()
+    assert target.read_bytes() == b"whole"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.bin"]
+
+
+def test_files_and_folders_are_for_their_owner_alone(tmp_path: Path) -> None:
+    folder = private_folder(tmp_path / "a" / "b")
+    with atomic_write(folder / "c") as stream:
+        stream.write(b"x")
+    assert stat.S_IMODE((folder / "c").stat().st_mode) == 0o600
+    assert stat.S_IMODE(folder.stat().st_mode) == stat.S_IMODE(folder.parent.stat().st_mode) == 0o700
+
+
+def test_nothing_is_overwritten_unless_asked(tmp_path: Path) -> None:
+    target = tmp_path / "a"
+    target.write_bytes(b"old")
+    with pytest.raises(FileExistsError), atomic_write(target, overwrite=False):
+        pass
+    racing = tmp_path / "b"
+    with pytest.raises(FileExistsError), atomic_path(racing, overwrite=False) as partial:  # noqa: PT012
+        partial.write_bytes(b"ours")
+        racing.write_bytes(b"theirs")  # somebody was faster
+    assert (target.read_bytes(), racing.read_bytes()) == (b"old", b"theirs")
+
+
+def test_what_a_crash_left_is_swept(tmp_path: Path) -> None:
+    manager = atomic_path(tmp_path / "a")
+    manager.__enter__()
+    del manager
+    (tmp_path / "keep.partial").write_bytes(b"")
+    sweep(tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["keep.partial"]
+
+
+def test_threads_keep_the_order_and_an_error_is_its_units_own() -> None:
+    def work(number: int) -> int:
+        time.sleep(0.002 * (number % 3))
+        if number == 7:
+            raise ValueError("seven")
+        return number * number
+
+    outcomes = list(thread_map(work, range(20), workers=4))
+    assert [o.unit for o in outcomes] == list(range(20))
+    assert [o.result for o in outcomes if o.error is None] == [n * n for n in range(20) if n != 7]
+    with pytest.raises(ValueError, match="seven"):
+        outcomes[7].get()
+
+
+def test_threads_are_bounded_and_start_only_what_is_taken() -> None:
+    at_once, most, started = 0, 0, 0
+    lock = threading.Lock()
+
+    def work(number: int) -> None:
+        nonlocal at_once, most, started
+        with lock:
+            at_once, started = at_once + 1, started + 1
+            most = max(most, at_once)
+        time.sleep(0.002)
+        with lock:
+            at_once -= 1
+
+    outcomes = thread_map(work, iter(range(10_000)), workers=99)
+    for _ in range(5):
+        next(outcomes)
+    outcomes.close()  # type: ignore[attr-defined]
+    assert most <= 8
+    assert started <= 30
+
+
+def test_cancel_stops_at_the_next_unit_and_loses_nothing_that_began() -> None:
+    progress = Silent()
+    done = []
+
+    def work(number: int) -> int:
+        done.append(number)
+        if number == 3:
+            progress.cancel()
+        return number
+
+    outcomes = [o.unit for o in thread_map(work, range(1000), workers=1, progress=progress)]
+    assert outcomes == done
+    assert 4 <= len(outcomes) < 10
+
+
+def test_a_fatal_error_ends_the_map_at_once() -> None:
+    def work(number: int) -> int:
+        if number == 2:
+            raise PermissionError
+        return number
+
+    with pytest.raises(PermissionError):
+        list(thread_map(work, range(1000), workers=2, fatal=(PermissionError,)))
+
+
+def _square_or_die(number: int) -> int:
+    if number == 3:
+        os.abort()
+    if number == 4:
+        raise ValueError("four")
+    return number * number
+
+
+def test_a_worker_process_that_dies_is_one_failed_unit() -> None:
+    outcomes = list(process_map(_square_or_die, range(6), workers=2))
+    assert [o.result for o in outcomes] == [0, 1, 4, None, None, 25]
+    assert isinstance(outcomes[3].error, WorkerDiedError)
+    assert isinstance(outcomes[4].error, ValueError)
+
+
+def test_progress_is_one_protocol() -> None:
+    assert isinstance(Silent(), Progress)
+    with Bar("x", disable=True) as bar:
+        assert isinstance(bar, Progress)
+        bar.total(3, "files")
+        bar.advance()
+        bar.note("half")
+        assert not bar.cancelled
+    own = Silent()
+    assert progress_for(own, "x")[0] is own
+    assert isinstance(progress_for(False, "x")[0], Silent)

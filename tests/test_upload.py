@@ -1,0 +1,145 @@
+"""Upload: a row for every input, whatever happens to it."""
+
+from __future__ import annotations
+
+import io
+import socket
+import zipfile
+from pathlib import Path
+
+import pydicom
+import pytest
+
+import orthanc_research as ores
+from orthanc_research import errors
+from orthanc_research.local import OrthancServer
+from orthanc_research.progress import Silent
+
+
+def slices(count: int) -> list[pydicom.Dataset]:
+    found = []
+    for dataset in ores.samples.cohort(size=16):
+        found.append(dataset)
+        if len(found) == count:
+            break
+    return found
+
+
+def test_one_bad_file_among_fifty_good_ones_is_one_row(orthanc: ores.Orthanc, tmp_path: Path) -> None:
+    for number, dataset in enumerate(slices(50)):
+        pydicom.dcmwrite(tmp_path / f"{number:02}", dataset, enforce_file_format=True)
+    (tmp_path / "25-notes.txt").write_text("not DICOM")
+    ledger = orthanc.upload(tmp_path, progress=False)
+    assert len(ledger) == 51
+    assert ledger["status"].value_counts().to_dict() == {"stored": 50, "failed": 1}
+    bad = ledger[ledger["status"] == "failed"].iloc[0]
+    assert bad["Source"].endswith("25-notes.txt")
+    assert bad["error"] == "Not a DICOM file, or a damaged one: Orthanc cannot read it."
+    assert orthanc.statistics()["CountInstances"] == 50
+    again = orthanc.upload(tmp_path, progress=False)
+    assert again["status"].value_counts().to_dict() == {"already-stored": 50, "failed": 1}
+    assert list(again["ID"].dropna()) == list(ledger["ID"].dropna())
+
+
+def test_files_folders_zips_datasets_and_bytes_are_taken(orthanc: ores.Orthanc, tmp_path: Path, ct_small: Path) -> None:
+    one, two, three = slices(3)
+    buffer = io.BytesIO()
+    pydicom.dcmwrite(buffer, two, enforce_file_format=True)
+    with zipfile.ZipFile(tmp_path / "some.zip", "w") as archive:
+        archive.writestr("a", ct_small.read_bytes())
+        archive.writestr("junk.txt", b"junk")
+    pydicom.dcmwrite(tmp_path / "three.dcm", three, enforce_file_format=True)
+    (tmp_path / "DICOMDIR").write_bytes(b"an index")
+    ledger = orthanc.upload([one, buffer.getvalue(), tmp_path], progress=False)
+    assert dict(zip(ledger["Source"].str.split("/").str[-1], ledger["status"], strict=True)) == {
+        "dataset 0": "stored",
+        "bytes 1": "stored",
+        "DICOMDIR": "skipped",
+        "some.zip!a": "stored",
+        "some.zip!junk.txt": "failed",
+        "three.dcm": "stored",
+    }
+    assert ledger.loc[0, ["ParentPatient", "ParentStudy", "ParentSeries"]].notna().all()
+
+
+def test_dicom_without_identifiers_is_a_row_that_says_so(orthanc: ores.Orthanc) -> None:
+    dataset = slices(1)[0]
+    del dataset.StudyInstanceUID
+    row = orthanc.upload(dataset, progress=False).iloc[0]
+    assert row["status"] == "failed"
+    assert "identifiers" in row["error"]
+
+
+def test_a_missing_path_is_refused_before_anything_is_sent(orthanc: ores.Orthanc, ct_small: Path) -> None:
+    with orthanc.rest.counting() as requests, pytest.raises(errors.QueryError, match="no file or folder"):
+        orthanc.upload([ct_small, "/no/such/thing"], progress=False)
+    with orthanc.rest.counting() as more, pytest.raises(errors.QueryError, match="not a int"):
+        orthanc.upload([7], progress=False)
+    assert requests == more == []
+
+
+def test_nothing_to_upload_is_an_empty_ledger(orthanc: ores.Orthanc, tmp_path: Path) -> None:
+    ledger = orthanc.upload(tmp_path, progress=False)
+    assert ledger.empty
+    assert list(ledger.columns) == list(orthanc.upload([], progress=False).columns)
+
+
+def test_cancelling_leaves_rows_that_were_not_sent(orthanc: ores.Orthanc) -> None:
+    class AfterThree(Silent):
+        def advance(self, count: int = 1) -> None:
+            self.seen = getattr(self, "seen", 0) + count
+            if self.seen == 3:
+                self.cancel()
+
+    ledger = orthanc.upload(slices(60), progress=AfterThree())
+    counts = ledger["status"].value_counts().to_dict()
+    assert len(ledger) == 60
+    assert counts["stored"] == orthanc.statistics()["CountInstances"] < 60
+    assert counts["not-sent"] == 60 - counts["stored"]
+
+
+def test_a_wrong_password_stops_the_batch_and_every_input_has_its_row(version: str) -> None:
+    if version == "external":
+        pytest.skip("needs a server of our own")
+    with OrthancServer(version) as server, ores.Orthanc(server.url, auth=("nobody", "canary-5ecret")) as orthanc:
+        ledger = orthanc.upload(slices(40), progress=False)
+    assert set(ledger["status"]) == {"failed", "not-sent"}
+    assert ledger["error"].str.contains("refused the user name and password").all()
+    assert not ledger.astype("str").apply(lambda column: column.str.contains("5ecret")).any().any()
+
+
+def test_a_server_killed_mid_run_leaves_rows_and_the_rest_can_be_sent_later(version: str, tmp_path: Path) -> None:
+    if version == "external":
+        pytest.skip("needs a server of our own")
+    data = slices(80)
+    with OrthancServer(version, folder=tmp_path / "storage") as server:
+
+        class KillAfterTen(Silent):
+            count = 0
+
+            def advance(self, count: int = 1) -> None:
+                self.count += 1
+                if self.count == 10:
+                    server.kill()
+
+        with ores.Orthanc(server.url, auth=server.auth) as orthanc:
+            orthanc.rest._client.policy._pause = lambda seconds: None  # the server is not coming back meanwhile
+            ledger = orthanc.upload(data, progress=KillAfterTen())
+            assert len(ledger) == 80
+            counts = ledger["status"].value_counts().to_dict()
+            assert counts["stored"] >= 9
+            assert counts["not-sent"] > 0
+            assert sum(counts.values()) == 80
+            server.restart()
+            rest = orthanc.upload(data, progress=False)
+            assert set(rest["status"]) == {"stored", "already-stored"}
+            assert orthanc.statistics()["CountInstances"] == 80
+
+
+def test_a_closed_port_is_a_row_for_each_input_not_a_minute_of_retries() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    with ores.Orthanc(f"http://127.0.0.1:{port}") as orthanc:
+        ledger = orthanc.upload(slices(30), progress=False)
+    assert ledger["error"].str.contains("No Orthanc answers").all()
+    assert set(ledger["status"]) == {"failed", "not-sent"}
