@@ -6,6 +6,7 @@ own. The worker asks `cancelled` between units; nothing is ever interrupted in t
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -38,7 +39,7 @@ class Progress(Protocol):
         """No more news."""
 
 
-class Silent:
+class Silent(Progress):
     """Says nothing; `cancel()` still works."""
 
     def __init__(self) -> None:
@@ -67,6 +68,8 @@ class Bar(Silent, AbstractContextManager["Bar"]):
     def __init__(self, description: str = "", **options: Any) -> None:
         super().__init__()
         self._lock = threading.Lock()
+        # A notebook's stream is no terminal and shows a widget all the same; a log file should hold no bars.
+        options.setdefault("disable", False if "ipykernel" in sys.modules else None)
         self._bar: Any = tqdm(desc=description or None, leave=True, dynamic_ncols=True, **options)
 
     def total(self, count: int | None, unit: str = "") -> None:

@@ -35,8 +35,8 @@ def copies(orthanc: ores.Orthanc) -> list[dict[str, Any]]:
 
 
 def run(orthanc: ores.Orthanc, resources: Any, tmp_path: Path, **options: Any) -> pd.DataFrame:
-    options = {"progress": False, "journal": tmp_path / "j.sqlite"} | options
-    return orthanc.anonymize(resources, **options)
+    given: dict[str, Any] = {"progress": False, "journal": tmp_path / "j.sqlite"} | options
+    return orthanc.anonymize(resources, **given)
 
 
 def test_every_study_gets_one_copy_and_the_originals_stay(cohort: ores.Orthanc, tmp_path: Path) -> None:
@@ -215,6 +215,8 @@ def test_an_unreadable_file_is_never_called_done(version: str, tmp_path: Path) -
         found = [path for path in (tmp_path / "storage").rglob("*") if path.name == uuid]
         assert found
         found[0].unlink()
+        orthanc.server.kill()
+        orthanc.server.restart()  # it would answer from memory
         ledger = run(orthanc, studies, tmp_path)
         assert ledger["status"].iloc[1] == "done"
         assert ledger["status"].iloc[0] in ("partial", "failed")
@@ -225,6 +227,29 @@ def test_an_unreadable_file_is_never_called_done(version: str, tmp_path: Path) -
         if len(left):
             orthanc.delete(left, expect=len(left))
         assert len(copies(orthanc)) == whole
+
+
+def test_a_copy_that_keeps_the_patient_id_is_never_called_done(orthanc: ores.Orthanc, tmp_path: Path) -> None:
+    # Every element of it has VR UN: Orthanc's anonymization goes past the PatientID, and says Success.
+    (bad,) = [path for path in ores.samples.pydicom_files() if path.name == "rtdose_rle_1frame.dcm"]
+    orthanc.upload(bad, progress=False)
+    ledger = run(orthanc, orthanc.studies(), tmp_path)
+    assert list(ledger["status"]) == ["failed"]
+    assert "left the PatientID as it was" in ledger["error"].iloc[0]
+    assert ledger["AnonymizedID"].isna().all()
+    left = orthanc.leftovers(tmp_path / "j.sqlite")
+    assert len(left) == 1
+    orthanc.delete(left, expect=1)
+    assert orthanc.statistics()["CountInstances"] == 1
+
+
+def test_a_patient_id_that_was_asked_for_is_no_mistake(cohort: ores.Orthanc, tmp_path: Path) -> None:
+    patient = cohort.patients().head(1)
+    ledger = run(cohort, cohort.studies(within=patient), tmp_path, replace={"PatientID": "P-001"}, force=True)
+    assert set(ledger["status"]) == {"done"}
+    assert set(ledger["AnonymizedPatientID"]) == {"P-001"}
+    kept = run(cohort, cohort.studies(within=patient), tmp_path, journal=tmp_path / "2", keep=["PatientID"], force=True)
+    assert set(kept["status"]) == {"done"}
 
 
 def test_a_server_killed_mid_run_loses_nothing_and_doubles_nothing(version: str, tmp_path: Path) -> None:

@@ -27,7 +27,8 @@ LAYERS = [
     {"tables", "pixels"},
     {"rest"},
     {"parallel"},
-    {"errors", "capabilities", "progress", "files"},
+    {"capabilities", "progress", "files"},
+    {"errors"},
 ]
 OWNERS = {
     "httpx": {"rest"},

@@ -226,7 +226,7 @@ def test_a_post_that_may_have_happened_is_never_sent_again(failure: type[httpx.T
 
 
 def test_a_delete_that_broke_and_now_finds_nothing_has_succeeded() -> None:
-    answers: list[Any] = [httpx.ReadError("broke"), httpx.Response(404)]
+    answers: list[httpx.ReadError | httpx.Response] = [httpx.ReadError("broke"), httpx.Response(404)]
 
     def handler(request: httpx.Request) -> httpx.Response:
         answer = answers.pop(0)

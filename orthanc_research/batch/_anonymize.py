@@ -84,7 +84,9 @@ def anonymize(
     progress: Progress,
 ) -> pd.DataFrame:
     """Anonymize the sources as copies in the same Orthanc; the ledger of `ledger`, in the order of the sources."""
-    rest.tools.bulk_anonymize.call([], **asdict(options))  # bad options are refused before the journal is made
+    # Bad options, and those that this server would ignore, are refused before there is a journal.
+    for feature in rest.tools.bulk_anonymize.call([], **asdict(options)).needs:
+        rest.capabilities().require(feature)
     groups: dict[str, list[str]] = defaultdict(list)
     order = []
     for source in sources:
@@ -267,7 +269,12 @@ def _verify(run: _Run, finished: Sequence[Unit]) -> None:
         return _unverified(run, units, str(error))
     for unit in units:
         outputs = Outputs.select(found, told[unit.key])
-        problem = outputs.problem(unit.input["resources"], unit.output.get("announced"))
+        problem = outputs.problem(
+            unit.key,
+            unit.input["resources"],
+            unit.output.get("announced"),
+            same_patient=_keeps_patient(run.options),
+        )
         run.journal.mark(
             unit.key,
             "done" if problem is None else "unknown",
@@ -275,6 +282,11 @@ def _verify(run: _Run, finished: Sequence[Unit]) -> None:
             error=problem,
         )
     return None
+
+
+def _keeps_patient(options: Options) -> bool:
+    named = {*options.keep, *options.replace}
+    return bool(named & {"PatientID", "0010,0020", "0010-0020", "00100020"})
 
 
 def _unverified(run: _Run, units: Sequence[Unit], reason: str) -> None:

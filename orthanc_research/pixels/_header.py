@@ -91,8 +91,8 @@ def text(header: Header, key: str) -> str:
 
 def texts(header: Header, key: str) -> tuple[str, ...]:
     """The values between backslashes; () when absent."""
-    # In JIS X 0201 the byte of a backslash is a yen sign, and Orthanc before 1.13 shows it so in every element of a file
-    # with that character set. The elements read here (CS, DS, IS) have neither sign in their values: PS3.5 section 6.2.
+    # In JIS X 0201 the byte of a backslash is a yen sign, and Orthanc before 1.13 shows it so in every value of a file
+    # with that character set. What is read here (CS, DS, IS) has neither sign inside a value: PS3.5 section 6.2.
     value = text(header, key).replace("\N{YEN SIGN}", "\\")
     return tuple(part.strip() for part in value.split("\\")) if value else ()
 

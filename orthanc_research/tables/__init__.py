@@ -1,5 +1,38 @@
-"""TEMPORARY stub until the real surface is in place (helper for tables: overwrite this file)."""
-from typing import Any
-FindPlan = TagsPlan = Any
-def _todo(*a: Any, **k: Any) -> Any: raise RuntimeError("tables not there yet")
-find_frame = parse_criteria = plan_find = plan_tags = tags_frame = too_long = from_arrow = to_arrow = issues = _todo
+"""Pure tables: JSON of Orthanc → typed DataFrames, Python values → checked queries, a find → a plan of requests.
+
+Nothing here touches the network or the disk; `orthanc.py` carries plans out.
+"""
+
+from orthanc_research.tables.arrow import SCHEMA_VERSION, from_arrow, to_arrow
+from orthanc_research.tables.criteria import Query, parse_criteria
+from orthanc_research.tables.frames import empty_frame, find_frame, issues
+from orthanc_research.tables.levels import columns_for
+from orthanc_research.tables.plan import FindPlan, plan_find
+from orthanc_research.tables.schema import LEVELS, ColumnType, Level, column_type
+from orthanc_research.tables.selection import Selection, is_orthanc_id, selection
+from orthanc_research.tables.tags import TagsPlan, plan_tags, tags_frame, too_long
+
+__all__ = [
+    "LEVELS",
+    "SCHEMA_VERSION",
+    "ColumnType",
+    "FindPlan",
+    "Level",
+    "Query",
+    "Selection",
+    "TagsPlan",
+    "column_type",
+    "columns_for",
+    "empty_frame",
+    "find_frame",
+    "from_arrow",
+    "is_orthanc_id",
+    "issues",
+    "parse_criteria",
+    "plan_find",
+    "plan_tags",
+    "selection",
+    "tags_frame",
+    "to_arrow",
+    "too_long",
+]

@@ -55,7 +55,7 @@ def typed(column: ColumnType, values: Sequence[Any]) -> Any:
         numbers = np.array([0 if value is None else value for value in values], dtype=column.pandas.numpy_dtype)
         return pd.arrays.IntegerArray(numbers, absent)
     if kind in ("time", "floats", "ints"):
-        return pd.arrays.ArrowExtensionArray(pa.array(values, type=column.arrow))  # type: ignore[attr-defined]
+        return pd.arrays.ArrowExtensionArray(pa.array(values, type=column.arrow))
     if kind == "bool":
         return pd.array(list(values), dtype="boolean")
     return pd.array(pa.array(values, type=pa.string()), dtype=column.pandas)
@@ -64,7 +64,7 @@ def typed(column: ColumnType, values: Sequence[Any]) -> Any:
 def _moments(values: Sequence[Any], unit: str) -> Any:
     absent = np.iinfo(np.int64).min  # NaT
     numbers = np.array([absent if value is None else value for value in values], dtype=np.int64)
-    return pd.array(numbers.view(f"M8[{unit}]"), dtype=f"datetime64[{unit}]")
+    return pd.DatetimeIndex(numbers.view(f"M8[{unit}]")).array
 
 
 def empty_column(name: str) -> Any:

@@ -1,18 +1,18 @@
-"""Criteria as Python values → the `Query` of /tools/find, checked before anything is sent.
+r"""Criteria as Python values → the `Query` of /tools/find, checked before anything is sent.
 
     Modality="CT"                          CT              text; `*` and `?` are wildcards where DICOM has them
-    Modality=["CT", "MR"]                  CT\\MR           any of them; a set, Series, Index or array will do
+    Modality=["CT", "MR"]                  CT\MR            any of them; a set, Series, Index or array will do
     Modality=[]                            no request      no value can match: the answer is empty
     PatientName="doe*"                     doe*            names and texts ignore case
     PatientID="a1"                         a1              identifiers do not; what differs in case is filtered out here
     SeriesNumber=3                         3
-    SliceThickness=1                       1\\1.0\\1.00…     decimals are texts in DICOM: every usual spelling
+    SliceThickness=1                       1\1.0\1.00…       decimals are texts in DICOM: every usual spelling
     StudyDate="2021", ("2021-01", None)    ranges          see `temporal`
     Modality at Patient and Study level    ModalitiesInStudy
 
-`QueryError` for None, NA and "" (DICOM reads them as "anything"), for keywords that are not DICOM's, values that are none
-of their VR, wildcards in UIDs, dates and numbers, and for tags of a level below the one asked for: Orthanc answers those
-with nothing, and no error. Messages name keywords and rules, never values.
+`QueryError` for None, NA and "" (DICOM reads them as "anything"), for keywords that are not DICOM's, values that are
+none of their VR, wildcards in UIDs, dates and numbers, and for tags of a level below the one asked for: Orthanc answers
+those with nothing, and no error. Messages name keywords and rules, never values.
 """
 
 from __future__ import annotations
@@ -48,21 +48,18 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 class Query:
     """What to look for. `tags` is keyword or "gggg,eeee" → DICOM query string.
 
-    `empty` means that an empty list was given, so that nothing can match. `find_level` is where Orthanc has to look:
-    below `level` only for the modalities of patients. `exact` names the identifiers whose case has to be compared with
-    the answers, because Orthanc compares all tags of a request with or without case, and refuses to page with it.
+    `empty` means that an empty list was given, so that nothing can match. `exact` names the identifiers whose case has
+    to be compared with the answers, because Orthanc compares all tags of a request with case or none of them, and
+    refuses to page with it.
     """
 
     level: Level
     tags: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), repr=False)
     empty: bool = False
-    find_level: Level = "Study"
     exact: tuple[str, ...] = ()
 
 
-def parse_criteria(
-    level: Level, criteria: Mapping[str, Any], match: Mapping[str, Any] | None = None
-) -> Query:
+def parse_criteria(level: Level, criteria: Mapping[str, Any], match: Mapping[str, Any] | None = None) -> Query:
     """Check criteria and write them as DICOM does; the table is this module's docstring.
 
     `match` is for odd and private tags, as {"0009,1001": "text"}: values go as they are, in DICOM's own form.
@@ -81,12 +78,10 @@ def parse_criteria(
         _put(tags, name, text or "")
     for key, value in (match or {}).items():
         _put(tags, *_raw(key, value, level))
-    lifted = level == "Patient" and "ModalitiesInStudy" in tags
     return Query(
         level,
         MappingProxyType(tags),
         empty,
-        "Study" if lifted else level,
         tuple(name for name in tags if name in IDENTIFIERS and _has_letters(tags[name])),
     )
 
@@ -102,7 +97,7 @@ def _put(tags: dict[str, str], name: str, text: str) -> None:
 
 
 def _known(keyword: str) -> str:
-    tag = tag_for_keyword(keyword)
+    tag = tag_for_keyword(keyword) if keyword else None
     if tag is None:
         raise unknown_keyword(keyword)
     if dictionary_VR(tag) == "SQ" or is_binary(tag):
@@ -158,7 +153,7 @@ def _any_of(keyword: str, vr: str, values: Sequence[Any]) -> str:
 
 
 def _several(value: Any) -> list[Any] | None:
-    """The values of a list, whatever holds it; None for a single value. A text "A\\B" is DICOM's own list."""
+    """The values of a list, whatever holds it; None for a single value. A text with backslashes is DICOM's own list."""
     if isinstance(value, str):
         return value.split("\\") if "\\" in value else None
     if isinstance(value, (pd.Series, pd.Index, np.ndarray, pd.api.extensions.ExtensionArray)):

@@ -7,6 +7,10 @@ with everything, so each field goes only to a server that has the feature.
 Observed on 1.12.7 and 1.13.0, with a criterion outside the index: `Since` is a 400, and `Limit` counts before the
 criterion is applied, so that matches are missing without a word. Such a find is one request, and cut here. The same
 holds for `CaseSensitive`, which is never sent: identifiers are compared with the answers instead.
+
+Modalities of a study: 1.10.1 cuts the page before it compares them, and of two studies with one UID under two patients
+it sees one; so before 1.12.5 series are found, and their studies read. No version has them at patient level: studies
+are found, and their patients read. Such a find is `lifted`.
 """
 
 from __future__ import annotations
@@ -37,11 +41,10 @@ _LONG = frozenset({"LT", "ST", "UT", "UC", "UR"})
 class FindPlan:
     """How a find is carried out.
 
-    `body` is the request without its page; `paged` False means one request for everything. `fetched` are the keywords to
-    read from the answers (`columns` and what has to be compared). `parents` are the levels to ask for by one
-    bulk-content of the answers' IDs each; Series under a Study find count modalities and instances. `empty`: the result
-    is known to be empty, and nothing is to be sent. `limit` and everything under `query.exact` and `inside` is applied
-    by `find_frame`.
+    `body` is the request without its page; `paged` False means one request for everything. `fetched` are the keywords
+    to read from the answers (`columns` and what has to be compared). `parents` are the levels to ask for by one
+    bulk-content each, in this order, of the IDs that `ask` gives. `empty`: the result is known to be empty, and nothing
+    is to be sent. `find_frame` applies `exact`, `inside` and `limit`.
     """
 
     level: Level
@@ -63,8 +66,8 @@ class FindPlan:
 
     @property
     def lifted(self) -> bool:
-        """True when studies are looked for to find their patients."""
-        return self.query.find_level != self.level
+        """True when resources below are looked for, and these read: `parents` begins with `level` itself."""
+        return bool(self.body["Level"] != self.level)
 
     @property
     def filtered(self) -> bool:
@@ -78,6 +81,15 @@ class FindPlan:
             left = self.page if self.limit is None or self.filtered else self.limit - since
             body |= {"Since": since, "Limit": max(1, min(self.page, left))}
         return body
+
+    def ask(
+        self, parent: Level, answers: Sequence[Mapping[str, Any]], related: Mapping[Level, Mapping[str, Any]]
+    ) -> list[str]:
+        """The IDs to ask bulk-content for, with Level=`parent`; `related` is what was read for the levels before."""
+        if self.lifted and parent != self.level:
+            # What lies below the patients and studies that were found, not below what they were found by.
+            return list(related[self.level])
+        return list(dict.fromkeys(str(answer["ID"]) for answer in answers))
 
     def complete(self, count: int) -> bool:
         """True when so many answers are all that is wanted."""
@@ -120,9 +132,14 @@ def plan_find(
     _check_numbers(limit, page)
     if query.level != level:
         raise QueryError("The criteria were read for another level.")
+    find_level, tags = _findable(query, capabilities)
+    if find_level != level and (labels is not None or metadata is not None or order_by is not None):
+        raise QueryError(
+            f"labels, metadata and order_by do not go with the modalities of a {level.lower()} on this server; find "
+            "without the modality, and filter the DataFrame."
+        )
     chosen = _columns(level, columns)
-    index = index_of(query.find_level, capabilities)
-    tags = dict(query.tags)
+    index = index_of(find_level, capabilities)
     place = None if within is None else inside(level, within, capabilities)
     extra: dict[str, Any] = {}
     if place is not None:
@@ -133,8 +150,8 @@ def plan_find(
     extra |= _metadata(metadata, capabilities)
     extra |= _order(level, order_by, index, capabilities)
     fetched = tuple(dict.fromkeys([*(name for name in chosen if name not in FACTS), *query.exact]))
-    requested, parents = _sources(query, fetched, place, capabilities)
-    body = {"Level": query.find_level, "Query": tags, "Expand": True, **extra}
+    requested, parents = _sources(level, find_level, fetched, place, capabilities)
+    body = {"Level": find_level, "Query": tags, "Expand": True, **extra}
     if requested:
         body["RequestedTags"] = list(requested)
     indexed = index | {"ModalitiesInStudy"}
@@ -151,6 +168,17 @@ def plan_find(
         empty=query.empty or (place is not None and not place.ids),
         inside=None if place is None or place.by_server else place,
     )
+
+
+def _findable(query: Query, capabilities: Capabilities) -> tuple[Level, dict[str, str]]:
+    """Where this server has to look, and for what."""
+    tags = dict(query.tags)
+    if "ModalitiesInStudy" not in tags:
+        return query.level, tags
+    if capabilities.has("extended-find"):
+        return "Study", tags
+    tags["Modality"] = tags.pop("ModalitiesInStudy")
+    return "Series", tags
 
 
 def _check_numbers(limit: int | None, page: int) -> None:
@@ -183,18 +211,20 @@ def _check_column(level: Level, name: str) -> None:
             f"{name} is not in Orthanc's index, or too long for it; read it with orthanc.tags(resources, [{name!r}])."
         )
     home = level_of(name, level)
+    if name in COMPUTED and home != level:
+        raise QueryError(f"{name} is counted at {home} level only; find at that level and merge.")
     if depth(home) > depth(level):
         raise QueryError(f"{name} belongs to the {home} level; find at that level, or use orthanc.tags.")
 
 
 def _sources(
-    query: Query, fetched: Iterable[str], place: Inside | None, capabilities: Capabilities
+    level: Level, find_level: Level, fetched: Iterable[str], place: Inside | None, capabilities: Capabilities
 ) -> tuple[tuple[str, ...], tuple[Level, ...]]:
     """(tags to request within the find, levels to ask bulk-content for)."""
-    level = query.level
-    if query.find_level != level:
-        # Studies are found, and their patients read: patients have no RequestedTags in bulk-content.
-        _only_indexed(level, fetched, capabilities, always=True)
+    if find_level != level:
+        for name in fetched:
+            if not _own(level, name) and name not in COMPUTED:
+                raise QueryError(f"{name} cannot be had for a {level.lower()} found by modality; use orthanc.tags.")
         return (), (level, *_counted(level, fetched))
     foreign = [name for name in fetched if not _own(level, name)]
     chain = set(place.chain) if place is not None and not place.by_server else set()
@@ -205,6 +235,8 @@ def _sources(
     if "Patient" in homes:
         # A study carries its patient's tags, so nobody asks for patients.
         homes = (homes - {"Patient"}) | {"Study"}
+    # An answer names its own parent only, so the levels between are asked for as well.
+    homes |= {between for home in homes for between in LEVELS[depth(home) + 1 : depth(level)]}
     homes |= chain | set(_counted(level, fetched))
     return (), _ordered(homes)
 
@@ -230,14 +262,13 @@ def _counted(level: Level, fetched: Iterable[str]) -> tuple[Level, ...]:
     return ("Series",) if counted and level in ("Patient", "Study") else ()
 
 
-def _only_indexed(level: Level, names: Iterable[str], capabilities: Capabilities, *, always: bool = False) -> None:
+def _only_indexed(level: Level, names: Iterable[str], capabilities: Capabilities) -> None:
     for name in names:
-        home = level_of(name, level)
-        if name in INDEX[home] or (name in COMPUTED and (home == level or always)):
+        if name in INDEX[level_of(name, level)] or name in COMPUTED:
             continue
         raise UnsupportedError(
-            f"{name} is not in the index of Orthanc {capabilities.version}, and tags requested within a find need 1.11.0 "
-            f"or later; read it with orthanc.tags(resources, [{name!r}]).",
+            f"{name} is not in the index of Orthanc {capabilities.version}, and tags requested within a find need "
+            f"1.11.0 or later; read it with orthanc.tags(resources, [{name!r}]).",
             found=capabilities.version,
             needed="1.11.0",
         )

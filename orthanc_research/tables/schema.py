@@ -1,13 +1,14 @@
-"""Which type a column has: decided by the DICOM dictionary (VR and VM, PS3.6), never by the data.
+r"""Which type a column has: decided by the DICOM dictionary (VR and VM, PS3.6), never by the data.
 
     VR                       one value                        several (VM other than 1)
-    text, UI, PN, AT         str                              str, the DICOM string "A\\B"
+    text, UI, PN, AT         str                              str, the DICOM string "A\B"
     DA                       datetime64[s]    (date32)        str
     TM                       time64[us]       (time64)        str
     DT                       datetime64[us]   (timestamp)     str
     DS FD                    float64, NaN = NA                list<double>
     FL                       float32, NaN = NA                list<double>
-    IS SL SS US UL SV        Int64, Int32, Int32, Int32, Int64, Int64       list<int64>
+    SS US SL                 Int32                            list<int64>
+    IS UL SV                 Int64                            list<int64>
     UV                       UInt64                           list<uint64>
     SQ                       str, JSON                        the same
     OB OW OF OD OL OV UN     no column
@@ -28,7 +29,8 @@ from typing import Any, Literal
 
 import pandas as pd
 import pyarrow as pa
-from pydicom.datadict import DicomDictionary, dictionary_VM, dictionary_VR, tag_for_keyword
+from pydicom._dicom_dict import DicomDictionary
+from pydicom.datadict import dictionary_VM, dictionary_VR, tag_for_keyword
 
 from orthanc_research.errors import QueryError
 
@@ -144,7 +146,7 @@ def column_type(name: str) -> ColumnType:
     return _dicom_type(name)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _dicom_type(name: str) -> ColumnType:
     if name.endswith(_OFFSET):
         return ColumnType("int", "", "", pd.Int64Dtype(), pa.int64(), -(2**15), 2**15)
@@ -199,7 +201,8 @@ def tag_of(name: str) -> int | None:
     match = _TAG.fullmatch(name)
     if match:
         return int(match[1] + match[2], 16)
-    return tag_for_keyword(name)
+    # The dictionary has retired entries without a keyword.
+    return tag_for_keyword(name) if name else None
 
 
 def _is_private_name(name: str) -> bool:

@@ -1,6 +1,7 @@
 """One value of Orthanc's JSON → one value of a column, or the reason why not (PS3.5 section 6.2).
 
 Parsers raise `Bad` with a reason that never holds the value: reasons end up in `Issues`, and values are patient data.
+Nor does a reason hold "; " or ": ", which join the reasons of a row.
 """
 
 from __future__ import annotations
@@ -16,11 +17,15 @@ from typing import Any
 
 from orthanc_research.tables.schema import ColumnType, Kind
 
-__all__ = ["SEQUENCE_CAP", "TOO_LONG", "Bad", "Parser", "offset_of", "parser_for"]
+__all__ = ["SEQUENCE_CAP", "NOT_SENT", "Bad", "Parser", "offset_of", "parser_for"]
 
 # Characters of JSON; a longer sequence belongs into a file, or into a chosen path.
 SEQUENCE_CAP = 65_536
-TOO_LONG = "longer than 256 bytes, and the server did not send it"
+NOT_SENT = "the server sent no value (longer than 256 bytes, or not of its type)"
+
+# In ISO IR 13 the backslash that parts values is the yen sign, and Orthanc before 1.13 decodes it as one. None of these
+# VRs can hold a real one (PS3.5 section 6.1.2.5.4).
+_YEN = frozenset({"CS", "UI", "AS", "AT", "AE"})
 
 # (value or None, reason or None): both when the value is only a part of what was written.
 Parsed = tuple[Any, str | None]
@@ -55,7 +60,7 @@ def _encodable(text: str) -> Parsed:
     try:
         text.encode()
     except UnicodeEncodeError:
-        return text.encode("utf-8", "replace").decode(), "not Unicode text; what could not be read is '?'"
+        return text.encode("utf-8", "replace").decode(), "not Unicode text, what could not be read is '?'"
     return text, None
 
 
@@ -74,6 +79,8 @@ def _text(column: ColumnType) -> Parser:
         if isinstance(value, list) and all(isinstance(item, str) for item in value):
             value = "\\".join(value)
         text = _padding(_as_text(value))
+        if "\u00a5" in text and column.vr in _YEN:
+            text = text.replace("\u00a5", "\\")
         if not free:
             text = "\\".join(part.strip(" \0") for part in text.split("\\")) if "\\" in text else text.lstrip(" ")
         return _encodable(text) if text else (None, None)
@@ -90,7 +97,7 @@ def _json(column: ColumnType) -> Parser:
             return None, None
         text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
         if len(text) > SEQUENCE_CAP:
-            raise Bad(f"a sequence of more than {SEQUENCE_CAP} characters; choose a path inside it")
+            raise Bad(f"a sequence of more than {SEQUENCE_CAP} characters, choose a path inside it")
         return _encodable(text)
 
     return parse
@@ -110,10 +117,10 @@ def _single(read: Callable[[str], Any]) -> Callable[[ColumnType], Parser]:
 
     def make(column: ColumnType) -> Parser:
         def parse(value: Any) -> Parsed:
-            text = _as_text(value).strip(" \0")
+            text = _as_text(value).strip(" \0").replace("\u00a5", "\\")
             first, several, _ = text.partition("\\")
             first = first.strip(" \0")
-            reason = "several values where DICOM has one; this is the first" if several else None
+            reason = "several values where DICOM has one, this is the first" if several else None
             return (read(first) if first else None), reason
 
         return parse
@@ -228,7 +235,7 @@ def _many(read_for: Callable[[ColumnType], Callable[[str], Any]]) -> Callable[[C
         read = read_for(column)
 
         def parse(value: Any) -> Parsed:
-            text = _as_text(value).strip(" \0")
+            text = _as_text(value).strip(" \0").replace("\u00a5", "\\")
             if not text:
                 return None, None
             values: list[Any] = []

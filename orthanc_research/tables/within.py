@@ -57,14 +57,18 @@ def inside(level: Level, within: Selection | tuple[Level, Sequence[str]], capabi
         fields = MappingProxyType({f"Parent{at}": chosen.ids[0]})
         return Inside(at, frozenset(chosen.ids), fields, by_server=True)
     values = chosen.column(_UID[at])
-    return Inside(at, frozenset(chosen.ids), tags=_tags(at, values.values()), chain=LEVELS[depth(at) + 1 : depth(level)])
+    return Inside(
+        at, frozenset(chosen.ids), tags=_tags(at, values.values()), chain=LEVELS[depth(at) + 1 : depth(level)]
+    )
 
 
 def _level(chosen: Selection) -> Level:
     for level in LEVELS:
         if chosen.level == level:
             return level
-    raise QueryError("within: it is not known what level these resources are of; give a DataFrame that a find returned.")
+    raise QueryError(
+        "within: it is not known what level these resources are of; give a DataFrame that a find returned."
+    )
 
 
 def _above(level: Level, chosen: Selection) -> Inside:
@@ -73,8 +77,8 @@ def _above(level: Level, chosen: Selection) -> Inside:
     values = chosen.column(_UID[level])
     if not parents or not values:
         raise QueryError(
-            f"within: these resources lie below the {level} level and do not name their parents; the DataFrame needs its "
-            f"columns Parent{level} and {_UID[level]}."
+            f"within: these resources lie below the {level} level and do not name their parents; the DataFrame needs "
+            f"its columns Parent{level} and {_UID[level]}."
         )
     return Inside(level, frozenset(parents.values()), tags=_tags(level, values.values()))
 
@@ -84,7 +88,7 @@ def _tags(level: Level, values: Any) -> Mapping[str, str]:
     usable = texts and not any(set("*?\\") & set(text) for text in texts)
     if not usable:
         raise QueryError(
-            f"within: several resources are found by their {_UID[level]}; give a DataFrame that a find returned, with that "
-            "column complete."
+            f"within: several resources are found by their {_UID[level]}; give a DataFrame that a find returned, with "
+            "that column complete."
         )
     return MappingProxyType({_UID[level]: "\\".join(texts)})

@@ -1,0 +1,275 @@
+"""Finds and tags on real servers: typed, complete, by the fewest requests, and the same on every version."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import orthanc_research as ores
+from orthanc_research import errors
+from orthanc_research.rest import Level
+
+LEVELS: tuple[Level, ...] = ("Patient", "Study", "Series", "Instance")
+COUNTS = {
+    level: f"Count{name}" for level, name in zip(LEVELS, ("Patients", "Studies", "Series", "Instances"), strict=True)
+}
+
+
+@pytest.fixture
+def cohort(orthanc: ores.Orthanc) -> ores.Orthanc:
+    """Two patients, two studies each, a CT of 6 and an MR of 4 slices in each: 8 series, 40 instances or so."""
+    orthanc.upload(ores.samples.cohort(patients=2, studies=2, slices=4, size=16), progress=False)
+    return orthanc
+
+
+def expected_requests(orthanc: ores.Orthanc, level: Level) -> int:
+    """One a page; where tags cannot be requested within (1.10), at most one more for each parent level.
+
+    There a study's one more reads its series, for their modalities and counts: its patient's tags come with it.
+    """
+    if orthanc.capabilities().has("requested-tags"):
+        return 1
+    return {"Patient": 1, "Study": 2, "Series": 2, "Instance": 3}[level]
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_a_find_is_one_request_a_page(cohort: ores.Orthanc, level: Level) -> None:
+    with cohort.rest.counting() as requests:
+        frame = cohort.find(level)
+    assert len(frame) == cohort.statistics()[COUNTS[level]]
+    assert len(requests) == expected_requests(cohort, level), requests
+    plan = cohort.explain(level)
+    assert plan["requests"] == len(requests)
+
+
+def test_pages_add_up_and_repeat_nothing(cohort: ores.Orthanc) -> None:
+    whole = cohort.find("Instance")
+    count = len(whole)
+    with cohort.rest.counting() as requests:
+        paged = cohort.find("Instance", page=7)
+    finds = [target for _, target in requests if target == "tools/find"]
+    assert len(finds) == count // 7 + 1
+    assert sorted(paged.index) == sorted(whole.index)
+    assert paged.index.is_unique
+    exact = cohort.find("Instance", page=count)
+    assert len(exact) == count
+    assert len(cohort.find("Instance", limit=5)) == 5
+    assert len(cohort.find("Instance", limit=9, page=4)) == 9
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_columns_and_types_are_the_same_for_any_data(cohort: ores.Orthanc, level: Level) -> None:
+    full, none = cohort.find(level), cohort.find(level, PatientID="NOBODY-HAS-THIS")
+    assert len(none) == 0 < len(full)
+    assert list(full.columns) == list(none.columns)
+    pd.testing.assert_series_equal(full.dtypes, none.dtypes)
+    pd.testing.assert_series_equal(pd.concat([full, none]).dtypes, full.dtypes)
+    assert full.index.name == "ID"
+    assert full["Issues"].isna().all()
+    assert full.attrs["orthanc"]["level"] == level
+    assert set(full.attrs["orthanc"]) == {"level", "url", "client"}
+
+
+def test_parents_come_with_their_children(cohort: ores.Orthanc) -> None:
+    series, instances = cohort.series(), cohort.instances()
+    patients = set(cohort.patients()["PatientID"])
+    assert set(series["PatientID"]) == set(instances["PatientID"]) == patients
+    assert set(series["StudyInstanceUID"]) == set(cohort.studies()["StudyInstanceUID"])
+    assert set(instances["ParentSeries"]) == set(series.index)
+    for table in (series, instances):
+        assert str(table["StudyDate"].dtype) == "datetime64[s]"
+        assert table["StudyDate"].notna().all()
+    counts = instances.groupby("ParentSeries").size()
+    assert (series["NumberOfSeriesRelatedInstances"].astype(int) == counts.reindex(series.index)).all()
+
+
+def test_criteria_choose_what_they_say(cohort: ores.Orthanc) -> None:
+    studies = cohort.studies()
+    first = studies.iloc[0]
+    assert list(cohort.studies(StudyInstanceUID=first["StudyInstanceUID"]).index) == [studies.index[0]]
+    day = first["StudyDate"]
+    same_day = set(studies.index[studies["StudyDate"] == day])
+    assert set(cohort.studies(StudyDate=day).index) == same_day
+    assert set(cohort.studies(StudyDate=(day, None)).index) == set(studies.index[studies["StudyDate"] >= day])
+    assert set(cohort.series(Modality="CT")["Modality"]) == {"CT"}
+    assert len(cohort.series(Modality=["CT", "MR"])) == len(cohort.series())
+    assert len(cohort.studies(Modality="CT")) == len(studies)  # sent as ModalitiesInStudy
+    assert len(cohort.studies(Modality="US")) == 0
+    name = str(first["PatientName"])
+    assert set(cohort.studies(PatientName=name[:3] + "*").index) >= {studies.index[0]}
+    assert set(cohort.studies(PatientName=name.lower()).index) == set(cohort.studies(PatientName=name).index)
+    identifier = str(first["PatientID"])
+    assert len(cohort.studies(PatientID=identifier)) > 0
+    if identifier.lower() != identifier:
+        assert len(cohort.studies(PatientID=identifier.lower())) == 0  # identifiers match case-exactly
+
+
+@pytest.mark.parametrize("empty", [[], (), pd.Series([], dtype="str")])
+def test_an_empty_list_is_an_empty_answer_without_a_request(cohort: ores.Orthanc, empty: Any) -> None:
+    with cohort.rest.counting() as requests:
+        frame = cohort.studies(StudyInstanceUID=empty)
+        within = cohort.series(within=frame)
+    assert len(frame) == len(within) == 0
+    assert list(frame.columns) == list(cohort.studies().columns)
+    assert requests == []
+
+
+@pytest.mark.parametrize(
+    ("criteria", "words"),
+    [
+        ({"StudyDat": "2021"}, "StudyDate"),
+        ({"PatientID": None}, "leave it out"),
+        ({"PatientID": ""}, "leave it out"),
+        ({"PatientID": np.nan}, "leave it out"),
+        ({"StudyDate": "2021-02-30"}, "StudyDate"),
+        ({"StudyDate": "last year"}, "StudyDate"),
+        ({"StudyInstanceUID": "1.2.*"}, "StudyInstanceUID"),
+        ({"PatientName": object()}, "PatientName"),
+        ({"SOPInstanceUID": "1.2.3"}, "SOPInstanceUID"),
+        ({"limit": 0}, "limit"),
+        ({"columns": ["NoSuchTag"]}, "NoSuchTag"),
+        ({"within": 7}, "Resources are"),
+    ],
+)
+def test_bad_criteria_are_one_sentence_and_no_request(
+    cohort: ores.Orthanc, criteria: dict[str, Any], words: str
+) -> None:
+    with cohort.rest.counting() as requests, pytest.raises(errors.QueryError, match=words) as caught:
+        cohort.find("Study", **criteria)
+    assert requests == []
+    assert "\n" not in str(caught.value)
+    assert isinstance(caught.value, ValueError)
+
+
+def test_what_this_server_would_ignore_is_refused(cohort: ores.Orthanc) -> None:
+    options: list[dict[str, Any]] = [{"labels": ["train"]}, {"order_by": "StudyDate"}, {"metadata": {"Origin": "x"}}]
+    for option in options:
+        if cohort.capabilities().has("extended-find"):
+            assert len(cohort.studies(**option)) == (4 if "order_by" in option else 0)
+        else:
+            with cohort.rest.counting() as requests, pytest.raises(errors.UnsupportedError):
+                cohort.studies(**option)
+            assert requests == []
+
+
+def test_within_finds_what_is_below_and_nothing_else(cohort: ores.Orthanc) -> None:
+    series = cohort.series()
+    for studies in (cohort.studies().head(1), cohort.studies().head(3)):
+        found = cohort.series(within=studies)
+        assert set(found.index) == set(series.index[series["ParentStudy"].isin(studies.index)])
+        instances = cohort.instances(within=studies)
+        assert set(instances["ParentSeries"]) == set(found.index)
+
+
+def test_a_frame_of_another_server_is_refused(cohort: ores.Orthanc) -> None:
+    foreign = cohort.studies()
+    foreign.attrs["orthanc"]["url"] = "http://elsewhere"
+    with pytest.raises(errors.QueryError, match="another Orthanc"):
+        cohort.series(within=foreign)
+    with pytest.raises(errors.QueryError, match="another Orthanc"):
+        ores.attach(foreign, cohort)
+
+
+def test_an_empty_archive_gives_empty_typed_frames(orthanc: ores.Orthanc) -> None:
+    for level in LEVELS:
+        frame = orthanc.find(level)
+        assert frame.empty
+        assert "PatientID" in frame.columns
+    with orthanc.rest.counting() as requests:
+        assert orthanc.tags(orthanc.series()).empty
+    assert len(requests) == 1
+    assert orthanc.anonymize(orthanc.studies(), progress=False).empty
+
+
+# -- tags -------------------------------------------------------------------------------------------------------------
+
+
+def test_tags_are_one_request_a_series(cohort: ores.Orthanc) -> None:
+    series = cohort.series()
+    with cohort.rest.counting() as requests:
+        table = cohort.tags(series, ["SOPInstanceUID", "ImagePositionPatient", "SliceThickness", "Rows"])
+    assert len(requests) == len(series) == 8
+    instances = cohort.instances()
+    assert sorted(table.index) == sorted(instances.index)
+    assert table["Rows"].eq(16).all()
+    assert str(table["SliceThickness"].dtype) == "float64"
+    assert dict(zip(table.index, table["SOPInstanceUID"], strict=True)) == dict(
+        zip(instances.index, instances["SOPInstanceUID"], strict=True)
+    )
+    position = table["ImagePositionPatient"].iloc[0]
+    assert len(position) == 3
+
+
+def test_tags_of_studies_patients_and_instances_find_their_series_first(cohort: ores.Orthanc) -> None:
+    study = cohort.studies().head(1)
+    with cohort.rest.counting() as requests:
+        table = cohort.tags(study, ["Modality"])
+    assert len(requests) == 1 + 2
+    assert set(table["Modality"]) == {"CT", "MR"}
+    assert len(cohort.tags(cohort.patients().head(1), ["Modality"])) == 2 * len(table)
+    some = cohort.instances().groupby("ParentSeries").head(2)
+    with cohort.rest.counting() as requests:
+        chosen = cohort.tags(some, ["Modality"])
+    assert sorted(chosen.index) == sorted(some.index)
+    assert len(requests) == some["ParentSeries"].nunique()
+
+
+def test_all_tags_keep_what_names_would_lose(orthanc: ores.Orthanc, ct_small: Path) -> None:
+    orthanc.upload(ct_small, progress=False)
+    table = orthanc.tags(orthanc.series())
+    assert len(table) == 1
+    assert table["Manufacturer"].iloc[0] == "GE MEDICAL SYSTEMS"
+    assert "0009,0010" in table["Private"].iloc[0]
+    assert "PixelData" not in table.columns
+
+
+def test_long_values_are_fetched_not_nulled(orthanc: ores.Orthanc) -> None:
+    (dataset, *_) = ores.samples.cohort(patients=1, studies=1, slices=3, size=16)
+    dataset.ImageComments = "long " * 400
+    dataset.StudyDescription = "short"
+    orthanc.upload(dataset, progress=False)
+    series = orthanc.series()
+    assert orthanc.tags(series, ["ImageComments"])["ImageComments"].iloc[0] == dataset.ImageComments.strip()
+    everything = orthanc.tags(series)
+    assert everything["ImageComments"].iloc[0] == dataset.ImageComments.strip()
+
+
+def test_one_unreadable_file_does_not_take_its_series_with_it(version: str, tmp_path: Path) -> None:
+    if version == "external":
+        pytest.skip("needs a server of our own")
+    with ores.LocalOrthanc(version, folder=tmp_path / "storage") as orthanc:
+        orthanc.upload(ores.samples.cohort(patients=1, studies=1, slices=4, size=16), progress=False)
+        series = orthanc.series(Modality="MR")
+        bad = orthanc.rest.series.children(series.index[0], "Instance")[1]
+        next(path for path in (tmp_path / "storage").rglob("*") if path.name == bad["FileUuid"]).unlink()
+        orthanc.server.kill()
+        orthanc.server.restart()  # it would answer from memory
+        table = orthanc.tags(series, ["SOPInstanceUID"])
+        assert len(table) == 4
+        assert pd.isna(table.loc[bad["ID"], "SOPInstanceUID"])
+        assert table.loc[bad["ID"], "Issues"]
+        assert table["SOPInstanceUID"].notna().sum() == 3
+
+
+def test_too_many_rows_are_refused_with_the_way_out(cohort: ores.Orthanc) -> None:
+    with pytest.raises(errors.QueryError, match="more than 5 instances"):
+        cohort.tags(cohort.series(), ["Modality"], max_rows=5)
+
+
+def test_the_tree_that_pydicom_ships_has_the_same_tables_on_every_server(orthanc: ores.Orthanc, tree: Path) -> None:
+    orthanc.upload(tree, progress=False)
+    assert orthanc.statistics()["CountInstances"] == 81
+    patients, studies, series = orthanc.patients(), orthanc.studies(), orthanc.series()
+    assert (len(patients), len(studies), len(series)) == (
+        orthanc.statistics()["CountPatients"],
+        orthanc.statistics()["CountStudies"],
+        orthanc.statistics()["CountSeries"],
+    )
+    table = orthanc.tags(series, ["Modality", "PatientID"])
+    assert len(table) == 81
+    assert int(series["NumberOfSeriesRelatedInstances"].sum()) == 81
+    assert set(table["PatientID"]) == set(patients["PatientID"])
