@@ -15,9 +15,10 @@ from typing import Annotated, Any
 import pandas as pd
 import typer
 
-from orthanc_research import write_csv, write_table
+from orthanc_research import read_parquet, write_csv, write_table
 from orthanc_research.errors import Error, QueryError
 from orthanc_research.orthanc import Orthanc
+from orthanc_research.tables import LEVELS, Level
 
 __all__ = ["app", "main"]
 
@@ -32,7 +33,10 @@ Url = Annotated[str | None, typer.Option("--url", help="Address of Orthanc; with
 AuthName = Annotated[
     str | None, typer.Option("--auth-env", metavar="NAME", help="Variable that holds user:password for --url.")
 ]
-Out = Annotated[Path | None, typer.Option("--out", "-o", help="Write the table here: .parquet or .csv.")]
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", "-o", help="Write the table here: .parquet or .csv.", callback=lambda out: _checked(out)),
+]
 Ids = Annotated[list[str], typer.Argument(help="Orthanc IDs, or the path of a parquet table that `find` wrote.")]
 
 
@@ -51,16 +55,20 @@ def _client(url: str | None, auth_env: str | None) -> Iterator[Orthanc]:
         yield orthanc
 
 
+def _checked(out: Path | None) -> Path | None:
+    if out is not None and out.suffix not in (".parquet", ".csv"):
+        raise QueryError("--out takes a name that ends in .parquet or .csv.")
+    return out
+
+
 def _show(frame: pd.DataFrame, out: Path | None) -> None:
     if out is None:
         with pd.option_context("display.width", 160, "display.max_columns", 12, "display.max_colwidth", 40):
             print(frame)
     elif out.suffix == ".csv":
         write_csv(frame, out)
-    elif out.suffix == ".parquet":
-        write_table(frame, out)
     else:
-        raise QueryError("--out takes a name that ends in .parquet or .csv.")
+        write_table(frame, out)
     if out is not None:
         print(f"{len(frame)} rows → {out}", file=sys.stderr)
 
@@ -75,10 +83,17 @@ def _finish(ledger: pd.DataFrame, good: tuple[str, ...], out: Path | None) -> No
 
 def _resources(given: list[str]) -> Any:
     if len(given) == 1 and given[0].endswith(".parquet"):
-        from orthanc_research import read_parquet
-
+        if not Path(given[0]).is_file():
+            raise QueryError(f"There is no table {given[0]}.")
         return read_parquet(given[0])
     return given
+
+
+def _level(word: str) -> Level:
+    for level in LEVELS:
+        if word.lower() == level.lower():
+            return level
+    raise QueryError(f"{word!r} is no level; it is one of {', '.join(LEVELS)}.")
 
 
 def _criteria(given: list[str]) -> dict[str, Any]:
@@ -103,7 +118,7 @@ def find(
 ) -> None:
     """Table of the resources that match."""
     with _client(url, auth_env) as orthanc:
-        _show(orthanc.find(level.capitalize(), **_criteria(criteria or [])), out)  # type: ignore[arg-type]
+        _show(orthanc.find(_level(level), **_criteria(criteria or [])), out)
 
 
 @app.command()
@@ -133,7 +148,7 @@ def upload(
 
 @app.command()
 def anonymize(
-    resources: Ids,
+    resources: Annotated[list[str] | None, typer.Argument(help="As for `tags`.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with this journal instead.")] = None,
     journal: Annotated[Path | None, typer.Option(help="Keep the journal here.")] = None,
     dicom_version: Annotated[str | None, typer.Option(help="Profile of Orthanc: 2008, 2017c, 2021b, 2023b.")] = None,
@@ -145,6 +160,8 @@ def anonymize(
     with _client(url, auth_env) as orthanc:
         if resume is not None:
             ledger = orthanc.resume(resume)
+        elif not resources:
+            raise QueryError("Say what to anonymize: Orthanc IDs, a table that `find` wrote, or --resume JOURNAL.")
         else:
             ledger = orthanc.anonymize(_resources(resources), journal=journal, dicom_version=dicom_version)
         _finish(ledger, ("done",), out)

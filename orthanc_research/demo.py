@@ -72,7 +72,7 @@ def _step(title: str, say: Say) -> Iterator[list[str]]:
 def _upload(orthanc: ores.Orthanc, data: Sequence[Path], say: Say) -> None:
     with _step("1. Upload: the files that pydicom ships, a synthetic cohort, and yours", say) as report:
         start = time.monotonic()
-        inputs = [*samples.pydicom_files(), *samples.cohort(), *data]
+        inputs = [*data, *samples.pydicom_files(), *samples.cohort()]
         ledger = orthanc.upload(inputs)
         size = int(ledger["bytes"].sum()) / 1e6
         report += _counts(ledger["status"])

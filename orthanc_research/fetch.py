@@ -1,21 +1,92 @@
-"""Instances from the server into memory: files, headers, stacks, volumes."""
+"""From the server into memory: answers of a find, tags, files, headers, stacks, volumes."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy.typing as npt
 from pydicom import Dataset
 
-from orthanc_research.errors import AccessError, ResponseError
+from orthanc_research.errors import AccessError, NotFoundError, QueryError, ResponseError, ServerError
 from orthanc_research.parallel import Outcome, thread_map
 from orthanc_research.pixels import Stack, Volume, decode, read_dataset, stacks_of, volume_from
 from orthanc_research.progress import Progress
-from orthanc_research.rest import Rest
+from orthanc_research.rest import Level, Rest
+from orthanc_research.tables import FindPlan, TagsPlan, too_long
 
-__all__ = ["dataset", "datasets", "file", "stacks", "volume"]
+__all__ = ["answers", "dataset", "datasets", "file", "stacks", "tags", "volume"]
+
+
+ShortTags = Mapping[str, Any]
+Series = tuple[str, tuple[str, ...]]  # its ID, and the instances that were chosen: none named means all
+
+
+def answers(rest: Rest, plan: FindPlan) -> tuple[list[dict[str, Any]], dict[Level, dict[str, dict[str, Any]]]]:
+    """What a planned find answers, page by page, and the resources to join by level: {level: {ID: object}}."""
+    found: list[dict[str, Any]] = []
+    while not plan.empty:
+        body = plan.request(len(found))
+        page = rest.tools.find(body)
+        found += page
+        if not plan.paged or len(page) < body["Limit"] or plan.complete(len(found)):
+            break
+    parents: dict[Level, dict[str, dict[str, Any]]] = {}
+    ids = [str(answer["ID"]) for answer in found]
+    for level in plan.parents if ids else ():
+        pages = (ids[start : start + plan.page] for start in range(0, len(ids), plan.page))
+        parents[level] = {value["ID"]: value for page in pages for value in rest.tools.bulk_content(page, level)}
+    return found, parents
+
+
+def tags(
+    rest: Rest, series: Sequence[Series], plan: TagsPlan, *, workers: int, max_rows: int
+) -> list[tuple[str, str, ShortTags | None]]:
+    """(instance, series, its short tags or None when its file cannot be read): one request a series."""
+    rows: list[tuple[str, str, ShortTags | None]] = []
+    for outcome in thread_map(lambda each: _tags_of(rest, each, plan), series, workers=workers, fatal=(Exception,)):
+        found = outcome.get()
+        wanted = set(outcome.unit[1]) or found.keys()
+        rows += [(instance, outcome.unit[0], short) for instance, short in found.items() if instance in wanted]
+        if len(rows) > max_rows:
+            raise QueryError(f"There are more than {max_rows} instances; choose fewer, or raise max_rows.")
+    return rows
+
+
+def _tags_of(rest: Rest, series: Series, plan: TagsPlan) -> dict[str, ShortTags | None]:
+    identifier, instances = series
+    if len(instances) == 1:
+        found = _one_by_one(rest, instances, plan.ignore_length)
+    else:
+        found = _all_tags(rest, identifier, plan.ignore_length)
+    long = too_long(short for short in found.values() if short is not None)
+    if plan.all and long:
+        found = _all_tags(rest, identifier, tuple(sorted(long)))
+    return found
+
+
+def _all_tags(rest: Rest, series: str, ignore_length: Sequence[str]) -> dict[str, ShortTags | None]:
+    try:
+        return dict(rest.series.instances_tags(series, ignore_length))
+    except ServerError as error:
+        if error.status != 500:
+            raise
+    # One unreadable file fails the whole series' request: read the others one by one.
+    instances = [str(value["ID"]) for value in rest.series.children(series, "Instance")]
+    return _one_by_one(rest, instances, ignore_length)
+
+
+def _one_by_one(rest: Rest, instances: Sequence[str], ignore_length: Sequence[str]) -> dict[str, ShortTags | None]:
+    found: dict[str, ShortTags | None] = {}
+    for instance in instances:
+        try:
+            found[instance] = rest.instances.tags(instance, ignore_length)
+        except (ServerError, NotFoundError) as error:
+            if error.status not in (404, 500):
+                raise
+            found[instance] = None
+    return found
 
 
 def file(rest: Rest, instance: str, *, verify: bool) -> bytes:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import weakref
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,31 +13,27 @@ import numpy.typing as npt
 import pandas as pd
 from pydicom import Dataset
 
-from orthanc_research import batch, fetch
+from orthanc_research import batch, fetch, resolve
 from orthanc_research.batch.journal import Journal, default_path, newest
 from orthanc_research.capabilities import Capabilities
-from orthanc_research.errors import NotFoundError, OrthancError, QueryError, ServerError
+from orthanc_research.errors import QueryError
 from orthanc_research.export import export_series
-from orthanc_research.parallel import MAX_THREADS, thread_map
+from orthanc_research.parallel import MAX_THREADS
 from orthanc_research.pixels import Stack, Volume, decode, one_stack
 from orthanc_research.progress import Progress, progress_for
 from orthanc_research.rest import Auth, Connection, Level, Rest
 from orthanc_research.tables import (
     FindPlan,
-    TagsPlan,
     find_frame,
     parse_criteria,
     plan_find,
     plan_tags,
     tags_frame,
-    too_long,
 )
-from orthanc_research.tables.selection import Selection, is_orthanc_id, selection
 
 __all__ = ["Orthanc", "attach"]
 
 _BULK = 1000
-_PARENT: Mapping[str, Level] = {"Study": "Patient", "Series": "Study", "Instance": "Series"}
 
 # token → client: what a frame's attrs can hold, pandas copies attrs on every slice and chokes on locks.
 _CLIENTS: weakref.WeakValueDictionary[str, Orthanc] = weakref.WeakValueDictionary()
@@ -164,8 +159,7 @@ class Orthanc:
             page=page,
             criteria=criteria,
         )
-        answers = [] if plan.empty else self._answers(plan)
-        parents = {parent: self._parents(answers, parent) for parent in plan.parents} if answers else {}
+        answers, parents = fetch.answers(self.rest, plan)
         return self._ours(find_frame(plan, answers, parents), level)
 
     def explain(self, level: Level, **arguments: Any) -> dict[str, Any]:
@@ -184,29 +178,22 @@ class Orthanc:
         cost one request more, to find their series. `QueryError` when there would be more than `max_rows` rows.
         """
         plan = plan_tags(columns)
-        chosen = self._select(resources)
-        series = self._series_of(chosen)
-        rows: list[tuple[str, str, Mapping[str, Any] | None]] = []
-        for outcome in thread_map(lambda one: self._tags_of(one, plan), series, workers=self.workers):
-            rows += outcome.get()
-            if len(rows) > max_rows:
-                raise QueryError(f"There are more than {max_rows} instances; choose fewer, or raise max_rows.")
-        if chosen.level == "Instance":
-            wanted = set(chosen.ids)
-            rows = [row for row in rows if row[0] in wanted]
+        chosen = resolve.select(self.rest, resources)
+        series = resolve.series_of(self.rest, chosen)
+        rows = fetch.tags(self.rest, series, plan, workers=self.workers, max_rows=max_rows)
         return self._ours(tags_frame(rows, plan), "Instance")
 
     def dicom(self, instance: Any, *, verify: bool = False) -> Dataset:
         """The file of one instance as a pydicom Dataset; `verify` holds it against the server's MD5."""
-        return fetch.dataset(self.rest, self._one(instance, "Instance"), verify=verify)
+        return fetch.dataset(self.rest, resolve.one(self.rest, instance, "Instance"), verify=verify)
 
     def pixels(self, instance: Any, *, verify: bool = False) -> npt.NDArray[Any]:
         """The stored values of one instance, (frame, row, column[, sample]); `PixelError` when they do not decode."""
-        return decode(fetch.file(self.rest, self._one(instance, "Instance"), verify=verify))
+        return decode(fetch.file(self.rest, resolve.one(self.rest, instance, "Instance"), verify=verify))
 
     def stacks(self, series: Any, *, min_slices: int = 3) -> list[Stack]:
         """Every stack of one series with its verdict, from headers alone: one request, no pixels."""
-        return fetch.stacks(self.rest, self._one(series, "Series"), min_slices=min_slices)
+        return fetch.stacks(self.rest, resolve.one(self.rest, series, "Series"), min_slices=min_slices)
 
     def volume(
         self,
@@ -261,7 +248,7 @@ class Orthanc:
         the volume with its affine in a .json beside it; a series that is no volume is a row that says why. Each
         instance is held against the server's MD5. Files are 0600, named by SeriesInstanceUID.
         """
-        series = [identifier for identifier, _ in self._series_of(self._select(resources))]
+        series = [chosen for chosen, _ in resolve.series_of(self.rest, resolve.select(self.rest, resources))]
         bar, done = progress_for(progress, "export")
         try:
             return export_series(
@@ -298,7 +285,8 @@ class Orthanc:
         The journal (a new one in the user's state folder, unless `journal` names one) lets `resume` go on after any
         interruption.
         """
-        level, sources = self._patients_of(self._select(resources))
+        level, patients = resolve.patients_of(self.rest, resolve.select(self.rest, resources))
+        sources = [batch.Source(identifier, patient) for identifier, patient in patients.items()]
         options = batch.Options(
             replace=dict(replace or {}),
             keep=tuple(keep),
@@ -346,7 +334,7 @@ class Orthanc:
 
         This cannot be undone. The number that was deleted.
         """
-        chosen = self._select(resources)
+        chosen = resolve.select(self.rest, resources)
         if len(chosen.ids) != expect:
             raise QueryError(f"There are {len(chosen.ids)} resources and expect={expect}; nothing was deleted.")
         for start in range(0, len(chosen.ids), _BULK):
@@ -367,129 +355,12 @@ class Orthanc:
 
     def _plan(self, level: Level, *, within: Any, match: Any, criteria: Mapping[str, Any], **options: Any) -> FindPlan:
         query = parse_criteria(level, criteria, match)
-        inside = None if within is None else self._select(within)
+        inside = None if within is None else resolve.select(self.rest, within)
         return plan_find(level, query=query, within=inside, capabilities=self.capabilities(), **options)
-
-    def _answers(self, plan: FindPlan) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = []
-        while True:
-            body = plan.request(len(found))
-            answer = self.rest.tools.find(body)
-            found += answer
-            if not plan.paged or len(answer) < body.get("Limit", 0) or not answer or plan.complete(len(found)):
-                return found
-
-    def _parents(self, answers: Sequence[Mapping[str, Any]], level: Level) -> dict[str, dict[str, Any]]:
-        ids = [str(answer["ID"]) for answer in answers]
-        found: dict[str, dict[str, Any]] = {}
-        for start in range(0, len(ids), 10_000):
-            for value in self.rest.tools.bulk_content(ids[start : start + 10_000], level):
-                found[value["ID"]] = value
-        return found
 
     def _ours(self, frame: pd.DataFrame, level: str) -> pd.DataFrame:
         frame.attrs["orthanc"] = {"level": level, "url": self.url, "client": self._token}
         return frame
-
-    def _select(self, resources: Any) -> Selection:
-        """What the user gave, with its level; unknown IDs and mixed levels are refused before anything is done."""
-        chosen = selection(resources, self.url)
-        if chosen.level is not None or not chosen.ids:
-            return chosen
-        levels: dict[str, str] = {}
-        for start in range(0, len(chosen.ids), _BULK):
-            for value in self.rest.tools.bulk_content(chosen.ids[start : start + _BULK]):
-                levels[value["ID"]] = value["Type"]
-        lost = len(chosen.ids) - len(levels)
-        if lost:
-            raise QueryError(f"{lost} of {len(chosen.ids)} IDs are not on this Orthanc.")
-        if len(set(levels.values())) > 1:
-            raise QueryError("These IDs are of several levels; give studies, or series, or instances, not a mix.")
-        return Selection(chosen.ids, next(iter(levels.values())), chosen.frame)
-
-    def _one(self, resource: Any, level: Level) -> str:
-        """The ID of one resource: an ID as it is (no request), or a frame of one row."""
-        if is_orthanc_id(resource):
-            return str(resource)
-        if isinstance(resource, pd.Series) and is_orthanc_id(resource.name):
-            return str(resource.name)
-        chosen = selection(resource, self.url)
-        if len(chosen.ids) != 1 or chosen.level not in (None, level):
-            raise QueryError(f"This takes one {level.lower()}: its Orthanc ID, or a frame with one row.")
-        return chosen.ids[0]
-
-    def _series_of(self, chosen: Selection) -> list[tuple[str, tuple[str, ...]]]:
-        """(series, the instances of it that were chosen; none named means all)."""
-        if not chosen.ids:
-            return []
-        if chosen.level == "Series":
-            return [(identifier, ()) for identifier in chosen.ids]
-        if chosen.level == "Instance":
-            groups: dict[str, list[str]] = defaultdict(list)
-            parents = chosen.column("ParentSeries") or self._walk(chosen.ids, "ParentSeries")
-            for identifier in chosen.ids:
-                groups[parents[identifier]].append(identifier)
-            return [(series, tuple(instances)) for series, instances in groups.items()]
-        found = [value["ID"] for value in self._bulk(chosen.ids, "Series")]
-        return [(identifier, ()) for identifier in dict.fromkeys(found)]
-
-    def _patients_of(self, chosen: Selection) -> tuple[Level, list[batch.Source]]:
-        """The resources with their patients; studies of a find need no request."""
-        level: Level = chosen.level or "Study"  # type: ignore[assignment]  # an empty list has none
-        if level == "Patient":
-            return level, [batch.Source(identifier, identifier) for identifier in chosen.ids]
-        up: dict[str, str] = {identifier: identifier for identifier in chosen.ids}
-        at: Level = level
-        while at != "Patient":
-            name = f"Parent{_PARENT[at]}"
-            known = chosen.column(name) if at == level else {}
-            known = known or self._walk(tuple(dict.fromkeys(up.values())), name)
-            up = {identifier: known[parent] for identifier, parent in up.items()}
-            at = _PARENT[at]
-        return level, [batch.Source(identifier, up[identifier]) for identifier in chosen.ids]
-
-    def _walk(self, ids: Iterable[str], name: str) -> dict[str, str]:
-        ids = tuple(ids)
-        found = {value["ID"]: str(value[name]) for value in self._bulk(ids, None)}
-        if len(found) != len(ids):
-            raise QueryError(f"{len(ids) - len(found)} of {len(ids)} resources are no longer on this Orthanc.")
-        return found
-
-    def _bulk(self, ids: Sequence[str], level: Level | None) -> Iterator[dict[str, Any]]:
-        for start in range(0, len(ids), _BULK):
-            yield from self.rest.tools.bulk_content(ids[start : start + _BULK], level)
-
-    def _tags_of(
-        self, series: tuple[str, tuple[str, ...]], plan: TagsPlan
-    ) -> list[tuple[str, str, Mapping[str, Any] | None]]:
-        """(instance, series, short tags or None when its file cannot be read)."""
-        identifier, instances = series
-        if len(instances) == 1:
-            found = {instances[0]: self._instance_tags(instances[0], plan.ignore_length)}
-        else:
-            found = self._all_tags(identifier, plan.ignore_length)
-            long = too_long(tags for tags in found.values() if tags is not None)
-            if plan.all and long:
-                found = self._all_tags(identifier, tuple(sorted(long)))
-        return [(instance, identifier, tags) for instance, tags in found.items()]
-
-    def _all_tags(self, series: str, ignore_length: Sequence[str]) -> dict[str, Mapping[str, Any] | None]:
-        try:
-            return dict(self.rest.series.instances_tags(series, ignore_length))
-        except ServerError as error:
-            # One unreadable file fails the whole series' request: read the others one by one.
-            if error.status != 500:
-                raise
-        ids = [str(value["ID"]) for value in self.rest.series.children(series, "Instance")]
-        return {instance: self._instance_tags(instance, ignore_length) for instance in ids}
-
-    def _instance_tags(self, instance: str, ignore_length: Sequence[str]) -> Mapping[str, Any] | None:
-        try:
-            return self.rest.instances.tags(instance, ignore_length)
-        except (ServerError, NotFoundError) as error:
-            if isinstance(error, OrthancError) and error.status not in (404, 500):
-                raise
-            return None
 
 
 def attach(frame: pd.DataFrame, orthanc: Orthanc) -> pd.DataFrame:

@@ -23,7 +23,7 @@ LAYERS = [
     {"local", "samples"},
     {"orthanc"},
     {"batch", "export", "plots"},
-    {"fetch"},
+    {"fetch", "resolve"},
     {"tables", "pixels"},
     {"rest"},
     {"parallel"},
@@ -39,7 +39,7 @@ OWNERS = {
     "subprocess": {"local"},
     "sqlite3": {"batch/journal"},
     "tqdm": {"progress"},
-    "pandas": {"tables", "batch", "export", "plots", "orthanc", "samples", "demo", "cli"},
+    "pandas": {"tables", "batch", "export", "plots", "orthanc", "resolve", "samples", "demo", "cli"},
     "pyarrow": {"tables", "export", "demo"},
 }
 # The pure parts: no wire, no disk.

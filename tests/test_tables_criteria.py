@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -197,14 +198,9 @@ def test_an_unknown_keyword_is_answered_with_the_nearest(keyword: str, hint: str
 def test_a_tag_of_a_level_below_is_refused_with_its_level(level: Level, keyword: str, home: str) -> None:
     with pytest.raises(QueryError, match=f"belongs to the {home} level"):
         parse_criteria(level, {keyword: "1"})
-    with pytest.raises(QueryError) if home != "Series" or keyword != "KVP" else _nothing():
+    # match may ask for what one file of the study says, but not for what the index would answer with nothing.
+    with nullcontext() if keyword == "KVP" else pytest.raises(QueryError):
         parse_criteria(level, {}, {keyword: "1"})
-
-
-class _nothing:  # noqa: N801
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, *_: object) -> None: ...
 
 
 @pytest.mark.parametrize("keyword", ["NumberOfStudyRelatedInstances", "NumberOfSeriesRelatedInstances"])

@@ -37,11 +37,7 @@ def one(name: str, value: Any) -> tuple[Any, str | None]:
         ("ImageType", "str", "string"),
         ("FrameIncrementPointer", "str", "string"),
         ("KVP", "float64", "double"),
-        (
-            "TableAngle",
-            "float32" if column_type("TableAngle").vr == "FL" else "float64",
-            str(column_type("TableAngle").arrow),
-        ),
+        ("B1rms", "float32", "float"),
         ("PixelSpacing", "list<item: double>[pyarrow]", "list<item: double>"),
         ("SeriesNumber", "Int64", "int64"),
         ("ReferencedFrameNumber", "list<item: int64>[pyarrow]", "list<item: int64>"),

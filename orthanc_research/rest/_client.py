@@ -15,7 +15,7 @@ import httpx
 import orjson
 
 from orthanc_research.capabilities import Capabilities
-from orthanc_research.errors import DeadlineError, NotFoundError, OrthancError
+from orthanc_research.errors import DeadlineError, NotFoundError, OrthancError, ResponseError
 from orthanc_research.rest._call import Answer, Call, json_object
 from orthanc_research.rest._connection import Connection
 from orthanc_research.rest._errors import mapped, refusal
@@ -151,7 +151,8 @@ class Client(_Base):
         """What the server can do: one request the first time, none after."""
         with self._lock:
             if self._capabilities is None:
-                self._capabilities = Capabilities.from_system(self._repeat(SYSTEM, self._attempt).json())
+                with _orthanc_expected():
+                    self._capabilities = Capabilities.from_system(self._repeat(SYSTEM, self._attempt).json())
             return self._capabilities
 
     def close(self) -> None:
@@ -210,7 +211,8 @@ class AsyncClient(_Base):
     async def capabilities(self) -> Capabilities:
         """As `Client.capabilities`, awaited."""
         if self._capabilities is None:
-            self._capabilities = Capabilities.from_system((await self._repeat(SYSTEM)).json())
+            with _orthanc_expected():
+                self._capabilities = Capabilities.from_system((await self._repeat(SYSTEM)).json())
         return self._capabilities
 
     async def close(self) -> None:
@@ -239,6 +241,16 @@ class AsyncClient(_Base):
         """As `Client.counting`."""
         with _listening(self.hooks) as seen:
             yield seen
+
+
+@contextmanager
+def _orthanc_expected() -> Iterator[None]:
+    try:
+        yield
+    except NotFoundError as error:
+        raise ResponseError(
+            "A server answers, but there is no Orthanc at this address: is a path missing, or one too many?"
+        ) from error
 
 
 @contextmanager

@@ -115,8 +115,18 @@ def _values(name: str, level: Level, rows: Sequence[Json], related: Related) -> 
     if counted is not None:
         return counted(name, rows, related)
     home = level_of(name, level)
-    own = depth(home) == depth(level)
-    return [_tag(name, row, None if own else _parent(level, row, home, related)) for row in rows]
+    if depth(home) == depth(level) or not related:
+        return [_tag(name, row, None) for row in rows]
+    above = f"Parent{LEVELS[depth(level) - 1]}"
+    # Rows of one parent share all that lies above it.
+    known: dict[Any, Json | None] = {}
+    found = []
+    for row in rows:
+        key = row.get(above)
+        if key not in known:
+            known[key] = _parent(level, row, home, related)
+        found.append(_tag(name, row, known[key]))
+    return found
 
 
 def _tag(name: str, row: Json, parent: Json | None) -> Any:

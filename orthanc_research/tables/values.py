@@ -17,7 +17,7 @@ from typing import Any
 
 from orthanc_research.tables.schema import ColumnType, Kind
 
-__all__ = ["SEQUENCE_CAP", "NOT_SENT", "Bad", "Parser", "offset_of", "parser_for"]
+__all__ = ["NOT_SENT", "SEQUENCE_CAP", "Bad", "Parser", "offset_of", "parser_for"]
 
 # Characters of JSON; a longer sequence belongs into a file, or into a chosen path.
 SEQUENCE_CAP = 65_536

@@ -1,0 +1,119 @@
+"""The shell commands: thin, with exit codes, and nothing but sentences when something is wrong."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import orthanc_research as ores
+from orthanc_research.cli import main
+
+Shell = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def shell(orthanc: ores.Orthanc, tmp_path: Path) -> Shell:
+    """Run `orthanc-research …` in an empty folder, with the server in the environment."""
+    auth = orthanc.rest.connection.basic_auth() or ("", "")
+    environment = os.environ | {
+        "ORTHANC_URL": orthanc.url,
+        "ORTHANC_USERNAME": auth[0],
+        "ORTHANC_PASSWORD": auth[1],
+        "XDG_STATE_HOME": str(tmp_path / "state"),
+    }
+
+    def run(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", "from orthanc_research.cli import main; main()", *arguments]
+        return subprocess.run(
+            command, cwd=tmp_path, env=environment | more, capture_output=True, text=True, check=False, timeout=120
+        )
+
+    return run
+
+
+def test_the_main_job_from_a_shell(shell: Shell, orthanc: ores.Orthanc, tmp_path: Path) -> None:
+    ores.samples.cohort(tmp_path / "in", patients=1, studies=1, slices=4, size=16)
+    (tmp_path / "in" / "notes.txt").write_text("not DICOM")
+    done = shell("upload", "in", "--out", "ledger.csv")
+    assert done.returncode == 1  # one row failed
+    assert "1 failed" in done.stderr
+    assert pd.read_csv(tmp_path / "ledger.csv")["status"].value_counts().to_dict()["failed"] == 1
+    (tmp_path / "in" / "notes.txt").unlink()
+    assert shell("upload", "in").returncode == 0
+    done = shell("find", "Series", "Modality=CT,MR", "--out", "series.parquet")
+    assert (done.returncode, len(ores.read_parquet(tmp_path / "series.parquet"))) == (0, 2)
+    done = shell("tags", "series.parquet", "-c", "SliceThickness", "-c", "Rows", "--out", "tags.csv")
+    assert done.returncode == 0, done.stderr
+    assert list(pd.read_csv(tmp_path / "tags.csv")["Rows"].unique()) == [16]
+    done = shell("export", "series.parquet", "--to", "frames", "--out", "files.csv")
+    assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "frames").iterdir())) == 2
+    assert shell("find", "Study", "--out", "studies.parquet").returncode == 0
+    done = shell("anonymize", "studies.parquet", "--journal", "j.sqlite", "--out", "mapping.csv")
+    assert done.returncode == 0, done.stderr
+    assert stat.S_IMODE((tmp_path / "mapping.csv").stat().st_mode) == 0o600
+    done = shell("anonymize", "--resume", "j.sqlite")
+    assert done.returncode == 0, done.stderr
+    assert "1 done" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["find", "Study", "StudyDat=2024"], 2, "StudyDate"),
+        (["find", "Study", "nonsense"], 2, "Keyword=value"),
+        (["find", "Planet"], 2, "Planet"),
+        (["find", "Study", "--out", "x.doc"], 2, ".parquet or .csv"),
+        (["upload", "nowhere"], 2, "no file or folder"),
+        (["tags", "not-an-id"], 2, "no Orthanc IDs"),
+        (["tags", "nowhere.parquet"], 2, "nowhere.parquet"),
+        (["anonymize"], 2, "resume"),
+        (["find", "Study", "StudyDate=2024"], 1, "No Orthanc answers"),
+        (["find", "Study", "--url", "nonsense"], 2, "starts with http"),
+        (["find", "Study", "--url", "http://h", "--auth-env", "NOT_SET_AT_ALL"], 2, "NOT_SET_AT_ALL is not set"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_a_code(
+    arguments: list[str],
+    code: int,
+    words: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ORTHANC_URL", "http://127.0.0.1:1")  # nothing is there: what is sent fails differently
+    monkeypatch.setattr(sys, "argv", ["orthanc-research", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == code
+    out, err = capsys.readouterr()
+    assert words in err
+    assert "Traceback" not in err
+    assert out == ""
+
+
+def test_a_private_server_runs_until_it_is_interrupted(tmp_path: Path) -> None:
+    import signal
+
+    command = [sys.executable, "-c", "from orthanc_research.cli import main; main()", "server"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tmp_path) as process:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        words = line.split()
+        url, user, password = words[3], words[5], words[7]
+        with ores.Orthanc(url, auth=(user, password)) as orthanc:
+            assert orthanc.statistics()["CountInstances"] == 0
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 0
+    time.sleep(0.1)
+    with ores.Orthanc(url, auth=(user, password)) as gone, pytest.raises(ores.UnreachableError):
+        gone.statistics()
