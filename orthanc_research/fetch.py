@@ -32,12 +32,12 @@ def answers(rest: Rest, plan: FindPlan) -> tuple[list[dict[str, Any]], dict[Leve
         found += page
         if not plan.paged or len(page) < body["Limit"] or plan.complete(len(found)):
             break
-    parents: dict[Level, dict[str, dict[str, Any]]] = {}
-    ids = [str(answer["ID"]) for answer in found]
-    for level in plan.parents if ids else ():
+    related: dict[Level, dict[str, dict[str, Any]]] = {}
+    for level in plan.parents if found else ():
+        ids = list(plan.ask(level, found, related))
         pages = (ids[start : start + plan.page] for start in range(0, len(ids), plan.page))
-        parents[level] = {value["ID"]: value for page in pages for value in rest.tools.bulk_content(page, level)}
-    return found, parents
+        related[level] = {value["ID"]: value for page in pages for value in rest.tools.bulk_content(page, level)}
+    return found, related
 
 
 def tags(
@@ -55,15 +55,16 @@ def tags(
 
 
 def _tags_of(rest: Rest, series: Series, plan: TagsPlan) -> dict[str, ShortTags | None]:
+    def ask(ignore_length: Sequence[str]) -> dict[str, ShortTags | None]:
+        if len(instances) == 1:
+            return _one_by_one(rest, instances, ignore_length)
+        return _all_tags(rest, identifier, ignore_length)
+
     identifier, instances = series
-    if len(instances) == 1:
-        found = _one_by_one(rest, instances, plan.ignore_length)
-    else:
-        found = _all_tags(rest, identifier, plan.ignore_length)
-    long = too_long(short for short in found.values() if short is not None)
-    if plan.all and long:
-        found = _all_tags(rest, identifier, tuple(sorted(long)))
-    return found
+    found = ask(plan.ignore_length)
+    # What came as null because it has more than 256 bytes is asked for by name: nobody knew before.
+    long = too_long((tags for tags in found.values() if tags is not None), plan) - set(plan.ignore_length)
+    return ask((*plan.ignore_length, *sorted(long))) if long else found
 
 
 def _all_tags(rest: Rest, series: str, ignore_length: Sequence[str]) -> dict[str, ShortTags | None]:
