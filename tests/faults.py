@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import socket
+import ssl
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,18 +15,31 @@ from urllib.parse import urlsplit
 class Proxy:
     """Forwards one request a connection; `cut(head)` decides whether its answer is thrown away and the line dropped.
 
-    The request has then been carried out, and the client does not know: the case that must never be sent twice.
+    The request has then been carried out, and the client does not know: the case that must never be sent twice. With a
+    `tls` context it speaks https to the client; `token` replaces the bearer token that it wants by `auth`, basic
+    credentials for the server behind, and answers 401 to any other.
     """
 
-    def __init__(self, target: str, cut: Callable[[bytes], bool]) -> None:
+    def __init__(
+        self,
+        target: str,
+        cut: Callable[[bytes], bool] = lambda head: False,
+        *,
+        tls: ssl.SSLContext | None = None,
+        token: str | None = None,
+        auth: tuple[str, str] | None = None,
+    ) -> None:
         parts = urlsplit(target)
         self._target = (parts.hostname or "", parts.port or 80)
         self._cut = cut
+        self._tls = tls
+        self._token = token
+        self._basic = base64.b64encode(":".join(auth).encode()) if auth else b""
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._listener.settimeout(0.1)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._serve)
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self.url = f"http{'s' if tls else ''}://127.0.0.1:{self._listener.getsockname()[1]}"
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -47,20 +62,32 @@ class Proxy:
         for worker in workers:
             worker.join(5)
 
-    def _one(self, peer: socket.socket) -> None:
-        with peer, suppress(OSError):
-            peer.settimeout(20)
-            request = _message(peer)
-            if not request:
+    def _one(self, plain: socket.socket) -> None:
+        plain.settimeout(20)
+        with suppress(OSError), plain, self._secured(plain) as peer:
+            self._forward(peer)
+
+    def _secured(self, plain: socket.socket) -> socket.socket:
+        return plain if self._tls is None else self._tls.wrap_socket(plain, server_side=True)
+
+    def _forward(self, peer: socket.socket) -> None:
+        request = _message(peer)
+        if not request:
+            return
+        if self._token is not None:
+            wanted = b"Authorization: Bearer " + self._token.encode() + b"\r\n"
+            if wanted not in request:
+                peer.sendall(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
                 return
-            # One request a connection, so that a cut hits just the one that it is meant for.
-            head, _, body = request.partition(b"\r\n\r\n")
-            lines = [line for line in head.split(b"\r\n") if not line.lower().startswith(b"connection:")]
-            with socket.create_connection(self._target, timeout=20) as server:
-                server.sendall(b"\r\n".join([*lines, b"Connection: close"]) + b"\r\n\r\n" + body)
-                answer = b"".join(iter(lambda: server.recv(1 << 16), b""))
-            if not self._cut(head):
-                peer.sendall(answer)
+            request = request.replace(wanted, b"Authorization: Basic " + self._basic + b"\r\n")
+        # One request a connection, so that a cut hits just the one that it is meant for.
+        head, _, body = request.partition(b"\r\n\r\n")
+        lines = [line for line in head.split(b"\r\n") if not line.lower().startswith(b"connection:")]
+        with socket.create_connection(self._target, timeout=20) as server:
+            server.sendall(b"\r\n".join([*lines, b"Connection: close"]) + b"\r\n\r\n" + body)
+            answer = b"".join(iter(lambda: server.recv(1 << 16), b""))
+        if not self._cut(head):
+            peer.sendall(answer)
 
 
 def _message(peer: socket.socket) -> bytes:

@@ -96,13 +96,19 @@ class Connection:
         """What verifies the server and identifies us."""
         if self.verify is False and self.cert is None:
             return False
-        context = ssl.create_default_context(cafile=self.verify if isinstance(self.verify, str) else None)
+        try:
+            context = ssl.create_default_context(cafile=self.verify if isinstance(self.verify, str) else None)
+        except OSError:
+            raise QueryError("verify= names a CA file that is not there, or is not one (PEM).") from None
         if self.verify is False:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
         if self.cert is not None:
             chain = (self.cert,) if isinstance(self.cert, str) else self.cert
-            context.load_cert_chain(*chain)
+            try:
+                context.load_cert_chain(*chain)
+            except OSError:
+                raise QueryError("cert= names a client certificate that is not there, or has no key (PEM).") from None
         return context
 
     def __getstate__(self) -> dict[str, Any]:
