@@ -210,7 +210,7 @@ def test_a_real_volume_through_a_server_equals_its_reference(orthanc: ores.Ortha
     moved = nibabel.as_closest_canonical(nibabel.Nifti1Image(volume.array.astype(np.int32), volume.affine_ras))
     expected = nibabel.as_closest_canonical(reference)
     assert np.array_equal(np.asarray(moved.dataobj), np.asarray(expected.dataobj))
-    # The reference steps by its first gap in single precision (2.000107 mm), ours by the mean of all gaps (2.000001 mm).
+    # The reference steps by its first gap in single precision (2.000107 mm), ours by the mean of all (2.000001 mm).
     assert np.allclose(moved.affine, expected.affine, atol=0.011)
 
 
