@@ -288,9 +288,9 @@ class Orthanc:
         level, patients = resolve.patients_of(self.rest, resolve.select(self.rest, resources))
         sources = [batch.Source(identifier, patient) for identifier, patient in patients.items()]
         options = batch.Options(
-            replace=dict(replace or {}),
-            keep=tuple(keep),
-            remove=tuple(remove),
+            replace={} if replace is None else replace,
+            keep=keep,
+            remove=remove,
             keep_private_tags=keep_private_tags,
             dicom_version=dicom_version,
             force=force,

@@ -442,10 +442,18 @@ NEW = Capabilities.from_system(
 
 
 @pytest.mark.parametrize(
-    "field",
-    ["ParentStudy", "Labels", "LabelsConstraint", "MetadataQuery", "OrderBy", "ResponseContent", "RequestedTags"],
+    "more",
+    [
+        {"ParentStudy": "x"},
+        {"Labels": ["x"]},
+        {"Labels": ["x"], "LabelsConstraint": "Any"},
+        {"MetadataQuery": {"x": "y"}},
+        {"OrderBy": [{"Type": "DicomTag", "Key": "StudyDate", "Direction": "ASC"}]},
+        {"ResponseContent": ["MainDicomTags"]},
+        {"RequestedTags": ["KVP"], "Expand": True},
+    ],
 )
-def test_a_field_that_an_old_server_would_ignore_never_reaches_it(field: str) -> None:
+def test_a_field_that_an_old_server_would_ignore_never_reaches_it(more: dict[str, Any]) -> None:
     paths: list[str] = []
 
     def handler(request: httpx.Request) -> httpx.Response:
@@ -453,7 +461,7 @@ def test_a_field_that_an_old_server_would_ignore_never_reaches_it(field: str) ->
         return httpx.Response(200, json={"Version": "1.10.1"})
 
     with pytest.raises(errors.UnsupportedError) as caught:
-        fake(handler).tools.find({"Level": "Instance", "Query": {}, field: "x"})
+        fake(handler).tools.find({"Level": "Instance", "Query": {}, **more})
     assert paths == ["/system"]
     assert caught.value.found == "1.10.1"
     assert caught.value.needed

@@ -1,6 +1,7 @@
 """Many resources at once, durable: a row for every input, a journal, resume."""
 
-from orthanc_research.batch._anonymize import ANONYMIZE_COLUMNS, Options, Source, anonymize, leftovers, resume
+from orthanc_research.batch._anonymize import Options, Source, anonymize, resume
+from orthanc_research.batch._ledger import ANONYMIZE_COLUMNS, leftovers
 from orthanc_research.batch._upload import UPLOAD_COLUMNS, upload
 from orthanc_research.batch.journal import Journal
 

@@ -7,6 +7,7 @@ output, read back from the metadata `AnonymizedFrom`. Requests: one a patient, t
 
 from __future__ import annotations
 
+import re
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,29 +16,27 @@ from typing import Any
 
 import pandas as pd
 
-from orthanc_research.batch._outcome import Outputs, look, read_back
-from orthanc_research.batch.journal import Journal, Unit
-from orthanc_research.errors import AccessError, OrthancError
+from orthanc_research.batch._ledger import ledger
+from orthanc_research.batch._outcome import Archive, Outputs, read_back
+from orthanc_research.batch.journal import Journal, Unit, claimed
+from orthanc_research.errors import (
+    AccessError,
+    DeadlineError,
+    NotFoundError,
+    OrthancError,
+    QueryError,
+    UnreachableError,
+)
+from orthanc_research.parallel import MAX_THREADS
 from orthanc_research.progress import Progress
 from orthanc_research.rest import Job, Level, Rest, is_server_gone, is_unknown_outcome
+from orthanc_research.tables import tag_of
 
-__all__ = ["ANONYMIZE_COLUMNS", "Options", "Source", "anonymize", "ledger", "leftovers", "resume"]
+__all__ = ["Options", "Source", "anonymize", "resume"]
 
-# column → pandas dtype of the ledger, which is indexed by the ID of what was given
-ANONYMIZE_COLUMNS = {
-    "status": "str",
-    "error": "str",
-    "AnonymizedID": "str",
-    "AnonymizedPatientID": "str",
-    "AnonymizedPatientName": "str",
-    "AnonymizedUID": "str",
-    "instances": "Int64",
-    "engine": "str",
-    "releasable": "bool",
-}
-_UID = {"Study": "StudyInstanceUID", "Series": "SeriesInstanceUID", "Instance": "SOPInstanceUID"}
 _FIRST_POLL, _SLOWEST_POLL = 0.05, 1.0
 _CANCEL_WITHIN = 5.0
+_JOB_WITHIN = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +49,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What Orthanc is asked to do; see `rest.tools.bulk_anonymize`."""
+    """What Orthanc is asked to do; see `rest.tools.bulk_anonymize`. `QueryError` for what is no DICOM tag."""
 
     replace: Mapping[str, str] = field(default_factory=dict)
     keep: Sequence[str] = ()
@@ -58,6 +57,28 @@ class Options:
     keep_private_tags: bool = False
     dicom_version: str | None = None
     force: bool = False
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.replace, Mapping) or not all(isinstance(v, str) for v in self.replace.values()):
+            raise QueryError("replace is {tag: text}, such as {'PatientID': 'P-001'}.")
+        for name, tags in (("keep", self.keep), ("remove", self.remove)):
+            if isinstance(tags, str) or not isinstance(tags, Sequence):
+                raise QueryError(f"{name} is a list of tags, such as ['PatientSex'].")
+        for tag in (*self.replace, *self.keep, *self.remove):
+            # A path into sequences is A[0].B or A[*].B; each of its parts is a tag.
+            parts = re.sub(r"\[(?:\d+|\*)\]", "", tag).split(".") if isinstance(tag, str) else [""]
+            if not all(tag_of(part) is not None for part in parts):
+                raise QueryError(f"{str(tag)[:40]!r} is no DICOM tag that can be kept, replaced or removed.")
+
+    @property
+    def patient_id(self) -> str | None:
+        """What the PatientID is replaced with, if it is."""
+        return next((text for tag, text in self.replace.items() if tag_of(tag) == 0x00100020), None)
+
+    @property
+    def same_patient(self) -> bool:
+        """True when the copies were not to get a new patient of their own."""
+        return self.patient_id is not None or any(tag_of(tag) == 0x00100020 for tag in self.keep)
 
 
 @dataclass(slots=True)
@@ -84,6 +105,7 @@ def anonymize(
     progress: Progress,
 ) -> pd.DataFrame:
     """Anonymize the sources as copies in the same Orthanc; the ledger of `ledger`, in the order of the sources."""
+    _check_window(window)
     # Bad options, and those that this server would ignore, are refused before there is a journal.
     for feature in rest.tools.bulk_anonymize.call([], **asdict(options)).needs:
         rest.capabilities().require(feature)
@@ -95,12 +117,14 @@ def anonymize(
     units = [(patient, {"level": level, "resources": ids}) for patient, ids in groups.items()]
     settings = {**asdict(options), "level": level, "order": order}
     with Journal.create(path, "anonymize", rest.connection.url, settings, units) as journal:
-        _carry_out(_Run(rest, journal, progress, options, window))
-        return ledger(journal)
+        run = _Run(rest, journal, progress, options, window)
+        _carry_out(run)
+        return ledger(journal, run.halted)
 
 
 def resume(rest: Rest, journal: Journal, *, window: int, progress: Progress) -> pd.DataFrame:
     """Go on with an interrupted run: look what came of what was asked for, then do the rest."""
+    _check_window(window)
     settings = dict(journal.run["options"])
     options = Options(**{name: settings[name] for name in Options.__slots__})
     run = _Run(rest, journal, progress, options, window)
@@ -108,55 +132,12 @@ def resume(rest: Rest, journal: Journal, *, window: int, progress: Progress) -> 
     run.asked |= {unit.key: float(unit.output.get("asked") or journal.run["started"]) for unit in begun}
     _settle(run, begun)
     _carry_out(run)
-    return ledger(journal)
+    return ledger(journal, run.halted)
 
 
-def ledger(journal: Journal) -> pd.DataFrame:
-    """A row for every resource that was given, indexed by its ID, with `ANONYMIZE_COLUMNS`.
-
-    `status` is "done", "failed" (nothing came of it), "partial" (something did: see `leftovers`), "unknown" (the server
-    went away; resume) or "not-sent". Outputs of this engine are for use in the house: `releasable` is always False.
-    """
-    settings = journal.run["options"]
-    rows: dict[str, dict[str, Any]] = {}
-    for unit in journal.units():
-        outputs = Outputs.from_json(unit.output)
-        for source in unit.input["resources"]:
-            rows[source] = _row(unit, outputs, source, journal)
-    frame = pd.DataFrame([rows[source] for source in settings["order"]], columns=list(ANONYMIZE_COLUMNS))
-    frame.index = pd.Index(settings["order"], name="ID", dtype="str")
-    return frame.astype(ANONYMIZE_COLUMNS)
-
-
-def leftovers(journal: Journal) -> pd.DataFrame:
-    """New instances that belong to no whole result: indexed by ID, with the ID each was made from."""
-    left = [
-        (output.id, output.source)
-        for unit in journal.units("partial", "failed", "unknown")
-        for output in Outputs.from_json(unit.output).instances
-    ]
-    index = pd.Index([new for new, _ in left], name="ID", dtype="str")
-    return pd.DataFrame({"AnonymizedFrom": pd.Series([old for _, old in left], dtype="str", index=index)}, index=index)
-
-
-def _row(unit: Unit, outputs: Outputs, source: str, journal: Journal) -> dict[str, Any]:
-    status = {"planned": "not-sent", "sent": "unknown", "running": "unknown"}.get(unit.state, unit.state)
-    error = unit.error
-    if status in ("unknown", "not-sent"):
-        error = f"{error or 'The run was interrupted.'} Go on with orthanc.resume({str(journal.path)!r})."
-    new = outputs.of(source) if unit.state == "done" else None
-    tags = dict(new.tags) if new else {}
-    return {
-        "status": status,
-        "error": error,
-        "AnonymizedID": new.id if new else None,
-        "AnonymizedPatientID": outputs.patient_tag("PatientID") if new else None,
-        "AnonymizedPatientName": outputs.patient_tag("PatientName") if new else None,
-        "AnonymizedUID": tags.get(_UID.get(unit.input["level"], "")),
-        "instances": outputs.instances_below(source) if new else None,
-        "engine": "orthanc",
-        "releasable": False,
-    }
+def _check_window(window: int) -> None:
+    if not isinstance(window, int) or not 1 <= window <= MAX_THREADS:
+        raise QueryError(f"window is a number from 1 to {MAX_THREADS}: so many jobs at a time.")
 
 
 def _carry_out(run: _Run) -> None:
@@ -168,7 +149,8 @@ def _carry_out(run: _Run) -> None:
         planned = run.journal.units("planned")
         if not planned or run.halted is not None or run.progress.cancelled:
             return
-        _verify(run, _drive(run, planned))
+        finished = {unit.key for unit in _drive(run, planned)}
+        _verify(run, [unit for unit in run.journal.units("running") if unit.key in finished])
         if run.halted is None:
             _settle(run, run.journal.units("unknown"))
 
@@ -203,9 +185,9 @@ def _send(run: _Run, unit: Unit) -> str | None:
     run.asked[unit.key] = time.time()
     run.journal.mark(unit.key, "sent", output={"asked": run.asked[unit.key]})
     try:
-        answer = run.rest.tools.bulk_anonymize(unit.input["resources"], **asdict(run.options))
+        job = str(run.rest.tools.bulk_anonymize(unit.input["resources"], **asdict(run.options))["ID"])
     except OrthancError as error:
-        if isinstance(error, AccessError) or is_server_gone(error):
+        if isinstance(error, AccessError) or is_server_gone(error) or error.status == 429:
             run.journal.mark(unit.key, "planned")  # nothing was carried out
             run.halted = str(error)
         elif is_unknown_outcome(error):
@@ -214,7 +196,6 @@ def _send(run: _Run, unit: Unit) -> str | None:
             run.journal.mark(unit.key, "failed", error=str(error))
             run.progress.advance()
         return None
-    job = str(answer["ID"])
     run.journal.mark(unit.key, "running", job=job)
     return job
 
@@ -229,26 +210,25 @@ def _poll(run: _Run, running: dict[str, Unit]) -> list[Unit]:
     ended = []
     for identifier, unit in list(running.items()):
         job = jobs.get(identifier)
-        if job is not None and not job.done:
-            continue
-        del running[identifier]
-        _note_end(run, unit, job)
-        ended.append(unit)
+        if job is None or job.done:
+            del running[identifier]
+            _note_end(run, unit, job)
+            ended.append(unit)
     return ended
 
 
 def _note_end(run: _Run, unit: Unit, job: Job | None) -> None:
-    # The server forgets a job after ten others: what it said is kept here at once.
+    """Keep what a job said at its end: the server forgets it after ten others."""
     if job is None:
         run.journal.mark(unit.key, "unknown", error="The server no longer knows this job.")
-        return
-    told = {"resources": _ids(job), "announced": job.content.get("InstancesCount"), "asked": run.asked[unit.key]}
-    if job.state == "Success":
+    elif job.state == "Success":
+        told = {"resources": _ids(job), "announced": job.content.get("InstancesCount"), "asked": run.asked[unit.key]}
         run.journal.mark(unit.key, "running", output=told)
-        return
-    words = ": ".join(word for word in (job.error_description, job.error_details) if word)
-    reason = "Cancelled." if job.cancelled else f"Orthanc's job failed: {words or 'it did not say why'}."
-    run.journal.mark(unit.key, "unknown", output=told, error=reason)
+    else:
+        words = ": ".join(word for word in (job.error_description, job.error_details) if word)
+        reason = "Cancelled." if job.cancelled else f"Orthanc's job failed: {words or 'it did not say why'}."
+        told = {"asked": run.asked[unit.key], "failed": not job.cancelled}
+        run.journal.mark(unit.key, "unknown", output=told, error=reason)
 
 
 def _ids(job: Job) -> list[str]:
@@ -256,68 +236,110 @@ def _ids(job: Job) -> list[str]:
     return [r["ID"] for r in resources if isinstance(r, dict) and isinstance(r.get("ID"), str)]
 
 
-def _verify(run: _Run, finished: Sequence[Unit]) -> None:
-    """Read all outputs back in one request and hold them against what was asked for."""
-    keys = {unit.key for unit in finished}
-    units = [unit for unit in run.journal.units("running") if unit.key in keys]
+def _verify(run: _Run, units: Sequence[Unit]) -> None:
+    """Read the outputs that the jobs named back, in one request, and hold them against what was asked for."""
     told = {unit.key: list(unit.output.get("resources", ())) for unit in units}
-    if not any(told.values()):
-        return _unverified(run, units, "The job says that it succeeded, and names no result.")
-    try:
-        found = read_back(run.rest, [new for ids in told.values() for new in ids])
-    except OrthancError as error:
-        return _unverified(run, units, str(error))
+    clear = [unit for unit in units if told[unit.key] and isinstance(unit.output.get("announced"), int)]
     for unit in units:
-        outputs = Outputs.select(found, told[unit.key])
-        problem = outputs.problem(
-            unit.key,
-            unit.input["resources"],
-            unit.output.get("announced"),
-            same_patient=_keeps_patient(run.options),
-        )
+        if unit not in clear:
+            run.journal.mark(unit.key, "unknown", error="The job says that it succeeded, and names no result.")
+    if not clear:
+        return
+    try:
+        found = read_back(run.rest, [new for unit in clear for new in told[unit.key]])
+    except OrthancError as error:
+        run.halted = str(error)  # the units stay "running", with their results named: resume reads them back
+        return
+    for unit in clear:
+        _judge(run, unit, Outputs.select(found, told[unit.key]))
+
+
+def _judge(run: _Run, unit: Unit, outputs: Outputs, rests: Iterable[Any] = (), *, counted: bool = False) -> None:
+    """Done, or what is wrong; `counted` when the instances have been compared with the sources already."""
+    kept = {"asked": run.asked[unit.key], **outputs.to_json(), "rests": Outputs(tuple(rests)).to_json()["outputs"]}
+    if not run.options.same_patient and outputs.identified(unit.key):
         run.journal.mark(
             unit.key,
-            "done" if problem is None else "unknown",
-            output={**unit.output, **outputs.to_json()},
-            error=problem,
+            "failed",
+            output=kept,
+            error="Orthanc left the PatientID as it was: these copies identify the patient, delete them (leftovers).",
         )
-    return None
-
-
-def _keeps_patient(options: Options) -> bool:
-    named = {*options.keep, *options.replace}
-    return bool(named & {"PatientID", "0010,0020", "0010-0020", "00100020"})
-
-
-def _unverified(run: _Run, units: Sequence[Unit], reason: str) -> None:
-    for unit in units:
-        run.journal.mark(unit.key, "unknown", error=reason)
+        return
+    announced = len(outputs.instances) if counted else int(unit.output.get("announced", -1))
+    problem = outputs.problem(unit.input["resources"], announced)
+    state = "done" if problem is None else "partial" if outputs.instances else "failed"
+    run.journal.mark(unit.key, state, output=kept, error=problem)  # type: ignore[arg-type]
 
 
 def _settle(run: _Run, units: Sequence[Unit]) -> None:
     """Look what came of units whose outcome is unknown; never ask for them again before that."""
-    if not units:
-        return
-    try:
-        for unit in units:
-            outputs, exact = look(run.rest, unit, asked=run.asked[unit.key])
-            kept = {"asked": run.asked[unit.key], **outputs.to_json()}
-            if exact:
-                run.journal.mark(unit.key, "done", output=kept)
-            elif outputs.instances:
-                reason = unit.error or "The run was interrupted."
-                run.journal.mark(
-                    unit.key,
-                    "partial",
-                    output=kept,
-                    error=f"{reason} {len(outputs.instances)} copies were left behind.",
-                )
-            elif unit.state == "unknown" and unit.job is not None and unit.error:
-                run.journal.mark(unit.key, "failed", error=unit.error)
-            else:
-                run.journal.mark(unit.key, "planned")
-    except OrthancError as error:
-        run.halted = str(error)
+    archive: Archive | None = None
+    for unit in units:
+        if run.progress.cancelled or run.halted is not None:
+            return
+        try:
+            named = _named(run, unit)
+            archive = archive or Archive(run.rest, claimed(run.rest.connection.url, run.journal.path))
+            _look(run, archive, unit, named)
+        except NotFoundError:
+            run.journal.mark(unit.key, "failed", error="What was to be anonymized is no longer on this Orthanc.")
+        except (AccessError, UnreachableError, DeadlineError) as error:
+            run.halted = str(error)
+        except OrthancError as error:
+            run.journal.mark(unit.key, unit.state, error=str(error))
+
+
+def _named(run: _Run, unit: Unit) -> list[str]:
+    """The results that the unit's job names, waited for; [] when the server no longer knows it, or it failed."""
+    if unit.state == "partial" or unit.output.get("failed"):
+        return []
+    if unit.output.get("resources"):
+        return list(unit.output["resources"])
+    # A failure that the end of the server brought about is no verdict: what it left is looked for.
+    job = _wait(run, unit)
+    return _ids(job) if job is not None and job.state == "Success" else []
+
+
+def _wait(run: _Run, unit: Unit) -> Job | None:
+    """The unit's job at its end, or None when the server does not know it (and no job that might be it still runs)."""
+    limit = time.monotonic() + _JOB_WITHIN
+    while True:
+        jobs = run.rest.jobs.list()
+        own = next((job for job in jobs if job.id == unit.job), None)
+        if own is not None and own.done:
+            return own
+        if own is None and not any(_may_be(job, unit) for job in jobs):
+            return None
+        if run.progress.cancelled or time.monotonic() > limit:
+            raise OrthancError("Orthanc still works on this anonymization; resume later.")
+        time.sleep(0.5)
+
+
+def _may_be(job: Job, unit: Unit) -> bool:
+    """True for a running job that could be the unit's, whose own ID nobody knows."""
+    if unit.job is not None or job.done or job.state == "Paused" or job.type != "ResourceModification":
+        return False
+    parents = job.content.get("ParentResources")  # 1.10.1 names none
+    return not parents or bool(set(parents) & {unit.key, *unit.input["resources"]})
+
+
+def _look(run: _Run, archive: Archive, unit: Unit, named: Sequence[str]) -> None:
+    (unit,) = [each for each in run.journal.units() if each.key == unit.key]
+    asked = run.asked[unit.key]
+    found = archive.look(unit, asked=asked, patient_id=run.options.patient_id, named=named)
+    kept = {"asked": asked, "rests": Outputs(found.rests).to_json()["outputs"], "failed": unit.output.get("failed")}
+    if found.doubt is not None:
+        run.journal.mark(unit.key, "partial", output={"asked": asked}, error=found.doubt)
+    elif found.whole is not None:
+        _judge(run, unit, found.whole, found.rests, counted=True)
+    elif found.rests:
+        reason = unit.error or "The run was interrupted."
+        text = f"{reason} {len(found.rests)} copies were left behind."
+        run.journal.mark(unit.key, "partial", output=kept, error=text)
+    elif unit.output.get("failed"):
+        run.journal.mark(unit.key, "failed", output=kept, error=unit.error)
+    else:
+        run.journal.mark(unit.key, "planned", output={"asked": None}, error=None)
 
 
 def _cancel(run: _Run, running: dict[str, Unit]) -> list[Unit]:

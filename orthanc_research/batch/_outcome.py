@@ -1,4 +1,9 @@
-"""What came of an anonymization: read from the archive itself, not from what a job says of it."""
+"""What came of an anonymization: read from the archive itself, not from what a job says of it.
+
+Decided instance by instance. A copy is a run's own when it was made from one of the run's instances, arrived after the
+request (by the server's clock) and is the result of no other journal; never because of the patient that it lies under,
+who may have copies of many runs.
+"""
 
 from __future__ import annotations
 
@@ -9,28 +14,27 @@ from datetime import UTC, datetime
 from typing import Any
 
 from orthanc_research.batch.journal import Unit
-from orthanc_research.errors import OrthancError
 from orthanc_research.rest import Level, Rest
 
-__all__ = ["Output", "Outputs", "look", "read_back"]
+__all__ = ["Archive", "Found", "Output", "Outputs", "read_back"]
 
 _CHUNK = 10_000
-# Clocks are compared through the server's own, in whole seconds: what is older than the request by more is not ours.
-_TOLERANCE = 3.0
-_WAIT = 600.0
+# Both clocks are the server's, in whole seconds: what is older than the request by more is not ours.
+_TOLERANCE = 2.0
 _TAGS = ("PatientID", "PatientName", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
 _AREAS: Mapping[str, str] = {"Patient": "patients", "Study": "studies", "Series": "series"}
 
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """One new resource: its level, its ID, the ID it was made from, its identifying tags."""
+    """One new resource: its level, its ID, the ID it was made from, its parent, its tags, when it arrived."""
 
     level: str
     id: str
     source: str
     parent: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
+    received: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,28 +72,36 @@ class Outputs:
             below |= {output.id for output in self.all if output.level == level and output.parent in below}
         return sum(output.id in below for output in self.instances)
 
-    def problem(self, patient: str, sources: Sequence[str], announced: Any, *, same_patient: bool) -> str | None:
-        """Why these are not exactly the copies that were asked for; None when they are.
-
-        The copies must belong to one new patient, unless the caller asked to keep the PatientID (`same_patient`): a
-        file whose elements are written with VR UN, as GDCM's converter does, keeps its PatientID through Orthanc's
-        anonymization, and the job says Success (seen on 1.10.1, 1.12.7 and 1.13.0).
-        """
+    def problem(self, sources: Sequence[str], announced: int) -> str | None:
+        """Why these are not exactly the copies that were asked for; None when they are."""
         made = [output.source for output in self.instances]
-        if made and not same_patient and [o.source for o in self.all if o.level == "Patient"] != [patient]:
-            return "Orthanc left the PatientID as it was: these copies identify the patient, delete them (leftovers)."
         if len(set(made)) != len(made):
             return f"{len(made) - len(set(made))} instances were copied twice."
-        if isinstance(announced, int) and len(made) != announced:
+        if len(made) != announced:
             return f"{len(made)} of {announced} instances were copied."
         if not made:
             return "Nothing was copied."
         lost = [source for source in sources if self.of(source) is None]
-        return f"{len(lost)} of {len(sources)} resources have no single copy." if lost else None
+        if lost and not all(self._below_shared_patient(source) for source in lost):
+            return f"{len(lost)} of {len(sources)} resources have no single copy."
+        return None
+
+    def identified(self, patient: str) -> bool:
+        """True when the copies do not lie under one new patient that was made from this one.
+
+        A file whose elements are written with VR UN, as GDCM's converter does, keeps its PatientID through Orthanc's
+        anonymization, and the job says Success (seen on 1.10.1, 1.12.7 and 1.13.0).
+        """
+        made = [output.source for output in self.all if output.level == "Patient"]
+        return bool(self.instances) and made != [patient]
+
+    def _below_shared_patient(self, source: str) -> bool:
+        # With a PatientID that was kept or given, the patient may be there already and has no `AnonymizedFrom` of ours.
+        return not any(output.level == "Patient" for output in self.all) and bool(source)
 
     def to_json(self) -> dict[str, Any]:
         """For the journal."""
-        return {"outputs": [[o.level, o.id, o.source, o.parent, dict(o.tags)] for o in self.all]}
+        return {"outputs": [[o.level, o.id, o.source, o.parent, dict(o.tags), o.received] for o in self.all]}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Outputs:
@@ -108,58 +120,125 @@ def read_back(rest: Rest, ids: Sequence[str]) -> dict[str, Output]:
     return found
 
 
-def _output(value: Any) -> Output | None:
+def _output(value: Mapping[str, Any]) -> Output | None:
     metadata = value.get("Metadata") or {}
-    source = metadata.get("AnonymizedFrom") or value.get("AnonymizedFrom")
+    source = metadata.get("AnonymizedFrom")
     if not isinstance(source, str):
         return None
     tags = value.get("MainDicomTags") or {}
     parent = value.get("ParentSeries") or value.get("ParentStudy") or value.get("ParentPatient") or ""
-    return Output(value["Type"], value["ID"], source, parent, {k: tags[k] for k in _TAGS if k in tags})
+    received = _seconds(metadata.get("ReceptionDate"))
+    return Output(value["Type"], value["ID"], source, parent, {k: tags[k] for k in _TAGS if k in tags}, received)
 
 
-def look(rest: Rest, unit: Unit, *, asked: float) -> tuple[Outputs, bool]:
-    """What an archive holds of a unit that was asked for at `asked` (our clock), and whether that is all of it.
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What an archive holds of a unit: its whole result, or what is left of an attempt, or why nobody can tell."""
 
-    Waits for anonymizations that still run. Copies from before the request are somebody else's.
-    """
-    _wait_for_jobs(rest)
-    since = asked + _server_clock(rest) - time.time() - _TOLERANCE
-    patients = rest.tools.bulk_content(rest.patients.list(), metadata=True)
-    ours = [
-        value["ID"]
-        for value in patients
-        if (value.get("Metadata") or {}).get("AnonymizedFrom") == unit.key
-        and _seconds(value.get("LastUpdate")) >= since
-    ]
-    made: list[str] = []
-    for patient in ours:
-        for level in ("Study", "Series", "Instance"):
-            made += [child["ID"] for child in rest.patients.children(patient, level)]
-    outputs = Outputs(tuple(read_back(rest, [*ours, *made]).values()))
-    expected = _instances(rest, unit.input["level"], unit.input["resources"])
-    sources = [output.source for output in outputs.instances]
-    exact = bool(expected) and len(sources) == len(expected) and set(sources) == expected and len(ours) == 1
-    return outputs, exact
+    whole: Outputs | None = None
+    rests: tuple[Output, ...] = ()
+    doubt: str | None = None
+
+
+class Archive:
+    """One look at a server, for all units of a run: its clock, its patients, what belongs to others."""
+
+    def __init__(self, rest: Rest, claimed: set[str]) -> None:
+        self._rest = rest
+        self._claimed = claimed
+        self._ahead = _seconds(rest.tools.now()) - time.time()
+        ids = rest.patients.list()
+        self._patients = [
+            value
+            for start in range(0, len(ids), _CHUNK)
+            for value in rest.tools.bulk_content(ids[start : start + _CHUNK], metadata=True)
+        ]
+
+    def look(self, unit: Unit, *, asked: float, patient_id: str | None, named: Iterable[str] = ()) -> Found:
+        """What came of a unit that was asked for at `asked` (our clock). `NotFoundError` when its sources are gone.
+
+        `patient_id` is what the copies' PatientID was to be replaced with, if it was; `named` are the results that the
+        unit's own job names, where the server still knows it. Copies beside those are rests: a server that was killed
+        left some, and 1.10.1 runs such a job again from the start.
+        """
+        expected = _instances(self._rest, unit.input["level"], unit.input["resources"])
+        since = asked + self._ahead - _TOLERANCE
+        places = dict.fromkeys(self._places(unit.key, patient_id))
+        groups = {place: self._copies(place, expected, since) for place in places}
+        chosen = set(named)
+        ours = [copy for copies in groups.values() for copy in copies if copy.id in chosen]
+        if _same(ours, expected):
+            return Found(self._with_ancestors(ours), self._rests(groups, expected, unit.key, chosen))
+        whole = [copies for copies in groups.values() if _same(copies, expected)]
+        if len(whole) > 1:
+            return Found(
+                doubt=f"{len(whole)} whole copies were made since: delete those that nobody wants, then resume."
+            )
+        if whole:
+            kept = {copy.id for copy in whole[0]}
+            return Found(self._with_ancestors(whole[0]), self._rests(groups, expected, unit.key, kept))
+        rests = self._rests(groups, expected, unit.key, set())
+        if not rests and any(groups.values()):
+            # Several runs into one patient: which of them each copy belongs to, nobody can tell.
+            return Found(doubt="Some instances were copied more than once: delete what is not wanted, then resume.")
+        return Found(rests=rests)
+
+    def _rests(
+        self, groups: Mapping[str, list[Output]], expected: set[str], patient: str, kept: set[str]
+    ) -> tuple[Output, ...]:
+        """Copies that belong to no whole result; not those of which another run may be the owner."""
+        rests: list[Output] = []
+        for place, copies in groups.items():
+            other = [copy for copy in copies if copy.id not in kept]
+            once = len({copy.source for copy in other}) == len(other)
+            if not _same(other, expected) and (once or self._is_new(place, patient)):
+                rests += other
+        return tuple(rests)
+
+    def _places(self, patient: str, patient_id: str | None) -> list[str]:
+        """The patients under whom copies can lie: new ones, the one that was named, and, PatientID kept, the source."""
+        named = [
+            value["ID"]
+            for value in self._patients
+            if self._is_new(value["ID"], patient)
+            or (
+                patient_id is not None and (value.get("MainDicomTags") or {}).get("PatientID", "").strip() == patient_id
+            )
+        ]
+        return [*named, patient]
+
+    def _is_new(self, place: str, patient: str) -> bool:
+        made = {v["ID"]: (v.get("Metadata") or {}).get("AnonymizedFrom") for v in self._patients}
+        return made.get(place) == patient and place != patient
+
+    def _copies(self, place: str, expected: set[str], since: float) -> list[Output]:
+        known = {value["ID"] for value in self._patients}
+        if place not in known:
+            return []
+        below = [str(child["ID"]) for child in self._rest.patients.children(place, "Instance")]
+        candidates = [new for new in below if new not in expected and new not in self._claimed]
+        found = read_back(self._rest, candidates).values()
+        return [copy for copy in found if copy.source in expected and copy.received >= since]
+
+    def _with_ancestors(self, copies: Sequence[Output]) -> Outputs:
+        found = list(copies)
+        layer = list(dict.fromkeys(copy.parent for copy in copies))
+        for _ in range(3):
+            above = read_back(self._rest, layer)
+            found += above.values()
+            layer = list(dict.fromkeys(output.parent for output in above.values() if output.parent))
+        return Outputs(tuple(found))
+
+
+def _same(copies: Sequence[Output], expected: set[str]) -> bool:
+    return bool(copies) and sorted(copy.source for copy in copies) == sorted(expected)
 
 
 def _instances(rest: Rest, level: Level, resources: Sequence[str]) -> set[str]:
     if level == "Instance":
-        return set(resources)
+        return {rest.instances.read(resource)["ID"] for resource in resources}
     area = getattr(rest, _AREAS[level])
-    return {child["ID"] for resource in resources for child in area.children(resource, "Instance")}
-
-
-def _wait_for_jobs(rest: Rest) -> None:
-    limit = time.monotonic() + _WAIT
-    while any(not job.done and job.type == "ResourceModification" for job in rest.jobs.list()):
-        if time.monotonic() > limit:
-            raise OrthancError("Orthanc still works on an anonymization after ten minutes; resume later.")
-        time.sleep(0.5)
-
-
-def _server_clock(rest: Rest) -> float:
-    return _seconds(rest.tools.now())
+    return {str(child["ID"]) for resource in resources for child in area.children(resource, "Instance")}
 
 
 def _seconds(text: Any) -> float:

@@ -12,7 +12,8 @@ import secrets
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -20,11 +21,12 @@ from typing import Any, Literal, Self
 
 import orjson
 import platformdirs
+from filelock import FileLock, Timeout
 
 from orthanc_research.errors import QueryError
-from orthanc_research.files import private_folder
+from orthanc_research.files import atomic_path, private_folder
 
-__all__ = ["Journal", "State", "Unit", "default_path", "newest"]
+__all__ = ["Journal", "State", "Unit", "claimed", "default_path", "newest"]
 
 State = Literal["planned", "sent", "running", "done", "partial", "failed", "unknown"]
 _VERSION = 1
@@ -42,28 +44,62 @@ class Unit:
     error: str | None
 
 
+def default_folder() -> Path:
+    """Where journals are kept that nobody gave a place."""
+    return platformdirs.user_state_path("orthanc-research") / "journals"
+
+
 def default_path(kind: str) -> Path:
     """A new journal's place in the user's state folder."""
-    folder = private_folder(platformdirs.user_state_path("orthanc-research") / "journals")
+    folder = private_folder(default_folder())
     return folder / f"{kind}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}.sqlite"
 
 
 def newest(url: str) -> Path:
-    """The last journal in the user's state folder that belongs to this server; `QueryError` when there is none."""
-    folder = platformdirs.user_state_path("orthanc-research") / "journals"
-    for path in sorted(folder.glob("*.sqlite"), key=lambda p: p.stat().st_mtime, reverse=True):
-        with Journal.open(path) as journal:
-            if journal.run["url"] == url:
-                return path
-    raise QueryError("There is no journal of a batch on this Orthanc.")
+    """The last run on this server in the user's state folder, one with open units before one without.
+
+    `QueryError` when there is none.
+    """
+    found: list[tuple[bool, float, Path]] = []
+    for path, journal in _readable([default_folder()]):
+        if journal.run["url"] == url:
+            open_units = any(unit.state not in ("done", "failed") for unit in journal.units())
+            found.append((open_units, journal.run["started"], path))
+    if not found:
+        raise QueryError("There is no journal of a batch on this Orthanc.")
+    return max(found)[2]
+
+
+def claimed(url: str, beside: Path) -> set[str]:
+    """The new IDs that finished units of any journal name as their result: they belong to somebody."""
+    return {
+        str(row[1])
+        for _, journal in _readable({default_folder(), beside.parent})
+        if journal.run["url"] == url
+        for unit in journal.units("done")
+        for row in unit.output.get("outputs", ())
+    }
+
+
+def _readable(folders: Iterable[Path]) -> Iterator[tuple[Path, Journal]]:
+    for path in sorted(path for folder in folders for path in folder.glob("*") if path.is_file()):
+        with path.open("rb") as stream:
+            if stream.read(16) != b"SQLite format 3\0":
+                continue
+        try:
+            with Journal.open(path, lock=False) as journal:
+                yield path, journal
+        except QueryError:
+            continue  # somebody else's database
 
 
 class Journal:
-    """One run's journal. Safe to share between threads; one process at a time."""
+    """One run's journal. Safe to share between threads; one worker at a time, held by a lock beside the file."""
 
-    def __init__(self, path: Path, database: sqlite3.Connection) -> None:
+    def __init__(self, path: Path, database: sqlite3.Connection, lock: FileLock | None) -> None:
         self.path = path
         self._database = database
+        self._file_lock = lock
         self._lock = threading.Lock()
 
     @classmethod
@@ -75,42 +111,34 @@ class Journal:
         options: Mapping[str, Any],
         units: Iterable[tuple[str, Mapping[str, Any]]],
     ) -> Journal:
-        """A new journal with its planned units; `QueryError` when the file is there."""
+        """A new journal with its planned units, complete or not there at all; `QueryError` when the name is taken."""
         target = Path(path)
+        if target.is_dir():
+            raise QueryError("journal= names a folder; give the path of a file in it.")
         private_folder(target.parent)
         try:
-            os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+            with atomic_path(target, overwrite=False) as partial:
+                _fill(partial, kind, url, options, units)
         except FileExistsError:
             raise QueryError("That journal exists; orthanc.resume(journal) goes on with it.") from None
-        journal = cls(target, _connect(target))
-        with journal._lock, journal._database as database:
-            database.execute("CREATE TABLE run (version INTEGER, kind TEXT, url TEXT, options BLOB, started REAL)")
-            database.execute(
-                "CREATE TABLE unit (key TEXT PRIMARY KEY, state TEXT NOT NULL, input BLOB NOT NULL, job TEXT,"
-                " output BLOB, error TEXT, changed REAL)"
-            )
-            database.execute(
-                "INSERT INTO run VALUES (?, ?, ?, ?, ?)",
-                (_VERSION, kind, url, orjson.dumps(dict(options)), time.time()),
-            )
-            database.executemany(
-                "INSERT INTO unit VALUES (?, 'planned', ?, NULL, NULL, NULL, ?)",
-                [(key, orjson.dumps(dict(given)), time.time()) for key, given in units],
-            )
-        return journal
+        return cls.open(target)
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str]) -> Journal:
-        """A journal that an earlier run left; `QueryError` when the file is not one."""
+    def open(cls, path: str | os.PathLike[str], *, lock: bool = True) -> Journal:
+        """A journal that a run left; `QueryError` when it is none, or when another worker holds it (`lock`)."""
         target = Path(path)
         if not target.is_file():
             raise QueryError("There is no journal at that path.")
+        held = _hold(target) if lock else None
         try:
-            journal = cls(target, _connect(target))
+            journal = cls(target, _connect(target) if lock else _read_only(target), held)
             version = journal.run["version"]
         except (sqlite3.DatabaseError, TypeError):
+            if held is not None:
+                held.release()
             raise QueryError("That file is not a journal of orthanc_research.") from None
         if version != _VERSION:
+            journal.close()
             raise QueryError(f"That journal has version {version}; this package reads version {_VERSION}.")
         return journal
 
@@ -153,8 +181,10 @@ class Journal:
             )
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file, and let others work on it."""
         self._database.close()
+        if self._file_lock is not None:
+            self._file_lock.release()
 
     def __enter__(self) -> Self:
         return self
@@ -166,6 +196,38 @@ class Journal:
 
     def __repr__(self) -> str:
         return f"<Journal {self.path.name}>"
+
+
+def _read_only(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, check_same_thread=False, timeout=10)
+
+
+def _hold(path: Path) -> FileLock:
+    # Two workers on one journal would ask for everything twice.
+    lock = FileLock(f"{path}.lock", timeout=0, mode=0o600, thread_local=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise QueryError("Another process or notebook works on that journal; wait for it, or end it.") from None
+    return lock
+
+
+def _fill(
+    path: Path, kind: str, url: str, options: Mapping[str, Any], units: Iterable[tuple[str, Mapping[str, Any]]]
+) -> None:
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("CREATE TABLE run (version INTEGER, kind TEXT, url TEXT, options BLOB, started REAL)")
+        database.execute(
+            "CREATE TABLE unit (key TEXT PRIMARY KEY, state TEXT NOT NULL, input BLOB NOT NULL, job TEXT,"
+            " output BLOB, error TEXT, changed REAL)"
+        )
+        database.execute(
+            "INSERT INTO run VALUES (?, ?, ?, ?, ?)", (_VERSION, kind, url, orjson.dumps(dict(options)), time.time())
+        )
+        database.executemany(
+            "INSERT INTO unit VALUES (?, 'planned', ?, NULL, NULL, NULL, ?)",
+            [(key, orjson.dumps(dict(given)), time.time()) for key, given in units],
+        )
 
 
 def _connect(path: Path) -> sqlite3.Connection:

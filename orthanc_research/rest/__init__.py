@@ -4,8 +4,12 @@ from orthanc_research.rest._call import Answer, Bound, Call, Level
 from orthanc_research.rest._client import is_server_gone, is_unknown_outcome
 from orthanc_research.rest._connection import Auth, Connection
 from orthanc_research.rest._rest import AsyncRest, Rest
+from orthanc_research.rest.changes import ChangeType
 from orthanc_research.rest.jobs import Job, JobState
+from orthanc_research.rest.modalities import Manufacturer, RetrieveMethod
+from orthanc_research.rest.queries import TagForm
 from orthanc_research.rest.tools import DICOM_VERSIONS
+from orthanc_research.rest.tools_server import Metric
 
 __all__ = [
     "DICOM_VERSIONS",
@@ -14,11 +18,16 @@ __all__ = [
     "Auth",
     "Bound",
     "Call",
+    "ChangeType",
     "Connection",
     "Job",
     "JobState",
     "Level",
+    "Manufacturer",
+    "Metric",
     "Rest",
+    "RetrieveMethod",
+    "TagForm",
     "is_server_gone",
     "is_unknown_outcome",
 ]

@@ -7,6 +7,7 @@ A route is one plain function that returns a `Call[T]`. `route` hangs it on an a
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Concatenate, Generic, Literal, ParamSpec, Self, TypeVar, overload
@@ -42,6 +43,7 @@ R = TypeVar("R")
 Level = Literal["Patient", "Study", "Series", "Instance"]
 Json = Any
 
+_ORTHANC_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{8}){4}")
 _SEGMENTS: Mapping[str, str] = {"Patient": "patients", "Study": "studies", "Series": "series", "Instance": "instances"}
 
 
@@ -133,7 +135,7 @@ class Call(Generic[T]):
     def target(self) -> str:
         """The path and query as sent, relative to the base address."""
         path = "/".join(quote(part, safe="") for part in self.path)
-        flags = [quote(k, safe="") if v is None else f"{quote(k, safe='')}={quote(v, safe=',')}" for k, v in self.items]
+        flags = [quote(k, safe="") if v is None else f"{quote(k, safe='')}={quote(v, safe=',;')}" for k, v in self.items]
         return path + ("?" + "&".join(flags) if flags else "")
 
     @property
@@ -143,10 +145,11 @@ class Call(Generic[T]):
 
     @property
     def label(self) -> str:
-        """Method and path for messages: without arguments, and without the IDs of patients (a hash of a PatientID)."""
-        parts = list(self.path)
-        if len(parts) > 1 and parts[0] == "patients":
-            parts[1] = "…"
+        """Method and path for messages: without arguments and without IDs (a patient's is a hash of the PatientID)."""
+        parts = [
+            "…" if _ORTHANC_ID.fullmatch(part) or (self.path[0] == "patients" and i == 1) else part
+            for i, part in enumerate(self.path)
+        ]
         return f"{self.method} /{'/'.join(parts)}"
 
     @property

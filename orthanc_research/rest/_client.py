@@ -15,10 +15,10 @@ import httpx
 import orjson
 
 from orthanc_research.capabilities import Capabilities
-from orthanc_research.errors import DeadlineError, NotFoundError, OrthancError, ResponseError
+from orthanc_research.errors import DeadlineError, NotFoundError, OrthancError, QueryError, ResponseError
 from orthanc_research.rest._call import Answer, Call, json_object
 from orthanc_research.rest._connection import Connection
-from orthanc_research.rest._errors import mapped, refusal
+from orthanc_research.rest._errors import TRANSIENT, mapped, refusal
 from orthanc_research.rest._quiet import quiet
 from orthanc_research.rest._retry import Policy, retry_after
 
@@ -48,6 +48,7 @@ class _Base:
         self.hooks: list[Hook] = []
         self._anonymous = connection.basic_auth() is None and connection.token is None
         self._capabilities: Capabilities | None = None
+        self._closed = False
 
     def _options(self) -> dict[str, Any]:
         c = self.connection
@@ -73,6 +74,8 @@ class _Base:
             content = orjson.dumps(call.json)
             headers["Content-Type"] = "application/json"
         patience = {"timeout": self._patience(call)} if call.patience is not None else {}
+        if self._closed:
+            raise QueryError("This client is closed; make a new one.")
         for hook in self.hooks:
             hook(call.method, call.target)
         return {"method": call.method, "url": call.target, "content": content, "headers": headers, **patience}
@@ -91,7 +94,12 @@ class _Base:
         raise error
 
     def _done(self, call: Call[T], answer: Answer) -> T:
-        return call.parse(answer)
+        try:
+            return call.parse(answer)
+        except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
+            if isinstance(error, QueryError):
+                raise
+            raise ResponseError(f"The answer to {call.label} is not what Orthanc answers.") from error
 
     def _gone(self, call: Call[Any], error: NotFoundError, attempt: int) -> Answer:
         # A DELETE that broke off and now finds nothing has done its work.
@@ -103,14 +111,15 @@ class _Base:
 class _Clock:
     """The deadline of a body: so many seconds, and more as bytes arrive."""
 
-    def __init__(self, call: Call[Any]) -> None:
+    def __init__(self, call: Call[Any], timeout: float) -> None:
         self._call = call
+        self._grace = max(GRACE, call.patience or 0.0, timeout if timeout > 60.0 else 0.0)
         self._start = time.monotonic()
         self._bytes = 0
 
     def count(self, chunk: bytes) -> bytes:
         self._bytes += len(chunk)
-        if time.monotonic() - self._start > GRACE + self._bytes / SLOWEST:
+        if time.monotonic() - self._start > self._grace + self._bytes / SLOWEST:
             raise DeadlineError(
                 f"The answer to {self._call.label} trickles; {self._bytes} bytes came, then time was up."
             )
@@ -157,6 +166,7 @@ class Client(_Base):
 
     def close(self) -> None:
         """Close the connections."""
+        self._closed = True
         self._http.close()
 
     def _gate(self, call: Call[Any]) -> None:
@@ -174,7 +184,7 @@ class Client(_Base):
 
     def _attempt(self, call: Call[Any]) -> Answer:
         with quiet(), mapped(call, self.connection.url), self._http.stream(**self._arguments(call)) as response:
-            clock = _Clock(call)
+            clock = _Clock(call, self.connection.timeout)
             content = b"".join(clock.count(chunk) for chunk in response.iter_bytes())
             self._judge(call, response, content)
             return Answer(content, response.headers)
@@ -183,7 +193,7 @@ class Client(_Base):
         with quiet(), mapped(call, self.connection.url), self._http.stream(**self._arguments(call)) as response:
             if not response.is_success:
                 self._judge(call, response, response.read())
-            clock = _Clock(call)
+            clock = _Clock(call, self.connection.timeout)
             for chunk in response.iter_bytes(1 << 18):
                 yield clock.count(chunk)
             self._judge(call, response, b"")
@@ -217,6 +227,7 @@ class AsyncClient(_Base):
 
     async def close(self) -> None:
         """Close the connections."""
+        self._closed = True
         await self._http.aclose()
 
     async def _repeat(self, call: Call[Any]) -> Answer:
@@ -231,7 +242,7 @@ class AsyncClient(_Base):
     async def _attempt(self, call: Call[Any]) -> Answer:
         with quiet(), mapped(call, self.connection.url):
             async with self._http.stream(**self._arguments(call)) as response:
-                clock = _Clock(call)
+                clock = _Clock(call, self.connection.timeout)
                 content = b"".join([clock.count(chunk) async for chunk in response.aiter_bytes()])
                 self._judge(call, response, content)
                 return Answer(content, response.headers)
@@ -271,6 +282,8 @@ def is_unknown_outcome(error: OrthancError) -> bool:
     """True when a request may or may not have been carried out: look before sending it again."""
     if isinstance(error.__cause__, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout):
         return False
+    if error.status == 500 and error.orthanc_status is not None:
+        return error.orthanc_status in TRANSIENT  # the rest of Orthanc's 500s are verdicts: an unknown tag, say
     return error.status is None or error.status in (408, 500, 502, 503, 504)
 
 

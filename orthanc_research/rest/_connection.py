@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
@@ -111,16 +111,17 @@ class Connection:
                 raise QueryError("cert= names a client certificate that is not there, or has no key (PEM).") from None
         return context
 
-    def __getstate__(self) -> dict[str, Any]:
-        # References ("env:NAME") travel; secrets do not, and neither do headers, which may hold them.
+    def __reduce__(self) -> tuple[Any, ...]:
+        # References ("env:NAME") travel; secrets do not, and neither do headers, which may hold them. By __reduce__:
+        # Python 3.11.2 gives a frozen dataclass with slots a __getstate__ of its own, which would carry everything.
         bare = replace(self, auth=_reference(self.auth), token=_reference(self.token), headers={})
         lost = bare.auth != self.auth or bare.token != self.token or bool(self.headers)
-        state = {name: getattr(bare, name) for name in self.__slots__}
-        return {**state, "stripped": self.stripped or lost}
+        state = {each.name: getattr(bare, each.name) for each in fields(bare)}
+        return _restored, ({**state, "stripped": self.stripped or lost},)
 
-    def __setstate__(self, state: Mapping[str, Any]) -> None:
-        for name, value in state.items():
-            object.__setattr__(self, name, value)
+
+def _restored(state: Mapping[str, Any]) -> Connection:
+    return Connection(**state)
 
 
 def _reference(value: Any) -> Any:

@@ -6,6 +6,7 @@ are JSON that does not say so (1.10.1 sends no type, later ones text/plain), and
 
 from __future__ import annotations
 
+import re
 import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from orthanc_research.errors import (
     ModalityError,
     NotFoundError,
     OrthancError,
+    QueryError,
     ResponseError,
     ServerError,
     UnreachableError,
@@ -98,7 +100,7 @@ def _own_words(call: Call[Any], words: _Words) -> str:
         return "it did not say why."
     # Orthanc's details repeat what was sent at times; what was sent may be a name.
     for value in sorted(_values(call.json), key=len, reverse=True):
-        said = said.replace(value, "…")
+        said = re.sub(re.escape(value), "…", said, flags=re.IGNORECASE)
     return said if said.endswith(".") else f"{said}."
 
 
@@ -107,7 +109,7 @@ def _values(body: Any) -> set[str]:
     if isinstance(body, str):
         return {body} if len(body) > 2 else set()
     if isinstance(body, Mapping):
-        return {v for key in ("Query", "Replace", "Tags", "Content") if key in body for v in _leaves(body[key])}
+        return {v for key in ("Query", "Replace", "Tags", "Resources") if key in body for v in _leaves(body[key])}
     return set()
 
 
@@ -163,6 +165,9 @@ def mapped(call: Call[Any], base: str) -> Iterator[None]:
         raise UnreachableError(f"The connection to {base} broke during {call.label}.") from error
     except httpx.DecodingError as error:
         raise ResponseError(f"The answer to {call.label} is damaged: its compression does not decode.") from error
+    except httpx.LocalProtocolError:
+        # Its text repeats the header that it does not like, which may be a token.
+        raise QueryError(f"{call.label} cannot be sent: a header or an argument is not valid HTTP.") from None
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise ResponseError(f"{call.label} failed: {type(error).__name__}.") from error
 

@@ -15,8 +15,12 @@ from orthanc_research.files import atomic_write
 from orthanc_research.rest._call import Answer, Async, Call, Sync
 from orthanc_research.rest._client import AsyncClient, Client
 from orthanc_research.rest._connection import Connection
-from orthanc_research.rest.jobs import Jobs
+from orthanc_research.rest.changes import Changes, Exports
+from orthanc_research.rest.dicomweb import DicomWeb, awaited_where_loaded, where_loaded
+from orthanc_research.rest.jobs import Jobs, SyncJobs
 from orthanc_research.rest.modalities import Modalities
+from orthanc_research.rest.peers import Peers
+from orthanc_research.rest.queries import Queries
 from orthanc_research.rest.resources import Instances, Patients, Series, Studies
 from orthanc_research.rest.system import System
 from orthanc_research.rest.tools import Tools
@@ -41,9 +45,14 @@ class Rest:
         self.series = Series[Sync](run)
         self.instances = Instances[Sync](run)
         self.tools = Tools[Sync](run)
-        self.jobs = Jobs[Sync](run)
+        self.jobs = SyncJobs(run)
         self.system = System[Sync](run)
         self.modalities = Modalities[Sync](run)
+        self.queries = Queries[Sync](run)
+        self.peers = Peers[Sync](run)
+        self.changes = Changes[Sync](run)
+        self.exports = Exports[Sync](run)
+        self.dicomweb = DicomWeb[Sync](where_loaded(run))
 
     def capabilities(self) -> Capabilities:
         """What this server can do: one request the first time, none after."""
@@ -101,7 +110,10 @@ class Rest:
 
 
 class AsyncRest:
-    """The same routes, awaited: `await rest.tools.find({...})`. Use it with `async with`."""
+    """The same routes, awaited: `await rest.tools.find({...})`. Use it with `async with`.
+
+    Its jobs are plain snapshots, without `refresh()` and the other verbs: `await rest.jobs.read(job.id)`.
+    """
 
     def __init__(self, connection: Connection, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
         self.connection = connection
@@ -115,6 +127,11 @@ class AsyncRest:
         self.jobs = Jobs[Async](run)
         self.system = System[Async](run)
         self.modalities = Modalities[Async](run)
+        self.queries = Queries[Async](run)
+        self.peers = Peers[Async](run)
+        self.changes = Changes[Async](run)
+        self.exports = Exports[Async](run)
+        self.dicomweb = DicomWeb[Async](awaited_where_loaded(run))
 
     async def capabilities(self) -> Capabilities:
         """As `Rest.capabilities`."""

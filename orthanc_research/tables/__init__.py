@@ -8,7 +8,7 @@ from orthanc_research.tables.criteria import Query, parse_criteria
 from orthanc_research.tables.frames import empty_frame, find_frame, issues
 from orthanc_research.tables.levels import columns_for
 from orthanc_research.tables.plan import FindPlan, plan_find
-from orthanc_research.tables.schema import LEVELS, ColumnType, Level, column_type
+from orthanc_research.tables.schema import LEVELS, ColumnType, Level, column_type, tag_of
 from orthanc_research.tables.selection import Selection, is_orthanc_id, selection
 from orthanc_research.tables.tags import TagsPlan, plan_tags, tags_frame, too_long
 
@@ -32,6 +32,7 @@ __all__ = [
     "plan_find",
     "plan_tags",
     "selection",
+    "tag_of",
     "tags_frame",
     "to_arrow",
     "too_long",
