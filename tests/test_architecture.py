@@ -23,7 +23,7 @@ LAYERS = [
     {"local", "samples"},
     {"orthanc"},
     {"batch", "export", "plots"},
-    {"fetch", "resolve"},
+    {"fetch", "resolve", "search"},
     {"tables", "pixels"},
     {"rest"},
     {"parallel"},

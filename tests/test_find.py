@@ -23,6 +23,8 @@ COUNTS = {
 def cohort(orthanc: ores.Orthanc) -> ores.Orthanc:
     """Two patients, two studies each, a CT of 6 and an MR of 4 slices in each: 8 series, 40 instances or so."""
     orthanc.upload(ores.samples.cohort(patients=2, studies=2, slices=4, size=16), progress=False)
+    assert len(orthanc.series()) == 8
+    assert len(orthanc.instances()) > 8  # and whether this server caps its answers is now known: see test_search
     return orthanc
 
 

@@ -1,0 +1,62 @@
+"""A find is complete, or it is an error: also where an administrator has capped the answers of finds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+import orthanc_research as ores
+from orthanc_research import errors
+
+CAPPED = {"LimitFindResults": 3, "LimitFindInstances": 5}
+
+
+@pytest.fixture(scope="module")
+def capped(version: str) -> Iterator[ores.Orthanc]:
+    if version == "external":
+        pytest.skip("needs a server of our own")
+    with ores.LocalOrthanc(version, config=CAPPED) as orthanc:
+        orthanc.upload(ores.samples.cohort(patients=3, studies=2, slices=4, size=16), progress=False)
+        yield orthanc
+
+
+def test_a_capped_find_is_complete_or_refused(capped: ores.Orthanc) -> None:
+    counts = capped.statistics()
+    if not capped.capabilities().has("extended-find"):
+        for find in (capped.studies, capped.series, capped.instances):
+            with pytest.raises(errors.ResponseError, match="gives at most"):
+                find()
+        return
+    assert len(capped.studies()) == counts["CountStudies"] == 6
+    assert len(capped.series()) == counts["CountSeries"] == 12
+    assert len(capped.instances()) == counts["CountInstances"]
+    assert capped.series().index.is_unique
+    assert len(capped.series(limit=7)) == 7
+    assert len(capped.series(page=2)) == 12
+
+
+def test_a_find_below_the_cap_is_answered(capped: ores.Orthanc) -> None:
+    uid = capped.rest.studies.read(capped.rest.studies.list()[0])["MainDicomTags"]["StudyInstanceUID"]
+    assert len(capped.series(StudyInstanceUID=uid)) == 2
+    assert capped.studies(PatientID="NOBODY").empty
+
+
+def test_a_capped_find_that_cannot_be_paged_is_refused(capped: ores.Orthanc) -> None:
+    with pytest.raises(errors.ResponseError, match="cannot be paged"):
+        capped.instances(SliceThickness=6)
+
+
+def test_the_cap_is_learnt_once(orthanc: ores.Orthanc) -> None:
+    orthanc.upload(ores.samples.cohort(patients=1, studies=1, slices=4, size=16), progress=False)
+    with orthanc.rest.counting() as first:
+        orthanc.series()
+    with orthanc.rest.counting() as second:
+        orthanc.series()
+        orthanc.studies()
+    with orthanc.rest.counting() as third:
+        assert orthanc.studies(PatientID="NOBODY").empty
+    old = not orthanc.capabilities().has("requested-tags")
+    assert len(first) == 1 + old + 2
+    assert len(second) == 2 + 2 * old
+    assert len(third) == 1
