@@ -28,6 +28,26 @@ Feature = Literal[
     "c-get",
     "file-transcode",
     "bulk-delete-levels",
+    "move-job",
+    "store-override",
+    "job-output-delete",
+    "create-3d",
+    "job-delete",
+    "accepted-sop-classes",
+    "archive-filename",
+    "lossy-quality",
+    "encapsulate-jpeg",
+    "response-protected",
+    "job-user-data",
+    "archive-utf8",
+    "labels-none",
+    "reconstruct-files",
+    "reconstruct-level",
+    "metadata-numeric",
+    "children-ids",
+    "whole-tags",
+    "attachment-range",
+    "anonymize-transcode",
 ]
 
 # feature → (first version, what a sentence calls it)
@@ -43,6 +63,27 @@ FEATURES: Mapping[Feature, tuple[tuple[int, ...], str]] = MappingProxyType(
         "extended-changes": ((1, 12, 5), "changes filtered by type"),
         "c-get": ((1, 12, 6), "C-GET"),
         "bulk-delete-levels": ((1, 13, 0), "bulk deletion by level"),
+        # It came with 1.11.0, but 1.12.7 hangs on it and then answers no request that writes.
+        "reconstruct-files": ((1, 13, 0), "reconstruction of files (earlier versions ignore it or hang)"),
+        "metadata-numeric": ((1, 12, 0), "metadata by number"),
+        "children-ids": ((1, 12, 2), "the IDs of children without their content"),
+        "reconstruct-level": ((1, 12, 4), "reconstruction of one level"),
+        "whole-tags": ((1, 12, 4), "tags after the pixel data"),
+        "attachment-range": ((1, 12, 5), "a part of an attachment"),
+        "anonymize-transcode": ((1, 12, 7), "transcoding of an anonymized instance"),
+        "move-job": ((1, 11, 1), "C-MOVE as a job"),
+        "store-override": ((1, 11, 3), "another title, host or port for one C-STORE"),
+        "job-output-delete": ((1, 12, 1), "deletion of what a job left behind"),
+        "create-3d": ((1, 12, 1), "encapsulated 3D models"),
+        "job-delete": ((1, 12, 2), "deletion of a job"),
+        "accepted-sop-classes": ((1, 12, 6), "the list of accepted SOP classes"),
+        "archive-filename": ((1, 12, 7), "a name for an archive"),
+        "lossy-quality": ((1, 12, 7), "a quality for lossy transcoding"),
+        "encapsulate-jpeg": ((1, 12, 7), "a JPEG stored as it is"),
+        "response-protected": ((1, 12, 8), "IsProtected within a find"),
+        "job-user-data": ((1, 12, 9), "user data of a job"),
+        "archive-utf8": ((1, 12, 11), "UTF-8 names within an archive"),
+        "labels-none": ((1, 12, 11), "resources without any label"),
     }
 )
 
@@ -101,7 +142,7 @@ class Capabilities:
 
     def has(self, feature: Feature) -> bool:
         """True when this server has the feature. What the server says of its database counts beside its version."""
-        if feature == "labels" and not self.labels:
+        if feature in ("labels", "labels-none") and not self.labels:
             return False
         if feature == "extended-find" and not self.extended_find:
             return False

@@ -4,21 +4,32 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy.typing as npt
 from pydicom import Dataset
 
 from orthanc_research.errors import AccessError, NotFoundError, QueryError, ResponseError, ServerError
 from orthanc_research.parallel import Outcome, thread_map
-from orthanc_research.pixels import Stack, Volume, decode, read_dataset, stacks_of, volume_from
+from orthanc_research.pixels import VALUES, Stack, Volume, decode, read_dataset, stacks_of, volume_from
 from orthanc_research.progress import Progress
 from orthanc_research.rest import Level, Rest
 from orthanc_research.tables import FindPlan, TagsPlan, too_long
 
-__all__ = ["answers", "dataset", "datasets", "file", "stacks", "tags", "volume"]
+__all__ = [
+    "answers",
+    "check_slices",
+    "check_values",
+    "dataset",
+    "datasets",
+    "file",
+    "present",
+    "stacks",
+    "tags",
+    "volume",
+]
 
-
+T = TypeVar("T")
 ShortTags = Mapping[str, Any]
 Series = tuple[str, tuple[str, ...]]  # its ID, and the instances that were chosen: none named means all
 
@@ -43,12 +54,15 @@ def answers(rest: Rest, plan: FindPlan) -> tuple[list[dict[str, Any]], dict[Leve
 def tags(
     rest: Rest, series: Sequence[Series], plan: TagsPlan, *, workers: int, max_rows: int
 ) -> list[tuple[str, str, ShortTags | None]]:
-    """(instance, series, its short tags or None when its file cannot be read): one request a series."""
+    """(instance, series, its short tags or None when its file cannot be read): one request a series.
+
+    An instance that was chosen and is no longer there is a row as well, with None.
+    """
     rows: list[tuple[str, str, ShortTags | None]] = []
     for outcome in thread_map(lambda each: _tags_of(rest, each, plan), series, workers=workers, fatal=(Exception,)):
         found = outcome.get()
-        wanted = set(outcome.unit[1]) or found.keys()
-        rows += [(instance, outcome.unit[0], short) for instance, short in found.items() if instance in wanted]
+        series_id, chosen = outcome.unit
+        rows += [(instance, series_id, found.get(instance)) for instance in chosen or found]
         if len(rows) > max_rows:
             raise QueryError(f"There are more than {max_rows} instances; choose fewer, or raise max_rows.")
     return rows
@@ -119,9 +133,38 @@ def datasets(
     return thread_map(get, instances, workers=workers, progress=progress, fatal=(AccessError,))
 
 
-def stacks(rest: Rest, series: str, *, min_slices: int) -> list[Stack]:
-    """Every stack of a series with its verdict, from headers alone: one request."""
-    return stacks_of(rest.series.instances_tags(series), min_slices=min_slices)
+def check_slices(min_slices: int) -> None:
+    """`QueryError` for a least number of slices that no volume can have."""
+    if not isinstance(min_slices, int) or min_slices < 2:
+        raise QueryError("min_slices must be 2 or more: the distance between slices comes from their positions.")
+
+
+def check_values(values: str) -> None:
+    """`QueryError` for values that a volume cannot hold."""
+    if values not in VALUES:
+        raise QueryError(f"values={values!r} is not there; choose from {', '.join(VALUES)}.")
+
+
+def stacks(rest: Rest, series: str, chosen: Sequence[str] = (), *, min_slices: int) -> list[Stack]:
+    """Every stack of a series (or of the chosen instances of it) with its verdict, from headers alone: one request.
+
+    `NotFoundError` when a chosen instance is no longer there; `QueryError` for an ID that is not of a series.
+    """
+    check_slices(min_slices)
+    headers = rest.series.instances_tags(series)
+    # 1.10.1 takes the ID of a patient, a study or an instance here, and answers for all that is below it.
+    below = {str(header.get("0020,000e", "")).strip(" \0") for header in headers.values()}
+    if len(below) > 1:
+        raise QueryError(f"This is the ID of something that holds {len(below)} series; give one of them.")
+    return stacks_of(present(headers, chosen) if chosen else headers, min_slices=min_slices)
+
+
+def present(found: Mapping[str, T], chosen: Sequence[str]) -> dict[str, T]:
+    """The chosen ones of what was found below a series; `NotFoundError` when some are no longer there."""
+    lost = sum(instance not in found for instance in chosen)
+    if lost:
+        raise NotFoundError(f"{lost} of {len(chosen)} instances are no longer on this Orthanc; find them again.")
+    return {instance: found[instance] for instance in chosen}
 
 
 def volume(

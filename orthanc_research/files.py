@@ -7,7 +7,10 @@ files 0600: what is exported from a clinical archive is for its owner alone unti
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import os
+import platform
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,6 +21,8 @@ __all__ = ["atomic_path", "atomic_write", "private_folder", "sweep"]
 
 _MARK = ".ores-"
 _SUFFIX = ".partial"
+# What a file system says that cannot flush a file at all; everything else says that the bytes are not on the disk.
+_NO_FLUSH = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)
 
 
 def private_folder(path: str | os.PathLike[str]) -> Path:
@@ -40,18 +45,19 @@ def atomic_path(target: str | os.PathLike[str], *, overwrite: bool = True) -> It
     goal = Path(target)
     if not overwrite and goal.exists():
         raise FileExistsError(f"{goal.name} is already there; choose another name, or ask for it to be replaced.")
-    # The random name alone, not the target's: it stays within a file system's length limit if the target does.
-    partial = goal.parent / f"{_MARK}{secrets.token_hex(6)}{_SUFFIX}"
+    # Not the target's name: so it stays within a file system's length limit if the target does.
+    partial = goal.parent / f"{_MARK}{_host()}-{os.getpid()}-{secrets.token_hex(6)}{_SUFFIX}"
     os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     try:
         yield partial
-        _flush(partial)
+        _flush(partial, _NO_FLUSH)
         if overwrite:
             partial.replace(goal)
         else:
             os.link(partial, goal)  # fails if somebody made it meanwhile, which a replace would overwrite
             partial.unlink()
-        _flush(goal.parent)
+        with suppress(OSError):  # some file systems refuse this on folders; the file itself is flushed
+            _flush(goal.parent)
     except BaseException:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
@@ -67,17 +73,41 @@ def atomic_write(target: str | os.PathLike[str], *, overwrite: bool = True) -> I
 
 
 def sweep(folder: str | os.PathLike[str]) -> int:
-    """Delete what an interrupted writer left in the folder; the number of files deleted."""
-    left = list(Path(folder).glob(f"{_MARK}*{_SUFFIX}"))
+    """Delete what writers that died on this host left in the folder; the number of files deleted.
+
+    What a living process writes, this one among them, and what another host wrote stays.
+    """
+    left = [path for path in Path(folder).glob(f"{_MARK}{_host()}-*{_SUFFIX}") if not _is_alive(path.name)]
     for path in left:
         path.unlink(missing_ok=True)
     return len(left)
 
 
-def _flush(path: Path) -> None:
+def _host() -> str:
+    """Which host a process number belongs to, on a network drive: short, and without its name."""
+    return hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+
+
+def _is_alive(name: str) -> bool:
+    """Whether the process that writes this temporary file lives; True when nobody can say."""
+    number = name.removeprefix(f"{_MARK}{_host()}-").partition("-")[0]
+    if os.name != "posix" or not number.isdecimal():  # elsewhere, signal 0 is Ctrl-C
+        return True
+    try:
+        os.kill(int(number), 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _flush(path: Path, harmless: tuple[int, ...] = ()) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        with suppress(OSError):  # some file systems refuse fsync on folders
-            os.fsync(descriptor)
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in harmless:
+            raise
     finally:
         os.close(descriptor)

@@ -5,26 +5,32 @@ from __future__ import annotations
 import os
 import secrets
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 import numpy.typing as npt
 import pandas as pd
 from pydicom import Dataset
 
-from orthanc_research import batch, fetch, resolve
+from orthanc_research import batch, feed, fetch, resolve, search
 from orthanc_research.batch.journal import Journal, default_path, newest
 from orthanc_research.capabilities import Capabilities
 from orthanc_research.errors import QueryError
 from orthanc_research.export import export_series
+from orthanc_research.feed import Change
+from orthanc_research.modality import Modality
 from orthanc_research.parallel import MAX_THREADS
 from orthanc_research.pixels import Stack, Volume, decode, one_stack
 from orthanc_research.progress import Progress, progress_for
-from orthanc_research.rest import Auth, Connection, Level, Rest
+from orthanc_research.rest import Auth, ChangeType, Connection, Job, Level, Rest
 from orthanc_research.tables import (
     FindPlan,
+    exports_frame,
     find_frame,
+    jobs_frame,
+    listed_frame,
     parse_criteria,
     plan_find,
     plan_tags,
@@ -159,7 +165,7 @@ class Orthanc:
             page=page,
             criteria=criteria,
         )
-        answers, parents = fetch.answers(self.rest, plan)
+        answers, parents = search.answers(self.rest, plan)
         return self._ours(find_frame(plan, answers, parents), level)
 
     def explain(self, level: Level, **arguments: Any) -> dict[str, Any]:
@@ -350,6 +356,89 @@ class Orthanc:
     def statistics(self) -> dict[str, Any]:
         """How many patients, studies, series and instances there are, and how large they are."""
         return self.rest.system.statistics()
+
+    def modalities(self) -> pd.DataFrame:
+        """The remote DICOM nodes that this Orthanc knows, by name: AET, Host, Port, Manufacturer."""
+        columns = {"AET": "str", "Host": "str", "Port": "Int64", "Manufacturer": "str"}
+        return listed_frame(self.rest.modalities.list(), columns)
+
+    def modality(self, name: str) -> Modality:
+        """A remote DICOM node by its name: `.echo()`, `.find("Study", …)`, `.retrieve(frame)`. Nothing is asked yet."""
+        return Modality(self.rest, name, self._token)
+
+    def add_modality(self, name: str, aet: str, host: str, port: int, **options: Any) -> Modality:
+        """Make a remote DICOM node known; `options` are those of `rest.modalities.put`."""
+        self.rest.modalities.put(name, aet, host, port, **options)
+        return self.modality(name)
+
+    def remove_modality(self, name: str) -> None:
+        """Forget a remote DICOM node."""
+        self.rest.modalities.delete(name)
+
+    def peers(self) -> pd.DataFrame:
+        """The other Orthancs that this one knows, by name: Url, Username. Passwords are never read."""
+        return listed_frame(self.rest.peers.list(), {"Url": "str", "Username": "str"})
+
+    def add_peer(self, name: str, url: str, **options: Any) -> None:
+        """Make another Orthanc known; `options` are those of `rest.peers.put` (username, password, …)."""
+        self.rest.peers.put(name, url, **options)
+
+    def remove_peer(self, name: str) -> None:
+        """Forget another Orthanc."""
+        self.rest.peers.delete(name)
+
+    def jobs(self) -> pd.DataFrame:
+        """The jobs that wait or run, and the last ten that ended: one request; indexed by job ID, newest first."""
+        return jobs_frame(
+            [
+                {
+                    "ID": job.id,
+                    "Type": job.type,
+                    "State": job.state,
+                    "Progress": job.progress,
+                    "Error": job.error_description if job.state == "Failure" else None,
+                    "Created": job.created,
+                    "Runtime": job.runtime,
+                }
+                for job in self.rest.jobs.list()
+            ]
+        )
+
+    def job(self, identifier: str) -> Job:
+        """A snapshot of one job; `.refresh()`, `.wait()`, `.cancel()` … give new ones."""
+        return self.rest.jobs.read(identifier)
+
+    def changes(self, since: int = 0, *, limit: int | None = None) -> pd.DataFrame:
+        """The change log after number `since`, indexed by `Seq`: ChangeType, ResourceType, ID, Date (UTC)."""
+        return feed.read(self.rest, since, limit)
+
+    def watch(
+        self,
+        types: Sequence[str] | None = None,
+        state: str | os.PathLike[str] | None = None,
+        *,
+        since: int | None = None,
+        poll: float = 1.0,
+        idle: float | None = None,
+    ) -> Iterator[Change]:
+        """Each change as it happens, for ever; the position is kept in the file `state`.
+
+        It is saved when you ask for the next change: after a clean stop each change comes exactly once, after a crash
+        at least once (`Seq` tells them apart). Without a kept position it begins at `since`, or with what is new from
+        now. `idle` ends it after so many seconds without a change. `ResponseError` when the log of this server ends
+        before the kept position: it is another server.
+        """
+        if types is not None and (isinstance(types, str) or not set(types) <= set(get_args(ChangeType))):
+            raise QueryError(f"types is a list of {', '.join(get_args(ChangeType))}.")
+        return feed.watch(self.rest, types, state, since=since, poll=poll, idle=idle)
+
+    def export_log(self) -> pd.DataFrame:
+        """What was sent to modalities and peers, where the server keeps such a log (LogExportedResources)."""
+        return exports_frame(self.rest.exports.read()["Exports"])
+
+    def metrics(self) -> pd.DataFrame:
+        """What the server measures of itself: a row a metric; empty when it does not collect them."""
+        return pd.DataFrame([asdict(metric) for metric in self.rest.tools.metrics_prometheus()])
 
     # -- how ----------------------------------------------------------------------------------------------------------
 

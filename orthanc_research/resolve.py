@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
-from orthanc_research.errors import QueryError
+from orthanc_research.errors import NotFoundError, QueryError
 from orthanc_research.rest import Level, Rest
 from orthanc_research.tables import LEVELS, Selection, is_orthanc_id, selection
 
-__all__ = ["one", "patients_of", "select", "series_of"]
+__all__ = ["here", "one", "patients_of", "select", "series_of"]
 
 _BULK = 1000
+_PLURAL: Mapping[Level, str] = {"Patient": "patients", "Study": "studies"}
 _PARENT: Mapping[str, Level] = {"Study": "Patient", "Series": "Study", "Instance": "Series"}
 
 
@@ -36,19 +37,28 @@ def select(rest: Rest, resources: Any) -> Selection:
 
 
 def one(rest: Rest, resource: Any, level: Level) -> str:
-    """The ID of one resource: an ID as it is (no request), a row, or a frame of one row."""
+    """The ID of one resource: an ID as it is (no request), a row, or a frame of one row.
+
+    `QueryError` for a row or frame of another level or another server.
+    """
     if is_orthanc_id(resource):
         return str(resource)
     if isinstance(resource, pd.Series) and is_orthanc_id(resource.name):
-        return str(resource.name)
+        # A row of a frame: pandas hands the frame's attrs on, and so its level and its server.
+        about = resource.attrs
+        resource = pd.DataFrame(index=pd.Index([resource.name], name="ID", dtype="str"))
+        resource.attrs = dict(about)
     chosen = selection(resource, rest.connection.url)
-    if len(chosen.ids) != 1 or chosen.level not in (None, level):
+    if len(chosen.ids) != 1 or (chosen.level or level) != level:
         raise QueryError(f"This takes one {level.lower()}: its Orthanc ID, or a frame with one row.")
     return chosen.ids[0]
 
 
 def series_of(rest: Rest, chosen: Selection) -> list[tuple[str, tuple[str, ...]]]:
-    """(series, the instances of it that were chosen; none named means all); series of a find need no request."""
+    """(series, the instances of it that were chosen; none named means all); series of a find need no request.
+
+    `NotFoundError` for patients, studies and instances that are no longer there, where they have to be asked for.
+    """
     if chosen.level == "Series":
         return [(identifier, ()) for identifier in chosen.ids]
     if chosen.level == "Instance":
@@ -57,8 +67,13 @@ def series_of(rest: Rest, chosen: Selection) -> list[tuple[str, tuple[str, ...]]
         for identifier in chosen.ids:
             groups[parents[identifier]].append(identifier)
         return [(series, tuple(instances)) for series, instances in groups.items()]
-    found = (str(value["ID"]) for value in _bulk(rest, chosen.ids, "Series"))
-    return [(identifier, ()) for identifier in dict.fromkeys(found)]
+    studies = _children(rest, chosen.ids, "Patient", "Study") if chosen.level == "Patient" else list(chosen.ids)
+    return [(identifier, ()) for identifier in _children(rest, studies, "Study", "Series")]
+
+
+def here(rest: Rest, ids: Sequence[str]) -> set[str]:
+    """Which of these IDs are on the server: one request per 1,000."""
+    return {str(value["ID"]) for value in _bulk(rest, ids)}
 
 
 def patients_of(rest: Rest, chosen: Selection) -> tuple[Level, dict[str, str]]:
@@ -77,9 +92,21 @@ def patients_of(rest: Rest, chosen: Selection) -> tuple[Level, dict[str, str]]:
 
 def _parents(rest: Rest, ids: Sequence[str], name: str) -> dict[str, str]:
     found = {str(value["ID"]): str(value[name]) for value in _bulk(rest, ids)}
-    if len(found) != len(ids):
-        raise QueryError(f"{len(ids) - len(found)} of {len(ids)} resources are no longer on this Orthanc.")
+    _check_all(ids, found, "resources")
     return found
+
+
+def _children(rest: Rest, ids: Sequence[str], above: Level, below: Level) -> list[str]:
+    """What is one level below the IDs; Orthanc passes over those that are gone, and none is empty."""
+    answers = list(_bulk(rest, ids, below))
+    _check_all(ids, {str(value[f"Parent{above}"]) for value in answers}, _PLURAL[above])
+    return list(dict.fromkeys(str(value["ID"]) for value in answers))
+
+
+def _check_all(ids: Sequence[str], found: Container[str], what: str) -> None:
+    lost = sum(identifier not in found for identifier in ids)
+    if lost:
+        raise NotFoundError(f"{lost} of {len(ids)} {what} are no longer on this Orthanc; find them again.")
 
 
 def _bulk(rest: Rest, ids: Sequence[str], level: Level | None = None) -> Iterator[Mapping[str, Any]]:

@@ -30,11 +30,13 @@ def answers(rest: Rest, plan: FindPlan) -> tuple[list[Json], dict[Level, dict[st
     found: list[Json] = []
     while not plan.empty:
         body = plan.request(len(found))
-        page = rest.tools.find(body)
-        found += page
+        # One more than the page, so that a last page that is just full is known to be the last.
+        more = {"Limit": body["Limit"] + 1} if plan.paged else {}
+        page = rest.tools.find({**body, **more})
+        full = plan.paged and len(page) > body["Limit"]
+        found += page[: body["Limit"]] if full else page
         if plan.complete(len(found)) or (plan.paged and not page):
             break
-        full = plan.paged and len(page) >= body["Limit"]
         if not full and not _cut(rest, plan, len(page), str(body["Level"])):
             break
     return found, _related(rest, plan, found)

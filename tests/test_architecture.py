@@ -22,6 +22,7 @@ LAYERS = [
     {"demo"},
     {"local", "samples"},
     {"orthanc"},
+    {"modality", "feed"},
     {"batch", "export", "plots"},
     {"fetch", "resolve", "search"},
     {"tables", "pixels"},
@@ -39,7 +40,19 @@ OWNERS = {
     "subprocess": {"local"},
     "sqlite3": {"batch/journal"},
     "tqdm": {"progress"},
-    "pandas": {"tables", "batch", "export", "plots", "orthanc", "resolve", "samples", "demo", "cli"},
+    "pandas": {
+        "tables",
+        "batch",
+        "export",
+        "plots",
+        "orthanc",
+        "modality",
+        "feed",
+        "resolve",
+        "samples",
+        "demo",
+        "cli",
+    },
     "pyarrow": {"tables", "export", "demo"},
 }
 # The pure parts: no wire, no disk.

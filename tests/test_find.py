@@ -54,11 +54,13 @@ def test_pages_add_up_and_repeat_nothing(cohort: ores.Orthanc) -> None:
     with cohort.rest.counting() as requests:
         paged = cohort.find("Instance", page=7)
     finds = [target for _, target in requests if target == "tools/find"]
-    assert len(finds) == count // 7 + 1
+    assert len(finds) == -(-count // 7)
     assert sorted(paged.index) == sorted(whole.index)
     assert paged.index.is_unique
-    exact = cohort.find("Instance", page=count)
+    with cohort.rest.counting() as requests:
+        exact = cohort.find("Instance", page=count)
     assert len(exact) == count
+    assert [target for _, target in requests].count("tools/find") == 1  # no empty page after one that is just full
     assert len(cohort.find("Instance", limit=5)) == 5
     assert len(cohort.find("Instance", limit=9, page=4)) == 9
 

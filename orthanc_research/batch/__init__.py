@@ -2,11 +2,13 @@
 
 from orthanc_research.batch._anonymize import Options, Source, anonymize, resume
 from orthanc_research.batch._ledger import ANONYMIZE_COLUMNS, leftovers
+from orthanc_research.batch._retrieve import RETRIEVE_COLUMNS, retrieve
 from orthanc_research.batch._upload import UPLOAD_COLUMNS, upload
 from orthanc_research.batch.journal import Journal
 
 __all__ = [
     "ANONYMIZE_COLUMNS",
+    "RETRIEVE_COLUMNS",
     "UPLOAD_COLUMNS",
     "Journal",
     "Options",
@@ -14,5 +16,6 @@ __all__ = [
     "anonymize",
     "leftovers",
     "resume",
+    "retrieve",
     "upload",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydicom import Dataset
 
-from orthanc_research.export._options import PARQUET
+from orthanc_research.errors import DatasetError
+from orthanc_research.export._options import OWNER, PARQUET, existing
 from orthanc_research.files import atomic_path
 from orthanc_research.pixels import Frame, frames_of
 
-__all__ = ["FRAMES_SCHEMA", "FrameRow", "frame_rows", "read_frames", "write_frames"]
+__all__ = ["FRAMES_SCHEMA", "FrameRow", "frame_rows", "owner_of_frames", "read_frames", "write_frames"]
 
 # One row a frame. Parquet has no int16, so typed lists would start at twice the size: bytes with shape and dtype.
 FRAMES_SCHEMA = pa.schema(
@@ -43,6 +45,8 @@ FRAMES_SCHEMA = pa.schema(
 )
 # 8 frames a group: one slice is read in about 15 ms without reading the others.
 _ROWS_A_GROUP = 8
+# What `decode` turns into RGB; YBR_PARTIAL is retired, and left as it is.
+_CONVERTED = frozenset({"YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +99,9 @@ def _record(row: FrameRow) -> dict[str, Any]:
         "SOPInstanceUID": frame.sop_uid,
         "SeriesInstanceUID": frame.series_uid or None,
         "FrameNumber": row.number,
-        "InstanceNumber": frame.instance_number,
+        "InstanceNumber": _int64(frame.instance_number),
         "Modality": frame.modality or None,
-        "PhotometricInterpretation": frame.photometric or None,
+        "PhotometricInterpretation": _photometric(row) or None,
         "BitsStored": frame.bits_stored,
         "RescaleSlope": frame.slope,
         "RescaleIntercept": frame.intercept,
@@ -112,10 +116,42 @@ def _record(row: FrameRow) -> dict[str, Any]:
     }
 
 
+def _photometric(row: FrameRow) -> str:
+    """Of the pixels as they are written, which is not what the header says where decoding converted them."""
+    colour = row.array.ndim == 3 and row.array.shape[-1] == 3
+    return "RGB" if colour and row.frame.photometric in _CONVERTED else row.frame.photometric
+
+
+def _int64(value: int | None) -> int | None:
+    """None for what the column cannot hold: an IS may say 1e30 in a file, and none may be over 2³¹ (PS3.5 §6.2)."""
+    return value if value is not None and -(2**63) <= value < 2**63 else None
+
+
+def owner_of_frames(path: Path) -> str | None:
+    """The Orthanc series that a file of frames was made from; None when there is no file, "" when nobody can say."""
+    if not path.exists():
+        return None
+    try:
+        metadata = pq.read_schema(path).metadata or {}
+    except (OSError, pa.ArrowException):
+        return ""
+    return str(metadata.get(OWNER.encode(), b"").decode(errors="replace"))
+
+
 def read_frames(path: str | os.PathLike[str]) -> Iterator[tuple[dict[str, Any], npt.NDArray[Any]]]:
-    """(columns, array) of each frame of a file that `write_frames` wrote, in its order; checksums are verified."""
-    with pq.ParquetFile(path, page_checksum_verification=True) as file:
-        for batch in file.iter_batches(batch_size=_ROWS_A_GROUP):
-            for record in batch.to_pylist():
-                pixels = np.frombuffer(record.pop("pixels"), dtype=record.pop("dtype"))
-                yield record, pixels.reshape(record.pop("shape"))
+    """(columns, array) of each frame of a file that `write_frames` wrote, in its order; checksums are verified.
+
+    `QueryError` when there is no such file; `DatasetError`, at the frame where it shows, when it is damaged.
+    """
+    return _read(existing(path))
+
+
+def _read(path: Path) -> Iterator[tuple[dict[str, Any], npt.NDArray[Any]]]:
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            for batch in file.iter_batches(batch_size=_ROWS_A_GROUP):
+                for record in batch.to_pylist():
+                    pixels = np.frombuffer(record.pop("pixels"), dtype=record.pop("dtype"))
+                    yield record, pixels.reshape(record.pop("shape"))
+    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
+        raise DatasetError(f"{path.name} is damaged, or no file of frames of this package.") from error

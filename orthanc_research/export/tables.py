@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from orthanc_research.errors import DatasetError
-from orthanc_research.export._options import PARQUET
+from orthanc_research.export._options import PARQUET, existing
 from orthanc_research.files import atomic_path, atomic_write
 from orthanc_research.tables import from_arrow, to_arrow
 
@@ -30,13 +30,15 @@ def write_table(frame: pd.DataFrame, path: str | os.PathLike[str]) -> Path:
 
 
 def read_parquet(path: str | os.PathLike[str]) -> pd.DataFrame:
-    """Read what `write_table` wrote, with types, index and level as they were; page checksums are verified."""
+    """Read what `write_table` wrote, with types, index, level and server as they were; page checksums are verified.
+
+    `QueryError` when there is no such file, `DatasetError` when it is damaged.
+    """
+    file = existing(path)
     try:
-        return from_arrow(pq.read_table(path, page_checksum_verification=True))
-    except (pa.ArrowInvalid, OSError) as error:
-        if isinstance(error, FileNotFoundError):
-            raise
-        raise DatasetError(f"{Path(path).name} is damaged, or not a parquet file of this package.") from error
+        return from_arrow(pq.read_table(file, page_checksum_verification=True))
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise DatasetError(f"{file.name} is damaged, or not a parquet file of this package.") from error
 
 
 def write_csv(frame: pd.DataFrame, path: str | os.PathLike[str]) -> Path:

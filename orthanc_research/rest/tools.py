@@ -1,4 +1,4 @@
-"""Routes under /tools: the ones that see the whole archive."""
+"""Routes under /tools: the ones that see the whole archive, and those of the server itself."""
 
 from __future__ import annotations
 
@@ -7,68 +7,14 @@ from typing import Any
 
 from orthanc_research.capabilities import Feature
 from orthanc_research.errors import QueryError
-from orthanc_research.rest._call import Area, Call, Level, M, json_list, json_object, nothing, route, text
+from orthanc_research.rest import tools_archives, tools_find, tools_server
+from orthanc_research.rest._call import Area, Call, Level, M, json_object, nothing, route, segment_of
+from orthanc_research.rest._modification import DICOM_VERSIONS, anonymization
+from orthanc_research.rest.jobs import submission
 
 __all__ = ["DICOM_VERSIONS", "Tools"]
 
 Json = dict[str, Any]
-
-DICOM_VERSIONS = ("2008", "2017c", "2021b", "2023b")
-
-# Orthanc ignores fields that it does not know and answers everything: each goes only to a server that knows it.
-_FIND_FEATURES: Mapping[str, Feature] = {
-    "RequestedTags": "requested-tags",
-    "Labels": "labels",
-    "LabelsConstraint": "labels",
-    "ParentPatient": "extended-find",
-    "ParentStudy": "extended-find",
-    "ParentSeries": "extended-find",
-    "MetadataQuery": "extended-find",
-    "OrderBy": "extended-find",
-    "ResponseContent": "extended-find",
-}
-_FIND_PLAIN = frozenset({"Level", "Query", "Expand", "Limit", "Since", "CaseSensitive", "Short", "Full"})
-
-
-def find(body: Mapping[str, Any]) -> Call[list[Any]]:
-    """POST /tools/find: the resources that match; objects with Expand or ResponseContent, IDs without.
-
-    `body` is Orthanc's own. A field that this server would ignore is an `UnsupportedError`, one that no version knows a
-    `QueryError`.
-    """
-    unknown = sorted(set(body) - _FIND_PLAIN - set(_FIND_FEATURES))
-    if unknown:
-        raise QueryError(f"/tools/find has no field {unknown[0]!r}; Orthanc would ignore it and match more.")
-    needs = tuple(dict.fromkeys(_FIND_FEATURES[name] for name in body if name in _FIND_FEATURES))
-    return Call("POST", ("tools", "find"), json_list, json=dict(body), repeat=True, needs=needs)
-
-
-def count_resources(body: Mapping[str, Any]) -> Call[int]:
-    """POST /tools/count-resources (1.12.5): how many match, by tags of the index."""
-    return Call(
-        "POST",
-        ("tools", "count-resources"),
-        lambda answer: int(json_object(answer)["Count"]),
-        json=dict(body),
-        repeat=True,
-        needs=("count-resources",),
-    )
-
-
-def lookup(value: str) -> Call[list[Json]]:
-    """POST /tools/lookup: resources with this UID or PatientID, as {"ID", "Path", "Type"}; [] when there are none."""
-    return Call("POST", ("tools", "lookup"), json_list, content=value.encode(), repeat=True)
-
-
-def bulk_content(resources: Sequence[str], level: Level | None = None, *, metadata: bool = False) -> Call[list[Json]]:
-    """POST /tools/bulk-content (1.9.4): many resources at once; IDs that do not exist are left out without a word.
-
-    With `level`, the resources of that level above or below each ID.
-    """
-    body: Json = {"Resources": list(resources), "Metadata": metadata}
-    if level is not None:
-        body["Level"] = level
-    return Call("POST", ("tools", "bulk-content"), json_list, json=body, repeat=True)
 
 
 def bulk_anonymize(
@@ -87,44 +33,130 @@ def bulk_anonymize(
     Not repeatable: each call makes new UIDs. `force` is what Orthanc wants before it keeps or replaces identifiers. The
     sources always stay (KeepSource is sent), and an instance that fails fails the job (Permissive is never sent).
     """
-    body: Json = {
-        "Resources": list(resources),
-        "Replace": dict(replace or {}),
-        "Keep": list(keep),
-        "Remove": list(remove),
-        "KeepPrivateTags": keep_private_tags,
-        "KeepSource": True,
-        "Force": force,
-        "Synchronous": False,
-        "Priority": priority,
-    }
-    if dicom_version is not None:
-        if dicom_version not in DICOM_VERSIONS:
-            raise QueryError(f"dicom_version is one of {', '.join(DICOM_VERSIONS)}.")
-        body["DicomVersion"] = dicom_version
-    needs: tuple[Feature, ...] = ("profile-2023b",) if dicom_version == "2023b" else ()
+    body, needs = anonymization(
+        replace=replace,
+        keep=keep,
+        remove=remove,
+        keep_private_tags=keep_private_tags,
+        dicom_version=dicom_version,
+        force=force,
+    )
+    body |= {"Resources": list(resources), "KeepSource": True, "Synchronous": False, "Priority": priority}
     return Call("POST", ("tools", "bulk-anonymize"), json_object, json=body, needs=needs)
 
 
-def bulk_delete(resources: Sequence[str]) -> Call[None]:
-    """POST /tools/bulk-delete (1.9.4): all of them, with what is below; IDs that do not exist are passed over."""
+def bulk_modify(
+    resources: Sequence[str],
+    *,
+    replace: Mapping[str, Any] | None = None,
+    remove: Sequence[str] = (),
+    keep: Sequence[str] = (),
+    level: Level | None = None,
+    remove_private_tags: bool = False,
+    private_creator: str | None = None,
+    keep_source: bool = True,
+    force: bool = False,
+    permissive: bool = False,
+    transcode: str | None = None,
+    lossy_quality: int | None = None,
+    synchronous: bool = False,
+    priority: int = 0,
+    user_data: Any = None,
+) -> Call[Json]:
+    """POST /tools/bulk-modify (1.9.4): modified copies, as a job: {"ID", "Path"}, or its content when synchronous.
+
+    Not repeatable: each call makes new UIDs. `level` (1.9.7) is what gets new UIDs from there down; without it Orthanc
+    goes by the identifiers in `replace`, else by instances. `force` is what it wants before it replaces or keeps
+    identifiers; 1.10.1 refuses (400) to modify patients without a new PatientID. `keep_source=False` deletes the
+    sources. An unknown ID is a 404, from 1.13 a 400 (Orthanc's 3), an unknown tag a 500 (Orthanc's 27).
+    """
+    if not resources:
+        raise QueryError("There is nothing to modify.")
+    if not (replace or remove or keep or remove_private_tags or transcode):
+        raise QueryError("There is no change to make: give replace, remove, remove_private_tags or transcode.")
+    job = submission(synchronous=synchronous, priority=priority, permissive=permissive, user_data=user_data)
+    body: Json = {
+        "Resources": list(resources),
+        "Replace": dict(replace or {}),
+        "Remove": list(remove),
+        "Keep": list(keep),
+        "RemovePrivateTags": remove_private_tags,
+        "KeepSource": keep_source,
+        "Force": force,
+        **job.fields,
+    }
+    needs = job.needs
+    if level is not None:
+        segment_of(level)
+        body["Level"] = level
+    if private_creator is not None:
+        body["PrivateCreator"] = private_creator
+    if transcode is not None:
+        body["Transcode"] = transcode
+    if lossy_quality is not None:
+        if transcode is None or not 1 <= lossy_quality <= 100:
+            raise QueryError("lossy_quality is 1 to 100, and belongs to transcode.")
+        body["LossyQuality"] = lossy_quality
+        needs += ("lossy-quality",)
+    return Call("POST", ("tools", "bulk-modify"), json_object, json=body, needs=needs, patience=job.patience)
+
+
+def bulk_delete(resources: Sequence[str | tuple[Level, str]]) -> Call[None]:
+    """POST /tools/bulk-delete (1.9.4): all of them, with what is below; IDs that do not exist are passed over.
+
+    A resource is an ID, or (level, ID) from 1.13.0, where an ID names nothing at another level.
+    """
+    items: list[str | Json] = []
+    for resource in resources:
+        if isinstance(resource, str):
+            items.append(resource)
+        else:
+            segment_of(resource[0])
+            items.append({"Level": resource[0], "ID": resource[1]})
+    needs: tuple[Feature, ...] = () if all(isinstance(item, str) for item in items) else ("bulk-delete-levels",)
     return Call(
-        "POST", ("tools", "bulk-delete"), nothing, json={"Resources": list(resources)}, repeat=True, patience=600
+        "POST", ("tools", "bulk-delete"), nothing, json={"Resources": items}, repeat=True, patience=600, needs=needs
     )
-
-
-def now() -> Call[str]:
-    """GET /tools/now: the server's clock, UTC, as YYYYMMDDThhmmss."""
-    return Call("GET", ("tools", "now"), text)
 
 
 class Tools(Area[M]):
     """`rest.tools`."""
 
-    find = route(find)
-    count_resources = route(count_resources)
-    lookup = route(lookup)
-    bulk_content = route(bulk_content)
+    find = route(tools_find.find)
+    search = route(tools_find.search)
+    count_resources = route(tools_find.count_resources)
+    count = route(tools_find.count)
+    lookup = route(tools_find.lookup)
+    bulk_content = route(tools_find.bulk_content)
     bulk_anonymize = route(bulk_anonymize)
+    bulk_modify = route(bulk_modify)
     bulk_delete = route(bulk_delete)
-    now = route(now)
+
+    create_archive = route(tools_archives.create_archive)
+    create_archive_job = route(tools_archives.create_archive_job)
+    create_media = route(tools_archives.create_media)
+    create_media_job = route(tools_archives.create_media_job)
+    create_dicom = route(tools_archives.create_dicom)
+    create_dicom_series = route(tools_archives.create_dicom_series)
+
+    now = route(tools_server.now)
+    now_local = route(tools_server.now_local)
+    generate_uid = route(tools_server.generate_uid)
+    dicom_conformance = route(tools_server.dicom_conformance)
+    default_encoding = route(tools_server.default_encoding)
+    set_default_encoding = route(tools_server.set_default_encoding)
+    accepted_transfer_syntaxes = route(tools_server.accepted_transfer_syntaxes)
+    set_accepted_transfer_syntaxes = route(tools_server.set_accepted_transfer_syntaxes)
+    accepted_sop_classes = route(tools_server.accepted_sop_classes)
+    unknown_sop_class_accepted = route(tools_server.unknown_sop_class_accepted)
+    set_unknown_sop_class_accepted = route(tools_server.set_unknown_sop_class_accepted)
+    log_level = route(tools_server.log_level)
+    set_log_level = route(tools_server.set_log_level)
+    labels = route(tools_server.labels)
+    metrics = route(tools_server.metrics)
+    set_metrics = route(tools_server.set_metrics)
+    metrics_prometheus = route(tools_server.metrics_prometheus)
+    execute_script = route(tools_server.execute_script)
+    dicom_echo = route(tools_server.dicom_echo)
+    reconstruct = route(tools_server.reconstruct)
+    invalidate_tags = route(tools_server.invalidate_tags)

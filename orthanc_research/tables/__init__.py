@@ -7,30 +7,49 @@ from orthanc_research.tables.arrow import SCHEMA_VERSION, from_arrow, to_arrow
 from orthanc_research.tables.criteria import Query, parse_criteria
 from orthanc_research.tables.frames import empty_frame, find_frame, issues
 from orthanc_research.tables.levels import columns_for
+from orthanc_research.tables.lists import changes_frame, exports_frame, jobs_frame, listed_frame
 from orthanc_research.tables.plan import FindPlan, plan_find
+from orthanc_research.tables.remote import (
+    ANNOUNCED,
+    KEYS,
+    UID_OF,
+    RemotePlan,
+    plan_remote,
+    remote_frame,
+)
 from orthanc_research.tables.schema import LEVELS, ColumnType, Level, column_type, tag_of
 from orthanc_research.tables.selection import Selection, is_orthanc_id, selection
 from orthanc_research.tables.tags import TagsPlan, plan_tags, tags_frame, too_long
 
 __all__ = [
+    "ANNOUNCED",
+    "KEYS",
     "LEVELS",
     "SCHEMA_VERSION",
+    "UID_OF",
     "ColumnType",
     "FindPlan",
     "Level",
     "Query",
+    "RemotePlan",
     "Selection",
     "TagsPlan",
+    "changes_frame",
     "column_type",
     "columns_for",
     "empty_frame",
+    "exports_frame",
     "find_frame",
     "from_arrow",
     "is_orthanc_id",
     "issues",
+    "jobs_frame",
+    "listed_frame",
     "parse_criteria",
     "plan_find",
+    "plan_remote",
     "plan_tags",
+    "remote_frame",
     "selection",
     "tag_of",
     "tags_frame",
