@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Annotated, Any
 
 import pandas as pd
 import typer
+from pydicom.datadict import dictionary_VR, tag_for_keyword
 
 from orthanc_research import read_parquet, write_csv, write_table
 from orthanc_research.errors import Error, QueryError
@@ -47,6 +49,10 @@ def main() -> None:
     except Error as error:
         print(f"orthanc-research: {error}", file=sys.stderr)
         sys.exit(2 if isinstance(error, QueryError) else 1)
+    except OSError as error:
+        what = error.strerror or type(error).__name__
+        print(f"orthanc-research: {what}{f': {error.filename}' if error.filename else ''}.", file=sys.stderr)
+        sys.exit(1)
 
 
 @contextmanager
@@ -58,6 +64,8 @@ def _client(url: str | None, auth_env: str | None) -> Iterator[Orthanc]:
 def _checked(out: Path | None) -> Path | None:
     if out is not None and out.suffix not in (".parquet", ".csv"):
         raise QueryError("--out takes a name that ends in .parquet or .csv.")
+    if out is not None and not out.parent.is_dir():  # said before the work, not after it
+        raise QueryError(f"There is no folder {out.parent} for --out.")
     return out
 
 
@@ -97,21 +105,28 @@ def _level(word: str) -> Level:
 
 
 def _criteria(given: list[str]) -> dict[str, Any]:
-    criteria: dict[str, Any] = {}
+    """Keyword=value; the values of a list by repeating the keyword, those of codes and UIDs with commas as well."""
+    found: dict[str, list[str]] = defaultdict(list)
     for each in given:
         keyword, equals, value = each.partition("=")
         if not equals:
             raise QueryError(
                 f"{keyword!r} is no criterion; write Keyword=value, such as StudyDate=2024 or Modality=CT,MR."
             )
-        criteria[keyword] = value.split(",") if "," in value else value
-    return criteria
+        found[keyword] += value.split(",") if "," in value and _is_code(keyword) else [value]
+    return {keyword: values if len(values) > 1 else values[0] for keyword, values in found.items()}
+
+
+def _is_code(keyword: str) -> bool:
+    """Whether no value of this keyword has a comma in it: in names and descriptions it is text like any other."""
+    tag = tag_for_keyword(keyword)
+    return tag is not None and dictionary_VR(tag) in ("UI", "CS")
 
 
 @app.command()
 def find(
     level: Annotated[str, typer.Argument(help="Patient, Study, Series or Instance.")],
-    criteria: Annotated[list[str] | None, typer.Argument(help="Keyword=value; values of a list with commas.")] = None,
+    criteria: Annotated[list[str] | None, typer.Argument(help="Keyword=value; again for a list.")] = None,
     url: Url = None,
     auth_env: AuthName = None,
     out: Out = None,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import secrets
-import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self, get_args
 
@@ -41,9 +41,6 @@ __all__ = ["Orthanc", "attach"]
 
 _BULK = 1000
 
-# token → client: what a frame's attrs can hold, pandas copies attrs on every slice and chokes on locks.
-_CLIENTS: weakref.WeakValueDictionary[str, Orthanc] = weakref.WeakValueDictionary()
-
 
 class Orthanc:
     """An Orthanc server, for research.
@@ -56,6 +53,9 @@ class Orthanc:
     `headers` go with each request. `verify` is True, False or a CA file; `cert` a client certificate, or (certificate,
     key[, password]). `timeout` is seconds without a byte, `workers` the threads of a batch (at most 8: the server is
     shared with clinicians). Nothing is sent until something is asked for. `QueryError` for senseless arguments.
+
+    It pickles as a description, without passwords, tokens and headers: with `auth="env:NAME"` another process can use
+    what it unpickles; with a password it gets a `QueryError` that says so.
     """
 
     def __init__(
@@ -71,9 +71,9 @@ class Orthanc:
         workers: int = 4,
         trust_env: bool = False,
     ) -> None:
-        if not 1 <= workers <= MAX_THREADS:
+        if not isinstance(workers, int) or isinstance(workers, bool) or not 1 <= workers <= MAX_THREADS:
             raise QueryError(f"workers is a number from 1 to {MAX_THREADS}.")
-        connection = Connection.make(
+        self._connection = Connection.make(
             url,
             auth=auth,
             token=token,
@@ -83,15 +83,19 @@ class Orthanc:
             timeout=timeout,
             trust_env=trust_env,
         )
-        self.rest = Rest(connection)
         self.workers = workers
-        self._token = secrets.token_hex(8)
-        _CLIENTS[self._token] = self
+        self._token = secrets.token_hex(8)  # tells the frames of this client apart; pandas' attrs hold JSON only
+        self.rest = Rest(self._connection)
+
+    @cached_property
+    def rest(self) -> Rest:
+        """Every route of the REST API."""
+        return Rest(self._connection)  # only where this was unpickled, and may lack what it needs for that
 
     @property
     def url(self) -> str:
         """The address, without credentials."""
-        return self.rest.connection.url
+        return self._connection.url
 
     def capabilities(self) -> Capabilities:
         """What this server can do: one request the first time, none after."""
@@ -99,7 +103,8 @@ class Orthanc:
 
     def close(self) -> None:
         """Close the connections."""
-        self.rest.close()
+        if "rest" in vars(self):
+            self.rest.close()
 
     def __enter__(self) -> Self:
         return self
@@ -109,6 +114,10 @@ class Orthanc:
 
     def __repr__(self) -> str:
         return f"<Orthanc {self.url}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Of a LocalOrthanc too: another process can talk to its server, and must not end it.
+        return _described, (self._connection, self.workers)
 
     # -- look ---------------------------------------------------------------------------------------------------------
 
@@ -176,12 +185,14 @@ class Orthanc:
         return self._plan(level, **known, criteria=arguments).explain()
 
     def tags(self, resources: Any, columns: Sequence[str] | None = None, *, max_rows: int = 1_000_000) -> pd.DataFrame:
-        """A row for each instance of the resources, with chosen tags or all of them: one request a series.
+        """A row for each instance of the resources, with chosen tags or all of them: one request a series
+        (two where a value is over 256 bytes).
 
         Columns are DICOM keywords, or paths into sequences (`"A.B"`); None means every element that is not binary, with
         sequences as JSON and private elements in the column `Private`. Values over 256 bytes are fetched as well.
-        An instance whose file the server cannot read is a row with that in `Issues`. Patients, studies and instances
-        cost one request more, to find their series. `QueryError` when there would be more than `max_rows` rows.
+        An instance whose file the server cannot read, or that was chosen and is gone, is a row with that in `Issues`.
+        Studies and bare instance IDs cost one request more, to find their series, patients two; `NotFoundError` when
+        some are no longer there. `QueryError` when there would be more than `max_rows` rows.
         """
         plan = plan_tags(columns)
         chosen = resolve.select(self.rest, resources)
@@ -217,6 +228,7 @@ class Orthanc:
         that do not decode. `values="rescaled"` applies slope and intercept of each slice: float32, HU for CT. Files are
         not hash-checked unless `verify=True`, which costs one more request a slice.
         """
+        fetch.check_values(values)
         stack = series if isinstance(series, Stack) else one_stack(self.stacks(series, min_slices=min_slices))
         bar, done = progress_for(progress, "volume")
         try:
@@ -252,14 +264,14 @@ class Orthanc:
 
         "parquet": one file a series with a row a frame, pixels as stored with slope and intercept beside them. "npy":
         the volume with its affine in a .json beside it; a series that is no volume is a row that says why. Each
-        instance is held against the server's MD5. Files are 0600, named by SeriesInstanceUID.
+        instance is held against the server's MD5. Files are 0600, named by SeriesInstanceUID, with the Orthanc ID of
+        the series behind it where another series has that name. Of chosen instances only those are written.
         """
-        series = [chosen for chosen, _ in resolve.series_of(self.rest, resolve.select(self.rest, resources))]
         bar, done = progress_for(progress, "export")
         try:
             return export_series(
                 self.rest,
-                series,
+                resources,
                 folder,
                 form=format,
                 values=values,
@@ -338,11 +350,14 @@ class Orthanc:
     def delete(self, resources: Any, *, expect: int) -> int:
         """Delete resources with everything below them; `QueryError` unless there are exactly `expect` of them.
 
-        This cannot be undone. The number that was deleted.
+        All of them must be there still, or nothing is deleted. This cannot be undone. The number that was deleted.
         """
         chosen = resolve.select(self.rest, resources)
         if len(chosen.ids) != expect:
             raise QueryError(f"There are {len(chosen.ids)} resources and expect={expect}; nothing was deleted.")
+        lost = len(chosen.ids) - len(resolve.here(self.rest, chosen.ids))
+        if lost:
+            raise QueryError(f"{lost} of {expect} resources are no longer on this Orthanc; nothing was deleted.")
         for start in range(0, len(chosen.ids), _BULK):
             self.rest.tools.bulk_delete(chosen.ids[start : start + _BULK])
         return len(chosen.ids)
@@ -452,8 +467,14 @@ class Orthanc:
         return frame
 
 
+def _described(connection: Connection, workers: int) -> Orthanc:
+    orthanc = object.__new__(Orthanc)
+    orthanc._connection, orthanc.workers, orthanc._token = connection, workers, secrets.token_hex(8)
+    return orthanc
+
+
 def attach(frame: pd.DataFrame, orthanc: Orthanc) -> pd.DataFrame:
-    """The frame, bound to this client: one that was read from a file, or whose own client is gone.
+    """The frame, bound to this client: one that was read from a file, or found with another client.
 
     `QueryError` when it comes from another server.
     """

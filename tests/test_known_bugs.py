@@ -115,9 +115,10 @@ def test_settings_survive_a_copy(connection: Connection, monkeypatch: pytest.Mon
     monkeypatch.setenv("SOME_AUTH", ":".join(connection.auth))
     with ores.Orthanc(connection.url, auth="env:SOME_AUTH", timeout=7, workers=2) as orthanc:
         for again in (copy.copy(orthanc), copy.deepcopy(orthanc), pickle.loads(pickle.dumps(orthanc))):
-            assert again.rest.connection == orthanc.rest.connection
-            assert again.workers == 2
-            assert again.statistics()["CountStudies"] >= 0
+            with again:
+                assert again.rest.connection == orthanc.rest.connection
+                assert again.workers == 2
+                assert again.statistics()["CountStudies"] >= 0
 
 
 def test_two_clients_share_nothing(connection: Connection) -> None:

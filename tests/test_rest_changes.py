@@ -90,7 +90,7 @@ def test_exports_are_logged_where_that_is_configured(rest: Rest, version: str, i
     ):
         study = logging.instances.upload(ct_small.read_bytes())["ParentStudy"]
         assert rest.connection.auth is not None
-        user, password = rest.connection.auth
+        user, password = rest.connection.basic_auth() or ("", "")
         logging.peers.put("there", rest.connection.url, username=user, password=password)
         logging.peers.store("there", [study])
         for _ in range(50):

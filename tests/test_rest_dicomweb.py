@@ -35,7 +35,7 @@ def pair(version: str) -> Iterator[tuple[Rest, Rest]]:
             rests.append(stack.enter_context(Rest(Connection.make(server.url, auth=server.auth))))
         here, there = rests
         assert there.connection.auth is not None
-        user, password = there.connection.auth
+        user, password = there.connection.basic_auth() or ("", "")
         here.dicomweb.put("there", f"{there.connection.url}/dicom-web/", username=user, password=password)
         here.dicomweb.put("down", "http://127.0.0.1:1/dicom-web/", timeout=2, chunked_transfers=False)
         yield here, there
@@ -69,7 +69,7 @@ def test_resources_are_sent_searched_and_fetched(pair: tuple[Rest, Rest], ct_sma
         )
     )
     assert found[0]["0020000D"]["Value"] == [STUDY]
-    assert here.dicomweb.qido("there", "studies")[0]
+    assert here.dicomweb.qido("there", "studies")[0]["0020000D"]["Value"] == STUDY
     here.studies.delete(study)
     assert here.dicomweb.retrieve("there", [{"Study": STUDY}])["ReceivedInstancesCount"] == "1"
     assert here.studies.list() == [study]
@@ -98,7 +98,8 @@ def test_what_fails(pair: tuple[Rest, Rest], ct_small: Path) -> None:
     assert job.state == "Failure"
     assert job.error_details  # the plugin's words
     with here.counting() as requests:
-        for bad in ([], [{"Series": "1.2"}], [{"Patient": "1"}], [{}]):
+        wrong: list[list[dict[str, str]]] = [[], [{"Series": "1.2"}], [{"Patient": "1"}], [{}]]
+        for bad in wrong:
             with pytest.raises(errors.QueryError):
                 here.dicomweb.retrieve("there", bad)
         for uri in ("/studies", "http://elsewhere/studies"):

@@ -83,6 +83,8 @@ def socket_server(answer: Callable[[socket.socket], None]) -> Iterator[str]:
         (body(422, 9), errors.ModalityError),
         (body(500, 2015), errors.ModalityError),
         (body(500, 2016), errors.ModalityError),
+        (body(500, 2018), errors.ServerError),
+        (body(500, 2031), errors.ServerError),
         (httpx.Response(500), errors.ServerError),
         (httpx.Response(503), errors.ServerError),
         (httpx.Response(302, headers={"location": "http://elsewhere:1/x?secret=1"}), errors.ResponseError),

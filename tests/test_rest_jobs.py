@@ -177,7 +177,7 @@ def test_a_job_that_fails_says_so_in_orthancs_words(rest: Rest, study: str) -> N
     try:
         answer = rest.modalities.store("nobody", [study], synchronous=False, timeout=2)
         job = rest.jobs.read(answer["ID"])
-        with pytest.raises(errors.JobError, match="Error in the network protocol.*NOBODY") as caught:
+        with pytest.raises(errors.JobError, match=r"Error in the network protocol.*NOBODY") as caught:
             job.wait(30)
         assert caught.value.orthanc_status == 9
         assert caught.value.message == "Error in the network protocol"

@@ -184,6 +184,7 @@ def test_bulk_modify_in_what_it_refuses(rest: Rest, instance: str) -> None:
     refused(rest, lambda: rest.tools.bulk_modify([instance]))
     refused(rest, lambda: rest.tools.bulk_modify([instance], remove=["x"], level="Image"))  # type: ignore[arg-type]
     refused(rest, lambda: rest.tools.bulk_modify([instance], remove=["x"], lossy_quality=50))
+    refused(rest, lambda: rest.tools.bulk_modify([instance], remove=["x"], permissive=True, keep_source=False))
     refused(rest, lambda: rest.tools.bulk_modify([instance], remove=["x"], synchronous=True, priority=1))
     with pytest.raises(errors.OrthancError) as caught:
         rest.tools.bulk_modify([UNKNOWN], remove=["StationName"], level="Series", synchronous=True)
@@ -305,7 +306,7 @@ def test_dicom_in_what_it_refuses(rest: Rest, instance: str) -> None:
         ({}, {"content": b"no PDF at all", "content_type": "application/pdf"}, 400, 15),
     ):
         with pytest.raises(errors.ServerError) as caught:
-            rest.tools.create_dicom(tags, **options)  # type: ignore[arg-type]
+            rest.tools.create_dicom(tags, **options)
         assert (caught.value.status, caught.value.orthanc_status) == (status, code)
     refused(rest, lambda: rest.tools.create_dicom({}, b"neither"))
     refused(rest, lambda: rest.tools.create_dicom({}, PDF, content_type="text/plain"))  # type: ignore[arg-type]
@@ -343,7 +344,7 @@ def test_clocks_identifiers_and_conformance(rest: Rest) -> None:
     assert abs(datetime.now(UTC) - now) < timedelta(seconds=5)
     assert len(rest.tools.now_local()) == 15
     for level in ("Study", "Series", "Instance"):
-        one, other = rest.tools.generate_uid(level), rest.tools.generate_uid(level)  # type: ignore[arg-type]
+        one, other = rest.tools.generate_uid(level), rest.tools.generate_uid(level)
         assert one != other
         assert pydicom.uid.UID(one).is_valid
     assert rest.tools.generate_uid("Patient")

@@ -8,8 +8,9 @@ import time
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pandas as pd
 from pydicom import Dataset
@@ -35,6 +36,7 @@ UPLOAD_COLUMNS = {
     "seconds": "float64",
 }
 _STATUS = {"Success": "stored", "AlreadyStored": "already-stored"}
+_ZIP = b"PK\x03\x04"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,10 @@ class _Item:
 
 class _SkippedError(Error):
     """Not sent, on purpose."""
+
+
+class _UnreadableError(Error):
+    """Not sent, for a reason that is a sentence."""
 
 
 def upload(rest: Rest, inputs: Any, *, workers: int, progress: Progress) -> pd.DataFrame:
@@ -73,22 +79,25 @@ def upload(rest: Rest, inputs: Any, *, workers: int, progress: Progress) -> pd.D
 
 def _send(rest: Rest, item: _Item, halted: list[str]) -> dict[str, Any]:
     start = time.monotonic()
-    size = None
     try:
         content = item.read()
-        size = len(content)
-        answer = rest.instances.upload(content)
-        status = _STATUS.get(answer.get("Status", ""), "failed")
-        error = None if status != "failed" else f"Orthanc did not store it: {answer.get('Status', 'no status')}."
+        if content[:4] == _ZIP:  # Orthanc would take it whole, and tell nothing of what it does not store
+            raise _UnreadableError("A zip that is damaged, or inside another zip: unpack it first.")
     except _SkippedError as reason:
         return _row(item, "skipped", error=str(reason))
+    except _UnreadableError as reason:
+        return _row(item, "failed", error=str(reason), start=start)
+    except Exception as failure:  # noqa: BLE001  # one input's bytes; pydicom, zipfile and zlib raise anything on them
+        return _row(item, "failed", error=f"It cannot be read: {type(failure).__name__}.", start=start)
+    size = len(content)
+    try:
+        answer = rest.instances.upload(content)
     except OrthancError as failure:
         if isinstance(failure, AccessError) or is_server_gone(failure):
             halted.append(str(failure))
         return _row(item, "failed", error=_reason(failure), size=size, start=start)
-    except (OSError, zipfile.BadZipFile, ValueError, AttributeError, TypeError, NotImplementedError) as failure:
-        # What pydicom and the file system raise for an input that cannot be read or written as DICOM.
-        return _row(item, "failed", error=f"It cannot be read: {type(failure).__name__}.", start=start)
+    status = _STATUS.get(answer.get("Status", ""), "failed")
+    error = None if status != "failed" else f"Orthanc did not store it: {answer.get('Status', 'no status')}."
     return _row(item, status, error=error, answer=answer, size=size, start=start)
 
 
@@ -127,40 +136,95 @@ def _items(inputs: Any) -> Iterator[_Item]:
 def _expand(given: Any, number: int) -> Iterator[_Item]:
     if isinstance(given, bytes | bytearray | memoryview):
         content = bytes(given)
-        yield _Item(f"bytes {number}", lambda: content)
+        yield from _content_items(f"bytes {number}", content[:4], lambda: io.BytesIO(content), lambda: content)
     elif isinstance(given, Dataset):
         yield _Item(f"dataset {number}", lambda: _encoded(given))
     elif isinstance(given, str | os.PathLike):
         path = Path(given)
-        if not path.exists():
+        if not _exists(path):
             raise QueryError(f"There is no file or folder {given!s}.")
-        files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-        for file in files:
-            yield from _file_items(file)
+        yield from _folder_items(path, set()) if path.is_dir() else _file_items(path)
     else:
         raise QueryError(f"Upload takes files, folders, Datasets or bytes, not a {type(given).__name__}.")
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # a folder on the way may not be entered; a null in the name
+        return False
+
+
+def _folder_items(folder: Path, seen: set[Path]) -> Iterator[_Item]:
+    """Every file below, through links as well; each folder once, whatever leads to it."""
+    try:
+        real = folder.resolve()
+        if real in seen:
+            return
+        seen.add(real)
+        entries = sorted(folder.iterdir())
+    except (OSError, RuntimeError) as error:  # RuntimeError: a link to itself
+        yield _Item(str(folder), partial(_fail, error))
+        return
+    for entry in entries:
+        try:
+            is_folder, is_file = entry.is_dir(), entry.is_file()
+        except OSError as error:  # the folder may be listed and not entered
+            yield _Item(str(entry), partial(_fail, error))
+            continue
+        if is_folder:
+            yield from _folder_items(entry, seen)
+        elif is_file:
+            yield from _file_items(entry)
+        elif entry.is_symlink():
+            yield _Item(str(entry), partial(_fail, _UnreadableError("A link to something that is not there.")))
 
 
 def _file_items(path: Path) -> Iterator[_Item]:
     if path.name.upper() == "DICOMDIR":
         yield _Item(str(path), _skip)
-    elif path.suffix.lower() == ".zip" and zipfile.is_zipfile(path):
-        # Orthanc takes a zip whole, but answers nothing for the members that it does not store.
-        with zipfile.ZipFile(path) as archive:
-            names = [info.filename for info in archive.infolist() if not info.is_dir()]
-        for name in names:
-            yield _Item(f"{path}!{name}", lambda name=name: _member(path, name))  # type: ignore[misc]
-    else:
-        yield _Item(str(path), path.read_bytes)
+        return
+    try:
+        with path.open("rb") as stream:
+            start = stream.read(4)
+    except OSError as error:
+        yield _Item(str(path), partial(_fail, error))
+        return
+    yield from _content_items(str(path), start, lambda: path.open("rb"), path.read_bytes)
+
+
+def _content_items(
+    source: str, start: bytes, reopen: Callable[[], IO[bytes]], read: Callable[[], bytes]
+) -> Iterator[_Item]:
+    """One file, or the members of a zip, whatever it is called."""
+    members: list[zipfile.ZipInfo] | None = None
+    if start == _ZIP:
+        try:
+            with reopen() as stream, zipfile.ZipFile(stream) as archive:
+                members = [info for info in archive.infolist() if not info.is_dir()]
+        except Exception:  # noqa: BLE001  # damaged: its row will say so, and zipfile raises anything on it
+            members = None
+    if members is None:
+        yield _Item(source, read)
+        return
+    for info in members:
+        index = Path(info.filename).name.upper() == "DICOMDIR"
+        yield _Item(f"{source}!{info.filename}", _skip if index else partial(_member, reopen, info))
+
+
+def _fail(error: Exception) -> bytes:
+    raise error
 
 
 def _skip() -> bytes:
     raise _SkippedError("A DICOMDIR is an index of other files, not an image.")
 
 
-def _member(path: Path, name: str) -> bytes:
-    with zipfile.ZipFile(path) as archive:
-        return archive.read(name)
+def _member(reopen: Callable[[], IO[bytes]], info: zipfile.ZipInfo) -> bytes:
+    if info.flag_bits & 1:
+        raise _UnreadableError("It is encrypted; unpack the zip with its password first.")
+    with reopen() as stream, zipfile.ZipFile(stream) as archive:
+        return archive.read(info)
 
 
 def _encoded(dataset: Dataset) -> bytes:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
+import pyarrow as pa
 
-from orthanc_research import fetch
+from orthanc_research import fetch, resolve
 from orthanc_research.errors import AccessError, Error, GeometryError, OrthancError, PixelError, QueryError
-from orthanc_research.export._options import file_name
-from orthanc_research.export.frames import FrameRow, frame_rows, write_frames
-from orthanc_research.export.volumes import write_volume
+from orthanc_research.export._options import OWNER, free_name
+from orthanc_research.export.frames import FrameRow, frame_rows, owner_of_frames, write_frames
+from orthanc_research.export.volumes import owner_of_volume, write_volume
 from orthanc_research.files import private_folder, sweep
 from orthanc_research.pixels import decode, one_stack
 from orthanc_research.progress import Progress, Silent
@@ -37,9 +40,25 @@ EXPORT_COLUMNS = {
 }
 
 
+# With these nothing more can be written: no space, no quota left, a disk that turned read-only.
+_NO_MORE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """What every series of one export shares."""
+
+    rest: Rest
+    folder: Path
+    form: str
+    values: str
+    min_slices: int
+    workers: int
+
+
 def export_series(
     rest: Rest,
-    series: Sequence[str],
+    resources: Any,
     folder: str | os.PathLike[str],
     *,
     form: str,
@@ -50,42 +69,62 @@ def export_series(
 ) -> pd.DataFrame:
     """Write each series into the folder, every file held against the server's MD5; the ledger `EXPORT_COLUMNS`.
 
-    `status`: "done"; "partial" (some instances have no pixels that decode: `error` counts them, the others are there);
-    "no-pixels"; "not-a-volume" (npy; `error` has the code and the reason); "failed"; "not-sent" (the server is gone).
+    Of series whose instances were chosen, the chosen ones are written. `status`: "done"; "partial" (some instances have
+    no pixels that decode: `error` counts them, the others are there); "no-pixels"; "not-a-volume" (npy; `error` has the
+    code and the reason); "failed"; "not-sent" (the server is gone, the disk is full, or the run was cancelled).
+    `QueryError` for senseless options, before the first request, and for a folder that cannot be written to.
     """
-    if form not in FORMATS:
-        raise QueryError(f"format={form!r} is not there; choose from {', '.join(FORMATS)}.")
-    if form == "parquet" and values != "stored":
-        raise QueryError("Frames are stored values with slope and intercept beside them; rescale when reading.")
-    target = private_folder(folder)
-    sweep(target)
+    _check(form, values, min_slices)
+    series = resolve.series_of(rest, resolve.select(rest, resources))
+    task = _Task(rest, _folder(folder), form, values, min_slices, workers)
     progress.total(len(series), "series")
     rows: list[dict[str, Any]] = []
     halted: str | None = None
-    for identifier in series:
+    for identifier, chosen in series:
         if halted is None and progress.cancelled:
             halted = "cancelled"
         if halted is not None:
             rows.append({"status": "not-sent", "error": halted})
             continue
-        row, gone = _export_one(rest, identifier, target, form, values, min_slices, workers)
+        row, over = _export_one(task, identifier, chosen)
         rows.append(row)
-        halted = row["error"] if gone else None
+        halted = row["error"] if over else None
         progress.advance()
     frame = pd.DataFrame(rows, columns=list(EXPORT_COLUMNS))
-    frame.index = pd.Index(list(series), name="ID", dtype="str")
+    frame.index = pd.Index([identifier for identifier, _ in series], name="ID", dtype="str")
     return frame.astype(EXPORT_COLUMNS)
 
 
-def _export_one(
-    rest: Rest, series: str, folder: Path, form: str, values: str, min_slices: int, workers: int
-) -> tuple[dict[str, Any], bool]:
-    start = time.monotonic()
+def _check(form: str, values: str, min_slices: int) -> None:
+    if form not in FORMATS:
+        raise QueryError(f"format={form!r} is not there; choose from {', '.join(FORMATS)}.")
+    fetch.check_values(values)
+    fetch.check_slices(min_slices)
+    if form == "parquet" and values != "stored":
+        raise QueryError("Frames are stored values with slope and intercept beside them; rescale when reading.")
+
+
+def _folder(path: str | os.PathLike[str]) -> Path:
+    """The folder to write to, made where it is missing, and without what an earlier run left half-written."""
     try:
-        if form == "parquet":
-            row = _frames(rest, series, folder, workers)
-        else:
-            row = _volume(rest, series, folder, values, min_slices, workers)
+        folder = private_folder(path)
+        writable = os.access(folder, os.W_OK | os.X_OK)
+        if writable:
+            sweep(folder)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "it is no folder"
+        raise QueryError(f"Nothing can be written to {path!s}: {reason}.") from error
+    if not writable:
+        raise QueryError(f"Nothing can be written to {path!s}: you may not.")
+    return folder
+
+
+def _export_one(task: _Task, series: str, chosen: Sequence[str]) -> tuple[dict[str, Any], bool]:
+    """The row of a series, and whether the series after it would fail the same way."""
+    start = time.monotonic()
+    write = _frames if task.form == "parquet" else _volume
+    try:
+        row = write(task, series, chosen)
     except GeometryError as error:
         row = {"status": "not-a-volume", "error": str(error)}
     except AccessError:
@@ -93,24 +132,32 @@ def _export_one(
     except Error as error:
         gone = isinstance(error, OrthancError) and is_server_gone(error)
         return {"status": "failed", "error": str(error)}, gone
+    except OSError as error:
+        reason = f"The file cannot be written: {error.strerror or type(error).__name__}."
+        return {"status": "failed", "error": reason}, error.errno in _NO_MORE
+    except (pa.ArrowException, ValueError, OverflowError, MemoryError) as error:
+        return {"status": "failed", "error": f"Its values cannot be written ({type(error).__name__})."}, False
     return {**row, "seconds": time.monotonic() - start}, False
 
 
-def _volume(rest: Rest, series: str, folder: Path, values: str, min_slices: int, workers: int) -> dict[str, Any]:
-    stack = one_stack(fetch.stacks(rest, series, min_slices=min_slices))
-    volume = fetch.volume(rest, stack, values, None, workers=workers, verify=True, progress=Silent())
-    path = write_volume(folder / file_name(volume.series_uid, series), volume)
+def _volume(task: _Task, series: str, chosen: Sequence[str]) -> dict[str, Any]:
+    stack = one_stack(fetch.stacks(task.rest, series, chosen, min_slices=task.min_slices))
+    volume = fetch.volume(task.rest, stack, task.values, None, workers=task.workers, verify=True, progress=Silent())
+    name = free_name(volume.series_uid, series, lambda name: owner_of_volume(task.folder / f"{name}.npy"))
+    path = write_volume(task.folder / f"{name}.npy", volume, {OWNER: series})
     count = len(volume.sop_uids)
     return _done(path, instances=count, frames=count)
 
 
-def _frames(rest: Rest, series: str, folder: Path, workers: int) -> dict[str, Any]:
-    found = rest.series.read(series)
-    instances = _in_order(rest.series.children(series, "Instance"))
+def _frames(task: _Task, series: str, chosen: Sequence[str]) -> dict[str, Any]:
+    found = task.rest.series.read(series)
+    children = {str(value["ID"]): value for value in task.rest.series.children(series, "Instance")}
+    instances = _in_order(list((fetch.present(children, chosen) if chosen else children).values()))
     uid = str((found.get("MainDicomTags") or {}).get("SeriesInstanceUID") or "")
-    path = folder / f"{file_name(uid, series)}.parquet"
+    name = free_name(uid, series, lambda name: owner_of_frames(task.folder / f"{name}.parquet"))
+    path = task.folder / f"{name}.parquet"
     problems: list[str] = []
-    count = write_frames(path, _rows(rest, instances, workers, problems), {"orthanc_research.series": series})
+    count = write_frames(path, _rows(task.rest, instances, task.workers, problems), {OWNER: series})
     if not count:
         reason = problems[0] if problems else "There are no instances in it."
         return {"status": "no-pixels", "error": reason, "instances": len(instances), "frames": 0}

@@ -20,9 +20,7 @@ from orthanc_research.pixels import Volume
 __all__ = ["owner_of_volume", "read_volume", "write_volume"]
 
 
-def write_volume(
-    path: str | os.PathLike[str], volume: Volume, metadata: Mapping[str, str] | None = None
-) -> Path:
+def write_volume(path: str | os.PathLike[str], volume: Volume, metadata: Mapping[str, str] | None = None) -> Path:
     """Write `<path>.npy` and, beside it, `<path>.json` with the affine (LPS mm), spacing, units and slice UIDs.
 
     The .json comes last and holds the SHA-256 of the values, so that a pair of which one half is old is told.
@@ -59,7 +57,8 @@ def write_volume(
 def read_volume(path: str | os.PathLike[str]) -> tuple[npt.NDArray[Any], dict[str, Any]]:
     """The array and its description, as `write_volume` wrote them; `path` is the .npy file.
 
-    `QueryError` when there is no such file; `DatasetError` when one of the two is damaged, missing or of another volume.
+    `QueryError` when there is no such file; `DatasetError` when one of the two is damaged, or the .json is missing or
+    of another volume.
     """
     if Path(path).suffix != ".npy":
         raise QueryError("Give the .npy file; its .json is read from beside it.")
@@ -97,4 +96,4 @@ def _described(path: Path) -> dict[str, Any]:
 
 def _sha256(array: npt.NDArray[Any]) -> str:
     """Of the values in C order, whatever their order in memory."""
-    return hashlib.sha256(np.ascontiguousarray(array)).hexdigest()
+    return hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()

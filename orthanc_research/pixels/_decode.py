@@ -128,6 +128,11 @@ def _decode(dataset: Dataset, name: str) -> Array:
     expected = math.ceil(frames * math.prod(size) * samples * bits / 8)
     encapsulated = syntax not in _NATIVE and syntax != ExplicitVRBigEndian
     _check_length(name, len(data), expected, encapsulated, _subsampled(dataset))
+    if not encapsulated and _has_more(len(data), expected, frames, _subsampled(dataset)):
+        raise PixelError(
+            f"{name}: there are more pixels than the header declares ({len(data)} bytes for {frames} "
+            f"frame{'s' if frames > 1 else ''} of {expected // frames}): NumberOfFrames is absent or wrong."
+        )
     if syntax in _NATIVE and samples == 1 and bits in (8, 16, 32) and key == "PixelData":
         array = np.frombuffer(data, dtype=_dtype(dataset, bits), count=frames * math.prod(size)).copy()
     else:
@@ -162,6 +167,14 @@ def _check_length(name: str, have: int, expected: int, encapsulated: bool, subsa
         expected = expected * 2 // 3
     if have < expected:
         raise PixelError(f"{name}: the pixel data are cut: {have} bytes of {expected}.")
+
+
+def _has_more(have: int, expected: int, frames: int, subsampled: bool) -> bool:
+    """Whether native data hold at least a whole frame too many; less than that is padding, as some writers leave it."""
+    if subsampled and have - expected not in (0, 1):  # data that are not subsampled, whatever the header says, pass
+        expected = expected * 2 // 3
+    # A byte makes the length even (PS3.5 §8.1.1), and may be as much as a very small frame.
+    return have - expected >= max(math.ceil(expected / frames), 2)
 
 
 def _with_pydicom(dataset: Dataset, syntax: UID, name: str) -> Array:

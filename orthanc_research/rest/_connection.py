@@ -6,17 +6,29 @@ Secrets live here and nowhere else: they are in no repr, no message and no pickl
 from __future__ import annotations
 
 import os
+import re
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
+from numbers import Real
 from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
+
+import httpx
 
 from orthanc_research.errors import QueryError
 
 __all__ = ["Auth", "Connection"]
 
 Auth = tuple[str, str] | str | None
+
+# RFC 9110 §5.6.2 and §5.5: what may be a header's name, and its value (spaces inside, none around it). httpx would send
+# or refuse the rest with the value in its traceback.
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VALUE = re.compile(r"(?:[!-~](?:[ -~]*[!-~])?)?")
+_HOST = re.compile(r"(?:[a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}\.?", re.IGNORECASE)
+# A day; sockets fail on what does not fit into 64 bits of nanoseconds.
+_LONGEST = 86_400.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,28 +67,19 @@ class Connection:
         address, credentials = _split(url)
         if credentials and "auth" not in options:
             options["auth"] = credentials
-        connection = cls(url=address, **options)
-        connection._check()
-        return connection
-
-    def _check(self) -> None:
-        if self.auth is not None and self.token is not None:
+        if options.get("auth") is not None and options.get("token") is not None:
             raise QueryError("Give either auth=(user, password) or token=, not both.")
-        if isinstance(self.auth, str) and not self.auth.startswith("env:"):
-            raise QueryError('auth is (user, password), or "env:NAME" where NAME holds "user:password".')
-        if isinstance(self.auth, tuple) and (len(self.auth) != 2 or not all(isinstance(a, str) for a in self.auth)):
-            raise QueryError("auth is a pair of strings: (user, password).")
-        if not self.timeout > 0:
-            raise QueryError("timeout is a positive number of seconds.")
-        for name, value in self.headers.items():
-            if any(c in f"{name}{value}" for c in "\r\n\0"):
-                raise QueryError(f"The header {name!r} holds a line break; headers are one line.")
+        for name, check in _CHECKS.items():
+            if name in options:
+                options[name] = check(options[name])
+        return cls(url=address, **options)
 
     def request_headers(self) -> dict[str, str]:
         """Headers for every request, the bearer token among them."""
         headers = {"User-Agent": "orthanc-research", **self.headers}
         if self.token is not None:
-            headers["Authorization"] = f"Bearer {_secret(self.token)}"
+            # Checked when it is used: a variable may change, and come from a file with a line end.
+            headers["Authorization"] = f"Bearer {_visible(_secret(self.token).strip(), 'The token')}"
         return headers
 
     def basic_auth(self) -> tuple[str, str] | None:
@@ -86,10 +89,10 @@ class Connection:
                 "This connection was pickled, and pickles carry no password or token; use auth='env:NAME' instead."
             )
         if isinstance(self.auth, str):
-            user, colon, password = _secret(self.auth).partition(":")
+            user, colon, password = _secret(self.auth).rstrip("\r\n").partition(":")
             if not colon:
                 raise QueryError(f"The variable {self.auth[4:]} does not hold user:password.")
-            return user, password
+            return _pair((user, password))
         return self.auth
 
     def tls(self) -> ssl.SSLContext | bool:
@@ -157,8 +160,105 @@ def _split(url: str) -> tuple[str, tuple[str, str] | None]:
         raise QueryError("The address starts with http:// or https:// and names a host: 'http://localhost:8042'.")
     if parts.query or parts.fragment:
         raise QueryError("The address has no '?' or '#': give the address of Orthanc itself, not of a page of it.")
+    if not _is_host(parts.hostname):
+        raise QueryError("The address names a host that cannot be one; it looks like 'http://localhost:8042'.")
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     address = urlunsplit((parts.scheme, f"{host}:{port}" if port else host, parts.path.rstrip("/"), "", ""))
     if parts.username is None:
         return address, None
     return address, (unquote(parts.username), unquote(parts.password or ""))
+
+
+def _is_host(host: str) -> bool:
+    try:
+        raw = httpx.URL(scheme="http", host=host).raw_host.decode("ascii")
+    except (httpx.InvalidURL, UnicodeError):
+        return False
+    return ":" in raw or (len(raw) <= 253 and _HOST.fullmatch(raw) is not None)
+
+
+def _auth(given: Any) -> Auth:
+    if isinstance(given, str):
+        if not given.startswith("env:"):
+            raise QueryError('auth is (user, password), or "env:NAME" where NAME holds "user:password".')
+        return given
+    return _pair(given)
+
+
+def _pair(given: Any) -> tuple[str, str]:
+    """Any pair of strings as a tuple; a subclass of tuple stays what it is: it may mask its repr."""
+    if not isinstance(given, list | tuple) or len(given) != 2 or not all(isinstance(part, str) for part in given):
+        raise QueryError("auth is a pair of strings: (user, password).")
+    if not all(_encodes(part) for part in given) or ":" in given[0]:
+        raise QueryError("auth holds text that cannot be sent; a user name has no colon in it.")
+    return given if isinstance(given, tuple) else (given[0], given[1])
+
+
+def _encodes(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half a surrogate pair
+        return False
+    return True
+
+
+def _token(given: Any) -> str:
+    if not isinstance(given, str):
+        raise QueryError("token is text.")
+    return given if given.startswith("env:") else _visible(given.strip(), "The token")
+
+
+def _visible(value: str, what: str) -> str:
+    """The value, or an error without it."""
+    if not value or not _VALUE.fullmatch(value):
+        raise QueryError(f"{what} is empty or has signs in it that are not visible ASCII.")
+    return value
+
+
+def _headers(given: Any) -> dict[str, str]:
+    if not isinstance(given, Mapping):
+        raise QueryError("headers is a mapping of names to values: {'X-Site': 'b'}.")
+    for name, value in given.items():
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            raise QueryError("The name of a header is letters, digits and hyphens.")
+        if not isinstance(value, str) or not _VALUE.fullmatch(value):
+            raise QueryError(f"The value of the header {name} is not text of visible ASCII with spaces inside only.")
+    return dict(given)
+
+
+def _timeout(given: Any) -> float:
+    if isinstance(given, bool) or not isinstance(given, Real) or not 0 < given <= _LONGEST:  # type: ignore[operator]
+        raise QueryError("timeout is a positive number of seconds, a day at most.")
+    return float(given)
+
+
+def _verify(given: Any) -> bool | str:
+    if isinstance(given, bool):
+        return given
+    return _path(given, "verify is True, False or the path of a CA file (PEM).")
+
+
+def _cert(given: Any) -> str | tuple[str, ...]:
+    wrong = "cert is the path of a client certificate, or (certificate, key[, password])."
+    if isinstance(given, list | tuple):
+        if not 1 <= len(given) <= 3:
+            raise QueryError(wrong)
+        return tuple(_path(each, wrong) for each in given)
+    return _path(given, wrong)
+
+
+def _path(given: Any, wrong: str) -> str:
+    if not isinstance(given, str | os.PathLike):
+        raise QueryError(wrong)
+    return str(os.fspath(given))
+
+
+_CHECKS: Mapping[str, Callable[[Any], Any]] = {
+    "auth": _auth,
+    "token": _token,
+    "headers": _headers,
+    "verify": _verify,
+    "cert": _cert,
+    "timeout": _timeout,
+    "trust_env": bool,
+}

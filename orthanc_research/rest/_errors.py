@@ -31,11 +31,11 @@ from orthanc_research.errors import (
 )
 from orthanc_research.rest._call import Call
 
-__all__ = ["TRANSIENT", "mapped", "refusal", "transient"]
+__all__ = ["NETWORK", "TRANSIENT", "mapped", "refusal", "transient"]
 
-# ErrorCode of Orthanc's sources: the remote DICOM node or the way to it (9), and 2000-2042 from DCMTK.
-_NETWORK = 9
-_DCMTK = range(2000, 2043)
+# ErrorCode of Orthanc's sources: the way to a remote DICOM node or HTTP server (9), no presentation context, no C-FIND,
+# no C-MOVE, no C-GET there. Other codes from 2000 on are Orthanc's own: 2018 is its storage, 2031 its Lua.
+NETWORK = frozenset({9, 2015, 2016, 2017, 2044})
 # Internal, plugin, memory, database, time-out, storage area, database plugin, database unavailable, serialization:
 # what may pass. The rest of its 500s are verdicts on the request (27 is an unknown tag) and stay what they are.
 TRANSIENT = frozenset({-1, 1, 4, 11, 16, 31, 32, 36, 42})
@@ -85,7 +85,7 @@ def _sentence(call: Call[Any], status: int, words: _Words, anonymous: bool) -> t
         return AccessError, "Orthanc refused the user name and password, or the token (401)."
     if status == 403:
         return AccessError, f"Orthanc does not allow this ({call.label}); its configuration or this user's rights do."
-    if words.status == _NETWORK or words.status in _DCMTK:
+    if words.status in NETWORK:
         return ModalityError, f"The remote node failed: {_own_words(call, words)}"
     if status == 404:
         return NotFoundError, f"Orthanc has no such resource, or this version no such route: {call.label}."

@@ -95,8 +95,8 @@ def modify(
     `keep` names UIDs to keep (StudyInstanceUID, SeriesInstanceUID, SOPInstanceUID), which makes two things with one
     name; keeping all three needs a server that overwrites. `force` goes with replacing or keeping identifiers. 1.10.1
     refuses a patient without a new PatientID, and a new PatientID below (a 400 when synchronous, else a failed job);
-    later versions put the copies of such a patient under the same patient. Options otherwise, and errors, as in `anonymize`. `QueryError` when there is no
-    change to make.
+    later versions put the copies of such a patient under the same patient. Options otherwise, and errors, as in
+    `anonymize`. `QueryError` when there is no change to make.
     """
     if not (replace or remove or remove_private_tags or transcode):
         raise QueryError("There is no change to make: give replace, remove, remove_private_tags or transcode.")

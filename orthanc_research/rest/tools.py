@@ -9,8 +9,7 @@ from orthanc_research.capabilities import Feature
 from orthanc_research.errors import QueryError
 from orthanc_research.rest import tools_archives, tools_find, tools_server
 from orthanc_research.rest._call import Area, Call, Level, M, json_object, nothing, route, segment_of
-from orthanc_research.rest._modification import DICOM_VERSIONS, anonymization
-from orthanc_research.rest.jobs import submission
+from orthanc_research.rest._modification import DICOM_VERSIONS, anonymization, changes, job, transcoding
 
 __all__ = ["DICOM_VERSIONS", "Tools"]
 
@@ -68,37 +67,33 @@ def bulk_modify(
     Not repeatable: each call makes new UIDs. `level` (1.9.7) is what gets new UIDs from there down; without it Orthanc
     goes by the identifiers in `replace`, else by instances. `force` is what it wants before it replaces or keeps
     identifiers; 1.10.1 refuses (400) to modify patients without a new PatientID. `keep_source=False` deletes the
-    sources. An unknown ID is a 404, from 1.13 a 400 (Orthanc's 3), an unknown tag a 500 (Orthanc's 27).
+    sources, and does not go with `permissive`, which would delete those of what failed. An unknown ID is a 404, from 1.13 a 400 (Orthanc's 3), an unknown tag a 500 (Orthanc's 27).
     """
     if not resources:
         raise QueryError("There is nothing to modify.")
     if not (replace or remove or keep or remove_private_tags or transcode):
         raise QueryError("There is no change to make: give replace, remove, remove_private_tags or transcode.")
-    job = submission(synchronous=synchronous, priority=priority, permissive=permissive, user_data=user_data)
+    encoded, needs = transcoding(transcode, lossy_quality)
+    fields, sent = job(
+        keep_source=keep_source,
+        permissive=permissive,
+        synchronous=synchronous,
+        priority=priority,
+        user_data=user_data,
+    )
     body: Json = {
         "Resources": list(resources),
-        "Replace": dict(replace or {}),
-        "Remove": list(remove),
-        "Keep": list(keep),
+        **changes(replace, keep, remove, private_creator, force),
         "RemovePrivateTags": remove_private_tags,
-        "KeepSource": keep_source,
-        "Force": force,
-        **job.fields,
+        **encoded,
+        **fields,
     }
-    needs = job.needs
     if level is not None:
         segment_of(level)
         body["Level"] = level
-    if private_creator is not None:
-        body["PrivateCreator"] = private_creator
-    if transcode is not None:
-        body["Transcode"] = transcode
-    if lossy_quality is not None:
-        if transcode is None or not 1 <= lossy_quality <= 100:
-            raise QueryError("lossy_quality is 1 to 100, and belongs to transcode.")
-        body["LossyQuality"] = lossy_quality
-        needs += ("lossy-quality",)
-    return Call("POST", ("tools", "bulk-modify"), json_object, json=body, needs=needs, patience=job.patience)
+    return Call(
+        "POST", ("tools", "bulk-modify"), json_object, json=body, needs=(*needs, *sent.needs), patience=sent.patience
+    )
 
 
 def bulk_delete(resources: Sequence[str | tuple[Level, str]]) -> Call[None]:

@@ -193,7 +193,8 @@ def dicom_echo(
 def reconstruct(*, files: bool = False) -> Call[None]:
     """POST /tools/reconstruct: read the whole archive again into the index; hours on a large one. Never sent twice.
 
-    `files` (1.11.0) also applies the server's transcoding and compression to the stored files.
+    `files` also applies the server's transcoding and compression to the stored files (1.13.0 here: it came with 1.11.0,
+    but 1.12.7 does not answer the second such request, and then none that writes).
     """
     body: Json = {"ReconstructFiles": True} if files else {}
     needs: tuple[Feature, ...] = ("reconstruct-files",) if files else ()

@@ -27,9 +27,9 @@ _KEY = b"orthanc_research"
 def to_arrow(frame: pd.DataFrame, metadata: Mapping[str, Any] | None = None) -> pa.Table:
     """An Arrow table with an explicit schema; the index `ID` is its first column.
 
-    The schema's metadata has one key, "orthanc_research": JSON with "schema" (a version), "level", "columns" (keyword
-    → VR, VM, tag) and what `metadata` adds. Columns that are not ours, or whose dtype was changed, are as Arrow reads
-    them.
+    The schema's metadata has one key, "orthanc_research": JSON with "schema" (a version), "level", "url" (of the server
+    that the IDs belong to), "columns" (keyword → VR, VM, tag) and what `metadata` adds. Columns that are not ours, or
+    whose dtype was changed, are as Arrow reads them.
     """
     arrays: dict[str, pa.Array] = {}
     if frame.index.name is not None:
@@ -38,9 +38,11 @@ def to_arrow(frame: pd.DataFrame, metadata: Mapping[str, Any] | None = None) -> 
         arrays[str(name)] = _array(str(name), frame.iloc[:, position])
     if len(arrays) != len(frame.columns) + (frame.index.name is not None):
         raise QueryError("Two columns have the same name; a table on disk needs one name each.")
+    origin = frame.attrs.get("orthanc") or {}
     about = {
         "schema": SCHEMA_VERSION,
-        "level": (frame.attrs.get("orthanc") or {}).get("level"),
+        "level": origin.get("level"),
+        "url": origin.get("url"),
         "index": None if frame.index.name is None else str(frame.index.name),
         "columns": {name: _described(name) for name in arrays if _described(name)},
         **(metadata or {}),
@@ -50,15 +52,16 @@ def to_arrow(frame: pd.DataFrame, metadata: Mapping[str, Any] | None = None) -> 
 
 
 def from_arrow(table: pa.Table) -> pd.DataFrame:
-    """The DataFrame that `to_arrow` was given: dtypes, index, and the level in `attrs`."""
+    """The DataFrame that `to_arrow` was given: dtypes, index, and in `attrs` the level and the server."""
     about = json.loads((table.schema.metadata or {}).get(_KEY, b"{}"))
     index = about.get("index", "ID")
     data = {name: _column(name, table.column(name)) for name in table.column_names if name != index}
     frame = pd.DataFrame(data, index=None if data else pd.RangeIndex(table.num_rows))
     if index in table.column_names:
         frame.index = pd.Index(_column(index, table.column(index)), name=index)
-    if about.get("level"):
-        frame.attrs["orthanc"] = {"level": about["level"]}
+    origin = {key: about[key] for key in ("level", "url") if about.get(key)}
+    if origin:
+        frame.attrs["orthanc"] = origin
     return frame
 
 
