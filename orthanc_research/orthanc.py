@@ -344,8 +344,10 @@ class Orthanc:
 
     def leftovers(self, journal: str | os.PathLike[str]) -> pd.DataFrame:
         """Copies that an interrupted batch left behind and that are no whole result: `delete` takes this frame."""
-        with Journal.open(journal) as opened:
-            return self._ours(batch.leftovers(opened), "Instance")
+        with Journal.open(journal, lock=False) as opened:
+            left = batch.leftovers(opened)
+        there = {value["ID"] for value in self.rest.tools.bulk_content(list(left.index))} if len(left) else set()
+        return self._ours(left[left.index.isin(there)], "Instance")
 
     def delete(self, resources: Any, *, expect: int) -> int:
         """Delete resources with everything below them; `QueryError` unless there are exactly `expect` of them.

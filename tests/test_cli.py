@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import subprocess
@@ -14,6 +15,7 @@ import pandas as pd
 import pytest
 
 import orthanc_research as ores
+from orthanc_research import cli
 from orthanc_research.cli import main
 
 Shell = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -71,6 +73,7 @@ def test_the_main_job_from_a_shell(shell: Shell, orthanc: ores.Orthanc, tmp_path
         (["find", "Study", "StudyDat=2024"], 2, "StudyDate"),
         (["find", "Study", "nonsense"], 2, "Keyword=value"),
         (["find", "Planet"], 2, "Planet"),
+        (["find", "Study", "--out", "no/such/x.csv"], 2, "no folder no/such"),
         (["find", "Study", "--out", "x.doc"], 2, ".parquet or .csv"),
         (["upload", "nowhere"], 2, "no file or folder"),
         (["tags", "not-an-id"], 2, "no Orthanc IDs"),
@@ -99,6 +102,40 @@ def test_bad_input_is_one_sentence_and_a_code(
     assert words in err
     assert "Traceback" not in err
     assert out == ""
+
+
+def test_a_comma_is_a_list_for_codes_and_uids_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = ["Modality=CT,MR", "PatientName=DOE, JOHN", "StudyDescription=a,b", "SeriesInstanceUID=1.2,1.3"]
+    assert cli._criteria([*given, "PatientID=7", "PatientID=8,9", "Modality=PT"]) == {
+        "Modality": ["CT", "MR", "PT"],
+        "PatientName": "DOE, JOHN",
+        "StudyDescription": "a,b",
+        "SeriesInstanceUID": ["1.2", "1.3"],
+        "PatientID": ["7", "8,9"],
+    }
+
+
+def test_a_repeated_criterion_is_a_list(shell: Shell, orthanc: ores.Orthanc, tmp_path: Path) -> None:
+    orthanc.upload(ores.samples.cohort(patients=1, studies=1, slices=3, size=16), progress=False)
+    found = {}
+    for name, words in {"one": ["Modality=CT"], "two": ["Modality=CT", "Modality=MR"]}.items():
+        done = shell("find", "Series", *words, "--out", f"{name}.parquet")
+        assert done.returncode == 0, done.stderr
+        found[name] = sorted(ores.read_parquet(tmp_path / f"{name}.parquet")["Modality"])
+    assert found == {"one": ["CT"], "two": ["CT", "MR"]}
+
+
+def test_what_the_disk_refuses_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "x"))
+
+    monkeypatch.setattr(cli, "app", full)
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == 1
+    assert capsys.readouterr().err == f"orthanc-research: No space left on device: {tmp_path / 'x'}.\n"
 
 
 def test_a_private_server_runs_until_it_is_interrupted(tmp_path: Path) -> None:

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
+import errno
+import io
 import json
+import os
 import re
 import stat
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pydicom
 import pytest
+from pydicom.data import get_testdata_file
 
 import orthanc_research as ores
 from orthanc_research import errors
@@ -119,7 +128,7 @@ def test_a_flipped_bit_in_a_parquet_file_is_found(cohort: ores.Orthanc, tmp_path
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
-    with pytest.raises((OSError, errors.Error)):
+    with pytest.raises(errors.DatasetError, match="is damaged"):
         list(ores.read_frames(path))
 
 
@@ -142,6 +151,229 @@ def test_volumes_are_exported_as_npy_and_the_others_are_rows(
         assert json.loads(
             Path(row["file"]).with_suffix("").with_name(Path(row["file"]).name[:-4] + ".json").read_text()
         )
+
+
+@pytest.mark.parametrize("form", ["parquet", "npy"])
+def test_one_uid_under_two_patients_is_two_files(orthanc: ores.Orthanc, tmp_path: Path, form: str) -> None:
+    mine = [d for d in ores.samples.cohort(patients=1, studies=1, slices=4, size=16) if d.Modality == "CT"]
+    theirs = copy.deepcopy(mine)
+    for dataset in theirs:
+        dataset.PatientID = "somebody-else"
+        dataset.PixelData = bytes(len(dataset.PixelData))
+    orthanc.upload([*mine, *theirs], progress=False)
+    series = orthanc.series()
+    assert series["SeriesInstanceUID"].nunique() == 1 < len(series) == 2
+
+    def exported(chosen: pd.DataFrame) -> pd.DataFrame:
+        return orthanc.export(chosen, tmp_path, format=form, progress=False)
+
+    ledger = exported(series)
+    assert set(ledger["status"]) == {"done"}
+    names = [Path(file).stem for file in ledger["file"]]
+    assert names == [series["SeriesInstanceUID"].iloc[0], f"{series['SeriesInstanceUID'].iloc[1]}-{series.index[1]}"]
+    sums = [_sum(file) for file in ledger["file"]]
+    assert sorted(total == 0 for total in sums) == [False, True]
+    assert list(exported(series)["file"]) == list(ledger["file"])  # again: each replaces its own
+    assert list(exported(series.iloc[::-1])["file"]) == list(ledger["file"])[::-1]
+    assert [_sum(file) for file in ledger["file"]] == sums
+    assert len(list(tmp_path.iterdir())) == (2 if form == "parquet" else 4)
+
+
+def _sum(file: str) -> int:
+    if file.endswith(".npy"):
+        return int(ores.read_volume(file)[0].astype(np.int64).sum())
+    return sum(int(array.astype(np.int64).sum()) for _, array in ores.read_frames(file))
+
+
+def test_chosen_instances_are_written_and_no_others(cohort: ores.Orthanc, tmp_path: Path) -> None:
+    ct = cohort.series(Modality="CT")
+    order = cohort.tags(ct, ["InstanceNumber"]).sort_values("InstanceNumber").index
+    frame = cohort.instances(within=ct)
+    some = frame.loc[order[[0, 1, 2, 3]]]
+    (row,) = cohort.export(some, tmp_path, progress=False).to_dict("records")
+    assert (row["status"], row["instances"], row["frames"]) == ("done", 4, 4)
+    written = {columns["SOPInstanceUID"] for columns, _ in ores.read_frames(row["file"])}
+    assert written == set(some["SOPInstanceUID"])
+    (row,) = cohort.export(some, tmp_path, format="npy", progress=False).to_dict("records")
+    assert (row["status"], row["frames"]) == ("done", 4)
+    assert set(ores.read_volume(row["file"])[1]["sop_uids"]) == set(some["SOPInstanceUID"])
+    gap = frame.loc[order[[0, 1, 3, 4]]]
+    (row,) = cohort.export(gap, tmp_path, format="npy", progress=False).to_dict("records")
+    assert row["status"] == "not-a-volume"
+    cohort.delete([order[1]], expect=1)
+    for form in ("parquet", "npy"):
+        (row,) = cohort.export(some, tmp_path, format=form, progress=False).to_dict("records")
+        assert (row["status"], row["error"]) == (
+            "failed",
+            "1 of 4 instances are no longer on this Orthanc; find them again.",
+        )
+
+
+def test_colour_that_was_converted_says_so(orthanc: ores.Orthanc, tmp_path: Path) -> None:
+    ybr, rgb = (pydicom.dcmread(str(get_testdata_file(f"{name}.dcm", download=False))) for name in _COLOUR)
+    assert (ybr.PhotometricInterpretation, rgb.PhotometricInterpretation) == ("YBR_FULL", "RGB")
+    orthanc.upload([ybr, rgb], progress=False)
+    ledger = orthanc.export(orthanc.series(), tmp_path, progress=False)
+    assert set(ledger["status"]) == {"done"}
+    found = [columns["PhotometricInterpretation"] for f in ledger["file"] for columns, _ in ores.read_frames(f)]
+    assert set(found) == {"RGB"}
+
+
+_COLOUR = ("SC_ybr_full_uncompressed", "SC_rgb")
+
+
+def test_a_number_that_no_column_holds_is_none(orthanc: ores.Orthanc, tmp_path: Path) -> None:
+    (image, *_) = ores.samples.cohort(patients=1, studies=1, slices=3, size=16)
+    data = io.BytesIO()
+    image.InstanceNumber = 1234
+    pydicom.dcmwrite(data, image, enforce_file_format=True)
+    orthanc.upload(data.getvalue().replace(b"IS\x04\x001234", b"IS\x04\x001e30"), progress=False)
+    (row,) = orthanc.export(orthanc.series(), tmp_path, progress=False).to_dict("records")
+    assert row["status"] == "done"
+    ((columns, _),) = ores.read_frames(row["file"])
+    assert columns["InstanceNumber"] is None
+
+
+def test_a_full_disk_is_a_failed_row_and_the_rest_is_not_sent(
+    cohort: ores.Orthanc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(number: int) -> Callable[[int], None]:
+        def fsync(descriptor: int) -> None:
+            raise OSError(number, os.strerror(number))
+
+        return fsync
+
+    series = cohort.series()
+    for form in ("parquet", "npy"):
+        monkeypatch.setattr(os, "fsync", refuse(errno.ENOSPC))
+        ledger = cohort.export(series, tmp_path, format=form, progress=False)
+        assert list(ledger["status"]) == ["failed", "not-sent"]
+        assert set(ledger["error"]) == {"The file cannot be written: No space left on device."}
+        monkeypatch.setattr(os, "fsync", refuse(errno.EIO))
+        assert list(cohort.export(series, tmp_path, format=form, progress=False)["status"]) == ["failed", "failed"]
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_values_that_arrow_refuses_are_a_failed_row(
+    cohort: ores.Orthanc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise pa.ArrowInvalid("no")
+
+    monkeypatch.setattr("orthanc_research.export.series.write_frames", refuse)
+    ledger = cohort.export(cohort.series(), tmp_path, progress=False)
+    assert list(ledger["error"]) == ["Its values cannot be written (ArrowInvalid)."] * 2
+
+
+def test_a_folder_that_cannot_be_written_to_is_refused(
+    cohort: ores.Orthanc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_bytes(b"mine")
+    for target in (tmp_path / "file", tmp_path / "file" / "below", "/proc/nothing/here"):
+        with pytest.raises(errors.QueryError, match="Nothing can be written to"):
+            cohort.export(cohort.series(), target, progress=False)
+    assert (tmp_path / "file").read_bytes() == b"mine"
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root, who runs the tests at times, may write anywhere
+    with pytest.raises(errors.QueryError, match="you may not"):
+        cohort.export(cohort.series(), tmp_path, progress=False)
+
+
+@pytest.mark.parametrize("damage", ["hash", "shape", "json", "no json", "npy", "list"])
+def test_a_volume_that_is_not_as_described_is_told(cohort: ores.Orthanc, tmp_path: Path, damage: str) -> None:
+    path = ores.write_volume(tmp_path / "v", cohort.volume(cohort.series(Modality="CT")))
+    beside = path.with_suffix(".json")
+    array, about = ores.read_volume(path)
+    if damage == "hash":  # an old half of a pair: same shape, other values
+        np.save(path, array + 1)
+    elif damage == "shape":
+        np.save(path, array.reshape(array.shape[::-1]))
+    elif damage == "npy":
+        path.write_bytes(path.read_bytes()[:-1])
+    elif damage == "json":
+        beside.write_bytes(beside.read_bytes()[:-9])
+    elif damage == "list":
+        beside.write_bytes(b"[]")
+    else:
+        beside.unlink()
+    with pytest.raises(errors.DatasetError, match=r"v\.npy"):
+        ores.read_volume(path)
+    assert about["sha256"]
+
+
+def test_a_volume_in_any_memory_order_comes_back(cohort: ores.Orthanc, tmp_path: Path) -> None:
+    volume = cohort.volume(cohort.series(Modality="CT"))
+    turned = dataclasses.replace(volume, array=np.asfortranarray(volume.array))
+    assert np.array_equal(ores.read_volume(ores.write_volume(tmp_path / "v", turned))[0], volume.array)
+
+
+def test_a_file_that_is_not_there_or_not_ours_is_told(tmp_path: Path) -> None:
+    readers: list[Callable[[Path], object]] = [
+        ores.read_parquet,
+        lambda path: list(ores.read_frames(path)),
+        lambda path: ores.read_volume(path.with_suffix(".npy")),
+    ]
+    for read in readers:
+        with pytest.raises(errors.QueryError, match="There is no file"):
+            read(tmp_path / "nope")
+    with pytest.raises(errors.QueryError, match="There is no file"):
+        ores.read_frames(tmp_path / "nope")  # at once, not when the first frame is taken
+    (tmp_path / "x").write_bytes(b"PAR1 and nothing")
+    (tmp_path / "x.npy").write_bytes(b"nothing")
+    for read in readers:
+        with pytest.raises(errors.DatasetError):
+            read(tmp_path / "x")
+    pd.DataFrame({"a": [1]}).to_parquet(tmp_path / "y")
+    with pytest.raises(errors.DatasetError):
+        list(ores.read_frames(tmp_path / "y"))
+
+
+def test_options_are_refused_before_the_first_request(cohort: ores.Orthanc, tmp_path: Path) -> None:
+    identifier = str(cohort.series().index[0])
+    bad: list[Callable[[], object]] = [
+        *(lambda v=v: cohort.volume(identifier, v) for v in ("HU", "suv", "hu")),  # type: ignore[misc]
+        lambda: cohort.volume(identifier, min_slices=1),
+        lambda: cohort.volume(identifier, min_slices="3"),  # type: ignore[arg-type]
+        lambda: cohort.stacks(identifier, min_slices=1),
+        lambda: cohort.export([identifier], tmp_path / "x", values="hu", progress=False),
+        lambda: cohort.export([identifier], tmp_path / "x", format="npy", values="suv", progress=False),
+        lambda: cohort.export([identifier], tmp_path / "x", min_slices=1, progress=False),
+        lambda: cohort.export([identifier], tmp_path / "x", format="nifti", progress=False),
+    ]
+    with cohort.rest.counting() as requests:
+        for call in bad:
+            with pytest.raises(errors.QueryError):
+                call()
+    assert requests == []
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_table_from_a_file_still_belongs_to_its_server(cohort: ores.Orthanc, tmp_path: Path) -> None:
+    again = ores.read_parquet(ores.write_table(cohort.series(), tmp_path / "t.parquet"))
+    assert again.attrs["orthanc"] == {"level": "Series", "url": cohort.url}
+    assert len(cohort.tags(again, ["Modality"])) == len(cohort.instances())
+    with ores.Orthanc("http://127.0.0.1:1") as other:
+        with pytest.raises(errors.QueryError, match="another Orthanc"):
+            other.tags(again)
+        with pytest.raises(errors.QueryError, match="another Orthanc"):
+            ores.attach(again, other)
+
+
+def test_two_exports_into_one_folder_leave_each_other_alone(cohort: ores.Orthanc, tmp_path: Path) -> None:
+    auth = cohort.rest.connection.basic_auth() or ("", "")
+    code = (
+        "import sys, orthanc_research as ores\n"
+        "with ores.Orthanc(sys.argv[1], auth='env:SOME_AUTH') as orthanc:\n"
+        "    for _ in range(15):\n"
+        "        ledger = orthanc.export(orthanc.series(), sys.argv[2], progress=False)\n"
+        "        assert set(ledger['status']) == {'done'}, list(ledger['error'])\n"
+    )
+    command = [sys.executable, "-c", code, cohort.url, str(tmp_path)]
+    environment = os.environ | {"SOME_AUTH": ":".join(auth)}
+    both = [subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    for process in both:
+        _, said = process.communicate(timeout=120)
+        assert process.returncode == 0, said
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".parquet", ".parquet"]
 
 
 def test_series_without_pixels_and_unreadable_pixels_are_rows(orthanc: ores.Orthanc, tmp_path: Path) -> None:

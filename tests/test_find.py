@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -178,6 +179,94 @@ def test_a_frame_of_another_server_is_refused(cohort: ores.Orthanc) -> None:
         ores.attach(foreign, cohort)
 
 
+def test_what_was_deleted_is_told(cohort: ores.Orthanc, tmp_path: Path) -> None:
+    frames = {"patients": cohort.patients(), "studies": cohort.studies(), "instances": cohort.instances()}
+    gone = frames["studies"].index[frames["studies"]["ParentPatient"] == frames["patients"].index[0]]
+    assert cohort.delete(gone, expect=2) == 2
+    for name, numbers in (("patients", "1 of 2"), ("studies", "2 of 4")):
+        sentence = f"{numbers} {name} are no longer on this Orthanc; find them again."
+        with pytest.raises(errors.NotFoundError, match=sentence):
+            cohort.tags(frames[name], ["Modality"])
+        with pytest.raises(errors.NotFoundError, match=sentence):
+            cohort.export(frames[name], tmp_path, progress=False)
+    with pytest.raises(errors.NotFoundError, match="instances|resources|no such"):
+        cohort.tags(frames["instances"], ["Modality"])
+    left = cohort.instances()
+    one, two, three, *_ = cohort.instances(within=cohort.series().head(1)).index
+    cohort.delete([two], expect=1)
+    table = cohort.tags(left.loc[[one, two, three]], ["Modality"])
+    assert list(table.index) == [one, two, three]
+    assert table["Modality"].isna().tolist() == [False, True, False]
+    assert table["Issues"].notna().tolist() == [False, True, False]
+
+
+def test_nothing_is_deleted_unless_all_of_it_is_there(cohort: ores.Orthanc) -> None:
+    series = cohort.series()
+    cohort.delete(series.head(1), expect=1)
+    with pytest.raises(errors.QueryError, match="1 of 8 resources are no longer on this Orthanc; nothing was deleted"):
+        cohort.delete(series, expect=8)
+    with pytest.raises(errors.QueryError, match="1 of 8 IDs are not on this Orthanc"):
+        cohort.delete(list(series.index), expect=8)
+    assert len(cohort.series()) == 7
+    assert cohort.delete(series.tail(7), expect=7) == 7
+
+
+def test_one_row_is_of_its_level_and_its_server(cohort: ores.Orthanc) -> None:
+    series, studies = cohort.series(), cohort.studies()
+    with cohort.rest.counting() as requests:
+        assert len(cohort.stacks(series.iloc[0])) == 1
+    assert len(requests) == 1
+    for row in (studies.iloc[0], studies.head(1)):
+        with pytest.raises(errors.QueryError, match="takes one series"):
+            cohort.stacks(row)
+    foreign = cohort.series()
+    foreign.attrs["orthanc"]["url"] = "http://elsewhere"
+    with pytest.raises(errors.QueryError, match="another Orthanc"):
+        cohort.stacks(foreign.iloc[0])
+
+
+def test_the_id_of_a_study_is_no_series_on_any_version(cohort: ores.Orthanc) -> None:
+    for identifier in (cohort.studies().index[0], cohort.patients().index[0]):
+        with pytest.raises((errors.QueryError, errors.NotFoundError)):
+            cohort.stacks(str(identifier))
+
+
+def test_a_client_pickles_as_a_description_without_secrets(
+    cohort: ores.Orthanc, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user, password = cohort.rest.connection.basic_auth() or ("", "")
+    data = pickle.dumps(cohort)
+    assert password.encode() not in data
+    with pickle.loads(data) as again:
+        assert (again.url, again.workers, repr(again)) == (cohort.url, cohort.workers, repr(cohort))
+        with pytest.raises(errors.QueryError, match="pickles carry no password"):
+            again.statistics()
+    monkeypatch.setenv("SOME_AUTH", f"{user}:{password}")
+    with (
+        ores.Orthanc(cohort.url, auth="env:SOME_AUTH", workers=2) as by_name,
+        pickle.loads(pickle.dumps(by_name)) as again,
+    ):
+        assert again.statistics() == cohort.statistics()
+        assert again.workers == 2
+        assert len(again.series(within=cohort.studies().head(1))) == 2
+
+
+def test_a_private_server_pickles_as_a_client_that_cannot_end_it() -> None:
+    with ores.LocalOrthanc() as local:
+        data = pickle.dumps(local)
+        assert local.server.auth[1].encode() not in data
+        again = pickle.loads(data)
+        assert type(again) is ores.Orthanc
+        again.close()
+        assert local.statistics()["CountInstances"] == 0
+
+
+@pytest.mark.parametrize("options", [{"workers": "4"}, {"workers": True}, {"workers": 9}, {"timeout": "60"}])
+def test_senseless_arguments_are_one_sentence(options: dict[str, Any]) -> None:
+    with pytest.raises(errors.QueryError, match="is a (positive )?number"):
+        ores.Orthanc("http://h", **options)
+
+
 def test_an_empty_archive_gives_empty_typed_frames(orthanc: ores.Orthanc) -> None:
     for level in LEVELS:
         frame = orthanc.find(level)
@@ -209,12 +298,14 @@ def test_tags_are_one_request_a_series(cohort: ores.Orthanc) -> None:
 
 
 def test_tags_of_studies_patients_and_instances_find_their_series_first(cohort: ores.Orthanc) -> None:
-    study = cohort.studies().head(1)
+    study, patient = cohort.studies().head(1), cohort.patients().head(1)
     with cohort.rest.counting() as requests:
         table = cohort.tags(study, ["Modality"])
     assert len(requests) == 1 + 2
     assert set(table["Modality"]) == {"CT", "MR"}
-    assert len(cohort.tags(cohort.patients().head(1), ["Modality"])) == 2 * len(table)
+    with cohort.rest.counting() as requests:
+        assert len(cohort.tags(patient, ["Modality"])) == 2 * len(table)
+    assert len(requests) == 2 + 4
     some = cohort.instances().groupby("ParentSeries").head(2)
     with cohort.rest.counting() as requests:
         chosen = cohort.tags(some, ["Modality"])

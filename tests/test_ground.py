@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -56,13 +59,48 @@ def test_nothing_is_overwritten_unless_asked(tmp_path: Path) -> None:
     assert (target.read_bytes(), racing.read_bytes()) == (b"old", b"theirs")
 
 
-def test_what_a_crash_left_is_swept(tmp_path: Path) -> None:
-    manager = atomic_path(tmp_path / "a")
-    manager.__enter__()
-    del manager
+_WRITER = """
+import sys
+from orthanc_research.files import atomic_write
+with atomic_write(sys.argv[1]) as stream:
+    stream.write(b"theirs")
+    print("open", flush=True)
+    sys.stdin.readline()
+"""
+
+
+def test_what_a_crash_left_is_swept_and_what_a_living_process_writes_is_not(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", _WRITER, str(tmp_path / "a")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdin is not None
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "open\n"
+        with atomic_write(tmp_path / "b") as stream:  # and our own
+            stream.write(b"ours")
+            assert sweep(tmp_path) == 0
+        writer.stdin.write("go on\n")
+        writer.stdin.flush()
+        assert writer.wait(20) == 0
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == {"a": b"theirs", "b": b"ours"}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "open\n"
+        writer.kill()
+        writer.wait(20)
     (tmp_path / "keep.partial").write_bytes(b"")
-    sweep(tmp_path)
-    assert [p.name for p in tmp_path.iterdir()] == ["keep.partial"]
+    (tmp_path / ".ores-0000other-1-a.partial").write_bytes(b"")  # of another host, whose processes nobody sees here
+    assert sweep(tmp_path) == 1
+    assert {p.name for p in tmp_path.iterdir()} == {"a", "b", "keep.partial", ".ores-0000other-1-a.partial"}
+
+
+def test_a_file_that_did_not_reach_the_disk_is_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"), atomic_write(tmp_path / "a") as stream:
+        stream.write(b"x")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_threads_keep_the_order_and_an_error_is_its_units_own() -> None:

@@ -8,8 +8,10 @@ import socket
 import ssl
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -393,7 +395,29 @@ def test_a_pickled_connection_keeps_references_and_says_what_it_lost(monkeypatch
         ("http://h", {"auth": ("a", "b"), "token": "t"}, "not both"),
         ("http://h", {"auth": ("a",)}, "pair of strings"),
         ("http://h", {"timeout": 0}, "positive"),
-        ("http://h", {"headers": {"X": "a\r\nb"}}, "line break"),
+        ("http://h", {"auth": 7}, "pair of strings"),
+        ("http://h", {"auth": ["a", None]}, "pair of strings"),
+        ("http://h", {"auth": ("a:b", "c")}, "no colon"),
+        ("http://h", {"auth": ("a", "\ud800")}, "cannot be sent"),
+        ("http://h", {"token": 7}, "token is text"),
+        ("http://h", {"token": " \n"}, "visible ASCII"),
+        ("http://h", {"timeout": "60"}, "positive"),
+        ("http://h", {"timeout": True}, "positive"),
+        ("http://h", {"timeout": float("nan")}, "positive"),
+        ("http://h", {"timeout": float("inf")}, "a day at most"),
+        ("http://h", {"headers": {"X": "a\r\nb"}}, "header X is no visible ASCII"),
+        ("http://h", {"headers": {"X": 1}}, "header X is no visible ASCII"),
+        ("http://h", {"headers": {"X": "ä"}}, "header X is no visible ASCII"),
+        ("http://h", {"headers": {"X y": "a"}}, "name of a header"),
+        ("http://h", {"headers": {"": "a"}}, "name of a header"),
+        ("http://h", {"headers": ["a"]}, "headers is a mapping"),
+        ("http://h", {"verify": 7}, "path of a CA file"),
+        ("http://h", {"cert": ()}, "client certificate"),
+        ("http://h", {"cert": 7}, "client certificate"),
+        ("http://a..b", {}, "a host that cannot be one"),
+        ("http://a b", {}, "a host that cannot be one"),
+        ("http://" + "a" * 64, {}, "a host that cannot be one"),
+        ("http://a\u2024b", {}, "a host that cannot be one"),
     ],
 )
 def test_bad_arguments_are_refused_before_anything_is_sent(
@@ -402,6 +426,47 @@ def test_bad_arguments_are_refused_before_anything_is_sent(
     monkeypatch.delenv("ORTHANC_URL", raising=False)
     with pytest.raises(errors.QueryError, match=words):
         Connection.make(url, **options)
+
+
+@pytest.mark.parametrize("blank", ["{}\n", " {}", "{} "])
+def test_a_token_with_blanks_around_it_is_sent_without_them(blank: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_TOKEN", blank.format(CANARY))
+    for token in (blank.format(CANARY), "env:SOME_TOKEN"):
+        with fake(lambda request: httpx.Response(200, json={}), token=token) as rest:
+            assert rest._client._http.headers["authorization"] == f"Bearer {CANARY}"
+
+
+@pytest.mark.parametrize("damage", ["{}\x01", "{}\r\nX-Other: 1", "{}\u20ac", "\x7f{}"])
+def test_a_secret_that_cannot_be_sent_shows_itself_nowhere(damage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    secret = damage.format(CANARY)
+    monkeypatch.setenv("SOME_TOKEN", secret)
+    for options in ({"token": secret}, {"token": "env:SOME_TOKEN"}, {"headers": {"X-Key": secret}}):
+        with pytest.raises(errors.QueryError, match="visible ASCII") as caught:
+            fake(lambda request: httpx.Response(200, json={}), **options)
+        assert CANARY not in "".join(traceback.format_exception(caught.value))
+
+
+def test_any_pair_is_a_login_and_one_that_masks_itself_stays_masked() -> None:
+    class Masked(tuple[str, str]):
+        __slots__ = ()
+
+        def __repr__(self) -> str:
+            return "***"
+
+    made = Connection.make("http://h", auth=["alice", "secret"])
+    assert made.auth == made.basic_auth() == ("alice", "secret")
+    assert repr(Connection.make("http://h", auth=Masked(("alice", "secret"))).auth) == "***"
+
+
+def test_a_login_from_a_variable_loses_its_line_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_AUTH", "alice:sec:ret \n")
+    assert Connection.make("http://h", auth="env:SOME_AUTH").basic_auth() == ("alice", "sec:ret ")
+
+
+def test_paths_are_paths_however_they_are_given(tmp_path: Path) -> None:
+    made = Connection.make("https://h", verify=tmp_path / "ca.pem", cert=[tmp_path / "c.pem", "key.pem"])
+    assert made.verify == str(tmp_path / "ca.pem")
+    assert made.cert == (str(tmp_path / "c.pem"), "key.pem")
 
 
 def test_the_environment_is_used_only_without_an_address(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import copy
 import pickle
+import threading
 import time
 import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -43,20 +45,36 @@ def study(rest: Rest, ct_small: Path) -> str:
     return str(rest.instances.upload(ct_small.read_bytes())["ParentStudy"])
 
 
+class _Slow(BaseHTTPRequestHandler):
+    """A peer that takes a tenth of a second over each instance."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        time.sleep(0.1)
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"{}")
+
+    def log_message(self, *_: object) -> None: ...
+
+
 @pytest.fixture
 def slow(rest: Rest, tree: Path) -> Iterator[list[str]]:
-    """Instances enough for a job that takes a while."""
-    for path in sorted(tree.rglob("*")):
-        if path.is_file() and path.name != "DICOMDIR":
-            try:
-                rest.instances.upload(path.read_bytes())
-            except errors.OrthancError:
-                continue
-    yield rest.instances.list() * 20
-    for job in rest.jobs.list():
-        if not job.done:
+    """Instances enough for a job of three seconds at the peer "slow"."""
+    files = sorted(path for path in tree.glob("*/*/*") if path.is_file() and "DIR" not in path.name)
+    instances = [rest.instances.upload(path.read_bytes())["ID"] for path in files]
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Slow) as peer:
+        thread = threading.Thread(target=peer.serve_forever, args=(0.05,), daemon=True)
+        thread.start()
+        rest.peers.put("slow", f"http://127.0.0.1:{peer.server_port}/")
+        yield instances
+        running = [job for job in rest.jobs.list() if not job.done]
+        for job in running:
             rest.jobs.cancel(job.id)
-    rest.jobs.wait([job for job in rest.jobs.list() if job.state != "Paused"], 30)
+        rest.jobs.wait(running, 30)
+        rest.peers.delete("slow")
+        peer.shutdown()
+        thread.join()
 
 
 def archive(rest: Rest, *resources: str) -> str:
@@ -65,7 +83,7 @@ def archive(rest: Rest, *resources: str) -> str:
 
 def begun(rest: Rest, resources: list[str]) -> Job:
     """A job of many steps, seen running."""
-    answer = rest.tools.bulk_modify(resources, replace={"InstitutionName": "x"}, synchronous=False)
+    answer = rest.peers.store("slow", resources, synchronous=False)
     job = rest.jobs.read(answer["ID"])
     for _ in range(100):
         if job.state == "Running":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import socket
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pydicom
@@ -60,6 +61,100 @@ def test_files_folders_zips_datasets_and_bytes_are_taken(orthanc: ores.Orthanc, 
         "three.dcm": "stored",
     }
     assert ledger.loc[0, ["ParentPatient", "ParentStudy", "ParentSeries"]].notna().all()
+
+
+def zipped(path: Path, members: dict[str, bytes], **options: int) -> bytes:
+    with zipfile.ZipFile(path, "w", **options) as archive:  # type: ignore[call-overload]
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return path.read_bytes()
+
+
+def test_a_bad_member_of_a_zip_is_one_row(orthanc: ores.Orthanc, tmp_path: Path, ct_small: Path) -> None:
+    good = ct_small.read_bytes()
+    members = {"good": good, "corrupt": good, "crypt": b"x" * 50, "odd": b"y" * 50, "in.zip": b"", "x/DICOMDIR": b"z"}
+    members["in.zip"] = zipped(tmp_path / "inner", {"a": good})
+    (tmp_path / "inner").unlink()
+    data = bytearray(zipped(tmp_path / "all.zip", members, compression=zipfile.ZIP_DEFLATED))
+    with zipfile.ZipFile(tmp_path / "all.zip") as archive:
+        start = {info.filename: info.header_offset for info in archive.infolist()}
+    for at in range(start["corrupt"] + 100, start["corrupt"] + 200):
+        data[at] ^= 0x55  # zlib.error, or a wrong checksum
+    entry = data.rindex(b"PK\x01\x02", 0, data.rindex(b"crypt"))
+    data[entry + 8] |= 1  # in the directory: encrypted
+    entry = data.rindex(b"PK\x01\x02", 0, data.rindex(b"odd"))
+    data[entry + 10] = 99  # a compression that Python does not know
+    (tmp_path / "all.zip").write_bytes(data)
+    ledger = orthanc.upload(tmp_path, progress=False)
+    rows = dict(zip(ledger["Source"].str.split("!").str[-1], ledger["status"], strict=True))
+    assert rows == {
+        "good": "stored",
+        "corrupt": "failed",
+        "crypt": "failed",
+        "odd": "failed",
+        "in.zip": "failed",
+        "x/DICOMDIR": "skipped",
+    }
+    reasons = dict(zip(ledger["Source"].str.split("!").str[-1], ledger["error"], strict=True))
+    assert "encrypted" in reasons["crypt"]
+    assert "inside another zip" in reasons["in.zip"]
+    assert orthanc.statistics()["CountInstances"] == 1
+
+
+def test_a_zip_is_known_by_its_content(orthanc: ores.Orthanc, tmp_path: Path, ct_small: Path) -> None:
+    data = zipped(tmp_path / "export.bin", {"a": ct_small.read_bytes(), "b": b"junk"})
+    (tmp_path / "cut.zip").write_bytes(data[: len(data) // 2])
+    (tmp_path / "not.zip").write_bytes(ct_small.read_bytes())
+    ledger = orthanc.upload([tmp_path, data], progress=False)
+    assert list(ledger["Source"].str.split("/").str[-1]) == [
+        "cut.zip",
+        "export.bin!a",
+        "export.bin!b",
+        "not.zip",
+        "bytes 1!a",
+        "bytes 1!b",
+    ]
+    # The three that are the same file are sent at once: which of them was first, nobody knows.
+    assert list(ledger["status"].eq("failed")) == [True, False, True, False, False, True]
+    assert ledger["error"].str.contains("a zip that is damaged", case=False).sum() == 1
+
+
+def test_linked_folders_are_read_once_and_a_loop_ends(orthanc: ores.Orthanc, tmp_path: Path) -> None:
+    one, two = slices(2)
+    for folder, dataset in (("in", one), ("elsewhere", two)):
+        (tmp_path / folder).mkdir()
+        pydicom.dcmwrite(tmp_path / folder / "x.dcm", dataset, enforce_file_format=True)
+    (tmp_path / "in" / "link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "in" / "twice").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "in" / "up").symlink_to(tmp_path / "in")
+    (tmp_path / "elsewhere" / "back").symlink_to(tmp_path / "in")
+    (tmp_path / "in" / "broken").symlink_to(tmp_path / "nothing")
+    ledger = orthanc.upload(tmp_path / "in", progress=False)
+    sources = {
+        str(Path(source).relative_to(tmp_path / "in")): status
+        for source, status in zip(ledger["Source"], ledger["status"], strict=True)
+    }
+    assert sources == {"x.dcm": "stored", "link/x.dcm": "stored", "broken": "failed"}
+    assert orthanc.statistics()["CountInstances"] == 2
+
+
+def test_a_folder_that_cannot_be_read_is_a_row(
+    orthanc: ores.Orthanc, tmp_path: Path, ct_small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "closed").mkdir()
+    (tmp_path / "x.dcm").write_bytes(ct_small.read_bytes())
+    listed = Path.iterdir
+
+    def refuse(path: Path) -> Iterator[Path]:
+        if path.name == "closed":  # a mode of 0 does not stop root, who runs the tests at times
+            raise PermissionError(13, "Permission denied", str(path))
+        return listed(path)
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    ledger = orthanc.upload(tmp_path, progress=False)
+    assert list(ledger["Source"]) == [str(tmp_path / "closed"), str(tmp_path / "x.dcm")]
+    assert list(ledger["status"]) == ["failed", "stored"]
+    assert ledger["error"].iloc[0] == "It cannot be read: PermissionError."
 
 
 def test_dicom_without_identifiers_is_a_row_that_says_so(orthanc: ores.Orthanc) -> None:

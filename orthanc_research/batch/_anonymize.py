@@ -132,7 +132,17 @@ def resume(rest: Rest, journal: Journal, *, window: int, progress: Progress) -> 
     run.asked |= {unit.key: float(unit.output.get("asked") or journal.run["started"]) for unit in begun}
     _settle(run, begun)
     _carry_out(run)
+    if run.halted is None:
+        _forget_rests(run)
     return ledger(journal, run.halted)
+
+
+def _forget_rests(run: _Run) -> None:
+    """Leftovers that somebody has deleted are none any more."""
+    for unit in run.journal.units("done"):
+        ids = [str(row[1]) for row in unit.output.get("rests", ())]
+        if ids and not run.rest.tools.bulk_content(ids):
+            run.journal.mark(unit.key, "done", output={**unit.output, "rests": []}, error=unit.error)
 
 
 def _check_window(window: int) -> None:

@@ -58,6 +58,10 @@ def _row(unit: Unit, outputs: Outputs, source: str, journal: Journal, halted: st
         error = f"{reason} Go on with orthanc.resume({str(journal.path)!r})."
     elif status == "partial":
         error = f"{error} Delete orthanc.leftovers({str(journal.path)!r}), then resume."
+    elif unit.output.get("rests"):
+        error = (
+            f"{error or 'Done.'} An interrupted attempt left copies: delete orthanc.leftovers({str(journal.path)!r})."
+        )
     new = outputs.of(source) if unit.state == "done" else None
     done = unit.state == "done"
     tags = dict(new.tags) if new else {}

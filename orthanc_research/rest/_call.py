@@ -135,7 +135,9 @@ class Call(Generic[T]):
     def target(self) -> str:
         """The path and query as sent, relative to the base address."""
         path = "/".join(quote(part, safe="") for part in self.path)
-        flags = [quote(k, safe="") if v is None else f"{quote(k, safe='')}={quote(v, safe=',;')}" for k, v in self.items]
+        flags = [
+            quote(k, safe="") if v is None else f"{quote(k, safe='')}={quote(v, safe=',;')}" for k, v in self.items
+        ]
         return path + ("?" + "&".join(flags) if flags else "")
 
     @property

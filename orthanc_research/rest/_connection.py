@@ -222,7 +222,7 @@ def _headers(given: Any) -> dict[str, str]:
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise QueryError("The name of a header is letters, digits and hyphens.")
         if not isinstance(value, str) or not _VALUE.fullmatch(value):
-            raise QueryError(f"The value of the header {name} is not text of visible ASCII with spaces inside only.")
+            raise QueryError(f"The value of the header {name} is no visible ASCII text, or has blanks around it.")
     return dict(given)
 
 

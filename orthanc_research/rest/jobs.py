@@ -239,7 +239,7 @@ def _until_done(
     last = {job.id: job for job in jobs}
     waiting = [job for job in last if not last[job].done]
     progress.total(100 if percent else len(last), "%" if percent else "jobs")
-    told = 0 if percent else len(last) - len(waiting)
+    told = (0 if waiting else 100) if percent else len(last) - len(waiting)
     progress.advance(told)
     end = None if timeout is None else time.monotonic() + timeout
     pause = FIRST_POLL

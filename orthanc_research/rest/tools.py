@@ -67,7 +67,8 @@ def bulk_modify(
     Not repeatable: each call makes new UIDs. `level` (1.9.7) is what gets new UIDs from there down; without it Orthanc
     goes by the identifiers in `replace`, else by instances. `force` is what it wants before it replaces or keeps
     identifiers; 1.10.1 refuses (400) to modify patients without a new PatientID. `keep_source=False` deletes the
-    sources, and does not go with `permissive`, which would delete those of what failed. An unknown ID is a 404, from 1.13 a 400 (Orthanc's 3), an unknown tag a 500 (Orthanc's 27).
+    sources, and does not go with `permissive`, which would delete those of what failed. An unknown ID is a 404, from
+    1.13 a 400 (Orthanc's 3), an unknown tag a 500 (Orthanc's 27).
     """
     if not resources:
         raise QueryError("There is nothing to modify.")
