@@ -189,7 +189,7 @@ def test_what_was_deleted_is_told(cohort: ores.Orthanc, tmp_path: Path) -> None:
             cohort.tags(frames[name], ["Modality"])
         with pytest.raises(errors.NotFoundError, match=sentence):
             cohort.export(frames[name], tmp_path, progress=False)
-    with pytest.raises(errors.NotFoundError, match="instances|resources|no such"):
+    with pytest.raises(errors.NotFoundError, match=r"instances|resources|no such"):
         cohort.tags(frames["instances"], ["Modality"])
     left = cohort.instances()
     one, two, three, *_ = cohort.instances(within=cohort.series().head(1)).index
@@ -263,7 +263,7 @@ def test_a_private_server_pickles_as_a_client_that_cannot_end_it() -> None:
 
 @pytest.mark.parametrize("options", [{"workers": "4"}, {"workers": True}, {"workers": 9}, {"timeout": "60"}])
 def test_senseless_arguments_are_one_sentence(options: dict[str, Any]) -> None:
-    with pytest.raises(errors.QueryError, match="is a (positive )?number"):
+    with pytest.raises(errors.QueryError, match=r"is a (positive )?number"):
         ores.Orthanc("http://h", **options)
 
 

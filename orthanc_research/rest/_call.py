@@ -133,7 +133,10 @@ class Call(Generic[T]):
 
     @property
     def target(self) -> str:
-        """The path and query as sent, relative to the base address."""
+        """The path and query as sent, relative to the base address.
+
+        "," and ";" stay as they are: Orthanc 1.12.7 does not decode them within a list of values (400).
+        """
         path = "/".join(quote(part, safe="") for part in self.path)
         flags = [
             quote(k, safe="") if v is None else f"{quote(k, safe='')}={quote(v, safe=',;')}" for k, v in self.items

@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 
 from orthanc_research.capabilities import Feature
 from orthanc_research.errors import QueryError
-from orthanc_research.rest.jobs import Submission, one_of, submission
+from orthanc_research.rest._submission import Submission, one_of, submission
 
 __all__ = ["DICOM_VERSIONS", "DicomVersion", "anonymization", "changes", "job", "transcoding"]
 

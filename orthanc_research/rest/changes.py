@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 from orthanc_research.capabilities import Feature
 from orthanc_research.errors import QueryError
 from orthanc_research.rest._call import Area, Call, M, json_object, nothing, route
-from orthanc_research.rest.jobs import one_of
+from orthanc_research.rest._submission import one_of
 
 __all__ = ["ChangeType", "Changes", "Exports"]
 
@@ -35,14 +35,6 @@ ChangeType = Literal[
 ]
 
 
-class _Plain(Call[Json]):
-    """1.12.7 does not decode "%3B" in `type=A%3BB` (400), 1.13.0 does: a plain ";" is understood by both."""
-
-    @property
-    def target(self) -> str:
-        return super().target.replace("%3B", ";")
-
-
 def changes(
     since: int | None = None, limit: int | None = None, *, types: Sequence[ChangeType] = (), to: int | None = None
 ) -> Call[Json]:
@@ -63,7 +55,7 @@ def changes(
         query["to"] = str(_whole(to, "to"))
     if types or to is not None:
         needs = ("extended-changes",)
-    return _Plain("GET", ("changes",), json_object, query=query, needs=needs)
+    return Call("GET", ("changes",), json_object, query=query, needs=needs)
 
 
 def last() -> Call[Json]:

@@ -12,7 +12,7 @@ from typing import Any
 from orthanc_research.capabilities import Feature
 from orthanc_research.errors import QueryError, UnsupportedError
 from orthanc_research.rest._call import Area, Call, M, json_list, json_object, nothing, raw, route
-from orthanc_research.rest.jobs import submission
+from orthanc_research.rest._submission import submission
 from orthanc_research.rest.peers import http_server
 from orthanc_research.rest.system import plugins
 

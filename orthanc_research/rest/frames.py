@@ -10,7 +10,7 @@ from typing import Literal, get_args
 
 from orthanc_research.errors import QueryError
 from orthanc_research.rest._call import Call, json_list, raw, text
-from orthanc_research.rest.jobs import one_of
+from orthanc_research.rest._submission import one_of
 
 __all__ = [
     "ImageType",

@@ -11,12 +11,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
-from orthanc_research.capabilities import Feature
 from orthanc_research.errors import DeadlineError, JobError, NotFoundError, QueryError, ResponseError, ServerError
 from orthanc_research.progress import Progress, Silent
 from orthanc_research.rest._call import Answer, Area, Call, M, Sync, json_list, json_object, nothing, raw, route
 
-__all__ = ["STATES", "Job", "JobState", "Jobs", "Submission", "SyncJobs", "one_of", "submission"]
+__all__ = ["STATES", "Job", "JobState", "Jobs", "SyncJobs"]
 
 T = TypeVar("T")
 JobState = Literal["Pending", "Running", "Success", "Failure", "Paused", "Retry", "Forgotten"]
@@ -24,40 +23,9 @@ JobState = Literal["Pending", "Running", "Success", "Failure", "Paused", "Retry"
 STATES: tuple[JobState, ...] = ("Pending", "Running", "Success", "Failure", "Paused", "Retry")
 
 FIRST_POLL, SLOWEST_POLL = 0.05, 1.0
-# A synchronous job answers when it is over.
-PATIENCE = 3600.0
 _CANCELLED = 37
 # Orthanc's words on these speak of titles and ports; on others they may repeat a value that was sent.
 _NETWORK = frozenset({9, *range(2014, 2019)})
-
-
-@dataclass(frozen=True, slots=True)
-class Submission:
-    """How a job is to be run: fields for the body, and what the call needs."""
-
-    fields: Mapping[str, Any]
-    needs: tuple[Feature, ...]
-    patience: float | None
-
-
-def submission(*, synchronous: bool, priority: int = 0, permissive: bool = False, user_data: Any = None) -> Submission:
-    """The options that every route which makes a job has; `QueryError` for a priority where there is no queue."""
-    if synchronous and priority:
-        raise QueryError("A priority is for jobs: give synchronous=False with it.")
-    fields: dict[str, Any] = {"Synchronous": synchronous}
-    if priority:
-        fields["Priority"] = priority
-    if permissive:
-        fields["Permissive"] = True
-    if user_data is not None:
-        fields["UserData"] = user_data
-    return Submission(fields, ("job-user-data",) if user_data is not None else (), PATIENCE if synchronous else None)
-
-
-def one_of(value: object, choices: Sequence[str], name: str) -> None:
-    """`QueryError` unless the value is one of the choices."""
-    if value not in choices:
-        raise QueryError(f"{name} is one of {', '.join(choices)}.")
 
 
 class _Runner:

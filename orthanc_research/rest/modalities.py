@@ -19,7 +19,7 @@ from orthanc_research.rest._call import (
     route,
     segment_of,
 )
-from orthanc_research.rest.jobs import one_of, submission
+from orthanc_research.rest._submission import one_of, submission
 
 __all__ = ["Manufacturer", "Modalities", "RetrieveMethod", "aet_of", "node", "query_id", "waiting"]
 

@@ -11,7 +11,7 @@ from typing import Any
 from orthanc_research.capabilities import Feature
 from orthanc_research.rest._call import Call, Level, json_object, raw, segment_of
 from orthanc_research.rest._modification import transcoding
-from orthanc_research.rest.jobs import submission
+from orthanc_research.rest._submission import submission
 
 __all__ = ["archive", "archive_job", "media", "media_job"]
 

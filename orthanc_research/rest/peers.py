@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from orthanc_research.errors import QueryError
 from orthanc_research.rest._call import Area, Call, M, json_list, json_object, nothing, route
-from orthanc_research.rest.jobs import submission
+from orthanc_research.rest._submission import submission
 
 __all__ = ["Peers", "Secret", "http_server"]
 

@@ -25,7 +25,7 @@ from orthanc_research.rest._call import (
     segment_of,
     text,
 )
-from orthanc_research.rest.jobs import PATIENCE, one_of
+from orthanc_research.rest._submission import PATIENCE, one_of
 from orthanc_research.rest.queries import TagForm
 from orthanc_research.rest.tools_find import ResponseContent
 

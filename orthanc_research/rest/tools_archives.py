@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 from orthanc_research.capabilities import Feature
 from orthanc_research.errors import QueryError
 from orthanc_research.rest._call import Call, json_object, raw
-from orthanc_research.rest.jobs import one_of, submission
+from orthanc_research.rest._submission import one_of, submission
 
 __all__ = [
     "ContentType",

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 from orthanc_research.capabilities import Feature
 from orthanc_research.errors import QueryError
 from orthanc_research.rest._call import Call, Level, json_list, json_object, segment_of
-from orthanc_research.rest.jobs import one_of
+from orthanc_research.rest._submission import one_of
 from orthanc_research.rest.queries import TagForm, form_flags
 
 __all__ = [
