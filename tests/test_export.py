@@ -477,3 +477,11 @@ def test_a_tilted_ct_is_refused_with_its_reasons(orthanc: ores.Orthanc, realdata
     with pytest.raises(errors.GeometryError) as caught:
         orthanc.volume(orthanc.series())
     assert {"sheared", "non-uniform"} <= set(caught.value.details["problems"])
+
+
+def test_a_password_that_is_refused_midway_leaves_a_row_for_every_series(cohort: ores.Orthanc, tmp_path: Path) -> None:
+    series = cohort.series()
+    with ores.Orthanc(cohort.url, auth=("ores", "wrong")) as locked:
+        ledger = locked.export(series, tmp_path / "out", progress=False)
+    assert ledger["status"].tolist() == ["failed", "not-sent"]
+    assert ledger["error"].str.contains("refused the user name").all()

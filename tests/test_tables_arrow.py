@@ -95,7 +95,7 @@ def test_an_empty_find_comes_back_with_its_dtypes_and_level(level: Any) -> None:
     frame.attrs["orthanc"] = {"level": level, "url": "http://localhost", "client": "token"}
     back = from_arrow(to_arrow(frame))
     pd.testing.assert_frame_equal(back, frame)
-    assert back.attrs == {"orthanc": {"level": level}}
+    assert back.attrs == {"orthanc": {"level": level, "url": "http://localhost"}}
 
 
 def test_the_file_says_what_dicom_says_of_each_column(tmp_path: Path) -> None:

@@ -127,11 +127,10 @@ def _export_one(task: _Task, series: str, chosen: Sequence[str]) -> tuple[dict[s
         row = write(task, series, chosen)
     except GeometryError as error:
         row = {"status": "not-a-volume", "error": str(error)}
-    except AccessError:
-        raise
     except Error as error:
-        gone = isinstance(error, OrthancError) and is_server_gone(error)
-        return {"status": "failed", "error": str(error)}, gone
+        # A refused password and a server that is gone would be the same for every other series.
+        halt = isinstance(error, AccessError) or (isinstance(error, OrthancError) and is_server_gone(error))
+        return {"status": "failed", "error": str(error)}, halt
     except OSError as error:
         reason = f"The file cannot be written: {error.strerror or type(error).__name__}."
         return {"status": "failed", "error": reason}, error.errno in _NO_MORE
