@@ -157,9 +157,11 @@ class Orthanc:
         Criteria are DICOM keywords with Python values: `StudyDate="2021"`, `("2021-01-01", "2021-06-30")` or a date;
         `Modality=["CT", "MR"]`; `PatientName="DOE*"`; DICOM's own ranges work too. `match` takes odd and private tags.
         The columns are the same for any data and any version; values that do not parse are NA and named in `Issues`.
-        Orthanc 1.10 needs one more request a page for each level of parents whose tags are shown.
+        Orthanc 1.10 needs one more request a page for each level of parents whose tags are shown, and a client's first
+        find that answers anything is followed by two that learn whether this server caps its answers (`search`).
         `QueryError` before anything is sent for what makes no sense; `UnsupportedError` for what this server would
-        ignore (labels before 1.12, order and metadata before 1.12.5).
+        ignore (labels before 1.12, order and metadata before 1.12.5); `ResponseError` for a capped answer that cannot
+        be completed.
         """
         plan = self._plan(
             level,
