@@ -43,13 +43,21 @@ def read(rest: Rest, since: int, limit: int | None) -> pd.DataFrame:
     return changes_frame(found[:limit])
 
 
-def _pages(rest: Rest, since: int, size: int) -> Iterator[list[dict[str, Any]]]:
+def _pages(rest: Rest, since: int, size: int, *, strict: bool = False) -> Iterator[list[dict[str, Any]]]:
+    """The log after `since`, page by page; with `strict`, `ResponseError` when the log ends before that."""
     while True:
         answer = rest.changes.read(since, size)
+        last = int(answer["Last"])
+        if strict and last < since:
+            # Numbers only grow, also when the log is cleared or what they tell of is deleted.
+            raise ResponseError(
+                f"The change log of this Orthanc ends at {last}, before the position {since} that was kept: it is "
+                "another server, or a new one at its address."
+            )
         yield list(answer["Changes"])
-        if answer["Done"] or int(answer["Last"]) <= since:
+        if answer["Done"] or last <= since:
             return
-        since = int(answer["Last"])
+        since = last
 
 
 def watch(
@@ -64,26 +72,22 @@ def watch(
     """See `Orthanc.watch`."""
     position = _Position(rest.connection.url, state)
     at = position.load()
-    end = int(rest.changes.last()["Last"])
-    if at is not None and end < at:
-        raise ResponseError(
-            f"The change log of this Orthanc ends at {end}, before the position {at} that was kept: it is another "
-            "server, or a new one at its address."
-        )
-    here = at if at is not None else since if since is not None else end
+    here = at if at is not None else since if since is not None else int(rest.changes.last()["Last"])
+    if at is None:
+        position.save(here)  # or what happens before the first change that is seen would be lost to the next watch
     quiet = time.monotonic()
     while True:
-        seen = 0
-        for page in _pages(rest, here, _PAGE):
+        begun = here
+        for page in _pages(rest, here, _PAGE, strict=True):
             for entry in page:
                 change = Change(*(entry[name] for name in Change._fields))
-                seen += 1
                 if types is None or change.ChangeType in types:
-                    # Kept when the consumer asks for the next one: by then it has dealt with this one.
                     yield change
+                    # Kept when the consumer asks for the next one: by then it has dealt with this one.
+                    position.save(change.Seq)
                 here = change.Seq
-                position.save(here)
-        if seen:
+            position.save(here)
+        if here != begun:
             quiet = time.monotonic()
         elif idle is not None and time.monotonic() - quiet >= idle:
             return
@@ -96,6 +100,7 @@ class _Position:
 
     def __init__(self, url: str, path: str | os.PathLike[str] | None) -> None:
         self._url = url
+        self._kept: int | None = None
         self._path = None if path is None else Path(path)
 
     def load(self) -> int | None:
@@ -108,11 +113,13 @@ class _Position:
             raise QueryError(f"{self._path.name} does not hold the position of a watch.") from None
         if url != self._url:
             raise QueryError(f"{self._path.name} holds the position in the change log of another Orthanc.")
+        self._kept = at
         return at
 
     def save(self, seq: int) -> None:
-        if self._path is None:
+        if self._path is None or seq == self._kept:
             return
+        self._kept = seq
         private_folder(self._path.parent)
         with atomic_write(self._path) as stream:
             stream.write(orjson.dumps({"url": self._url, "seq": seq}))

@@ -84,9 +84,9 @@ class Modality:
     ) -> pd.DataFrame:
         """Have what `find` returned sent to this Orthanc: a row each, with what was announced and what is here.
 
-        Row by row, each as a job; a row is "complete" only when as many instances are here as the archive announced,
-        in its answer or listed at its instance level. C-MOVE needs this Orthanc to be known to the archive; C-GET does
-        not, and needs Orthanc 1.12.6 (`UnsupportedError`).
+        Row by row, each as a job; a row is "complete" only when every instance that the archive lists is here, or,
+        where it does not list them, as many as it announced. C-MOVE needs this Orthanc to be known to the archive;
+        C-GET does not, and needs Orthanc 1.12.6 (`UnsupportedError`).
         """
         if method not in get_args(RetrieveMethod):
             raise QueryError("method is C-MOVE or C-GET.")
@@ -95,11 +95,13 @@ class Modality:
         level, rows, announced = _wanted(frame)
         bar, done = progress_for(progress, "retrieve")
         try:
-            return batch.retrieve(
+            ledger = batch.retrieve(
                 self._rest, self.name, level, rows, announced, method=method, timeout=timeout, progress=bar
             )
         finally:
+            self._rest.find_caps.clear()  # what was learnt of a smaller archive
             done()
+        return ledger.loc[[str(uid) for uid in frame.index]]  # a row for every row, repeated ones too
 
 
 def _wanted(frame: Any) -> tuple[Level, list[dict[str, str]], list[int | None]]:
@@ -109,12 +111,17 @@ def _wanted(frame: Any) -> tuple[Level, list[dict[str, str]], list[int | None]]:
     level = next((at for at in LEVELS if UID_OF[at] == frame.index.name), None)
     if level is None:
         raise QueryError("This DataFrame is not one that modality.find returned: it is not indexed by a UID.")
+    if level == "Patient":
+        # Archives match PatientIDs without case, and would send other patients along.
+        raise QueryError("Retrieve studies, not patients: modality.find('Study', PatientID=…) lists a patient's.")
     known = frame.reset_index()
     lost = [name for name in KEYS[level] if name not in known.columns or known[name].isna().any()]
     if lost:
         raise QueryError(f"{lost[0]} is missing in some rows, and nothing can be retrieved without it.")
     known = known.drop_duplicates(UID_OF[level])
     rows = [{name: str(row[name]) for name in KEYS[level]} for _, row in known.iterrows()]
+    if any(set(value) & set("*?\\") or not value for row in rows for value in row.values()):
+        raise QueryError("A key with *, ? or a backslash would match more than its row; nothing was retrieved.")
     column = ANNOUNCED.get(level, "")
     counts = known[column] if column in known.columns else pd.Series([None] * len(known))
     return level, rows, [None if pd.isna(count) else int(count) for count in counts]

@@ -250,6 +250,7 @@ class Orthanc:
         try:
             return batch.upload(self.rest, inputs, workers=self.workers, progress=bar)
         finally:
+            self.rest.find_caps.clear()  # what was learnt of a smaller archive
             done()
 
     def export(

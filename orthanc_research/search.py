@@ -4,42 +4,72 @@ An administrator may cap what a find gives (LimitFindResults, LimitFindInstances
 an answer looks complete. Observed with a cap of 3 on 12 series: 1.12.7 and 1.13.0 go on with `Since` (3, 3, 3, 3, 0);
 1.10.1 gives one more than the cap and does not go on; with a criterion outside the index the cap comes before the
 criterion. So a client's first find that answers anything is followed by two requests that learn the cap, once for
-instances and once for the other levels.
+instances and once for the other levels: a cap, or that so many answers at least are given. What is not below that is
+asked about again, at most once a minute, and after this client has stored something.
+
+Pages are no snapshot: each asks for one answer more than it needs, and that one must be the first of the next page.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from orthanc_research.errors import ResponseError
 from orthanc_research.rest import Level, Rest
 from orthanc_research.tables import FindPlan
 
-__all__ = ["answers"]
+__all__ = ["Known", "answers"]
 
 _PROBE = 10_000
+_FRESH = 60.0  # seconds
+_TRIES = 3
 Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of a server's finds: its cap, or that `floor` answers at least are given; learnt at `when`."""
+
+    cap: int | None
+    floor: int
+    when: float
 
 
 def answers(rest: Rest, plan: FindPlan) -> tuple[list[Json], dict[Level, dict[str, Json]]]:
     """What a planned find answers, and the resources to join by level: {level: {ID: object}}.
 
-    One request a page. `ResponseError` when this server cuts its answers short and there is no way to go on.
+    One request a page. `ResponseError` when this server cuts its answers short and there is no way to go on, or when
+    pages do not fit together in three tries.
     """
+    for _ in range(_TRIES):
+        found = _paged(rest, plan)
+        if found is not None:
+            return found, _related(rest, plan, found)
+    raise ResponseError("Resources come and go while they are listed: the pages of this find do not fit; ask again.")
+
+
+def _paged(rest: Rest, plan: FindPlan) -> list[Json] | None:
+    """All pages; None when one does not begin where the one before ended."""
     found: list[Json] = []
+    expected: Any = None
     while not plan.empty:
         body = plan.request(len(found))
         # One more than the page, so that a last page that is just full is known to be the last.
         more = {"Limit": body["Limit"] + 1} if plan.paged else {}
         page = rest.tools.find({**body, **more})
+        if expected is not None and (not page or page[0].get("ID") != expected):
+            return None
         full = plan.paged and len(page) > body["Limit"]
+        expected = page[body["Limit"]].get("ID") if full else None
         found += page[: body["Limit"]] if full else page
         if plan.complete(len(found)) or (plan.paged and not page):
             break
         if not full and not _cut(rest, plan, len(page), str(body["Level"])):
             break
-    return found, _related(rest, plan, found)
+    return found
 
 
 def _related(rest: Rest, plan: FindPlan, found: Sequence[Json]) -> dict[Level, dict[str, Json]]:
@@ -53,33 +83,36 @@ def _related(rest: Rest, plan: FindPlan, found: Sequence[Json]) -> dict[Level, d
 
 def _cut(rest: Rest, plan: FindPlan, count: int, level: str) -> bool:
     """True when a page that is not full may go on because the server cut it."""
-    cap = _cap(rest, level)
-    if cap is None:
+    known = _known(rest, plan, count, "Instance" if level == "Instance" else "Series")
+    if known.cap is None:
         return False
     if plan.paged and rest.capabilities().has("extended-find"):
         return True
-    if count < cap and plan.paged:
+    if count < known.cap and plan.paged:
         return False
     raise ResponseError(
-        f"This Orthanc gives at most {cap} answers to a find (LimitFindResults and LimitFindInstances in its "
+        f"This Orthanc gives at most {known.cap} answers to a find (LimitFindResults and LimitFindInstances in its "
         "configuration), and these cannot be paged: ask for less, by dates or studies, or have the limit raised."
     )
 
 
-def _cap(rest: Rest, level: str) -> int | None:
-    """How many answers a find at this level gives at most, when that is less than there are resources."""
-    kind: Level = "Instance" if level == "Instance" else "Series"
-    if kind not in rest.find_caps:
-        rest.find_caps[kind] = _probe(rest, kind)
-    return rest.find_caps[kind]
+def _known(rest: Rest, plan: FindPlan, count: int, kind: Level) -> Known:
+    known: Known | None = rest.find_caps.get(kind)
+    now = time.monotonic()
+    # An unpaged find may have been cut before its criterion was looked at, so its own count says nothing.
+    enough = known is not None and (count < known.floor if plan.paged else False)
+    if known is None or (known.cap is None and not enough and now - known.when > _FRESH):
+        known = rest.find_caps[kind] = _probe(rest, kind, max(_PROBE, plan.page + 1), now)
+    return known
 
 
-def _probe(rest: Rest, kind: Level) -> int | None:
+def _probe(rest: Rest, kind: Level, most: int, now: float) -> Known:
     counts = rest.system.statistics()
-    there = min(int(counts["CountInstances" if kind == "Instance" else "CountSeries"]), _PROBE)
-    given = len(rest.tools.find({"Level": kind, "Query": {}, "Limit": _PROBE}))
-    if given >= there:
-        return None
-    # Asked again, since something may have been deleted between the two.
-    again = len(rest.tools.find({"Level": kind, "Query": {}, "Limit": _PROBE}))
-    return given if again == given else None
+    there = int(counts["CountInstances" if kind == "Instance" else "CountSeries"])
+    given = len(rest.tools.find({"Level": kind, "Query": {}, "Limit": most}))
+    if given < min(there, most):
+        # Asked again, since something may have been deleted between the two.
+        again = len(rest.tools.find({"Level": kind, "Query": {}, "Limit": most}))
+        if again == given:
+            return Known(given, given, now)
+    return Known(None, given, now)

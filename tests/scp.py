@@ -34,6 +34,7 @@ class Node:
     send: int | None = None  # how many of the files a move really sends
     announce: int | None = None  # how many instances an answer claims
     instance_level: bool = True
+    ignore_keys: bool = False
     move_to: tuple[str, int] = ("127.0.0.1", 0)
     finds: int = 0
     moves: int = 0
@@ -94,7 +95,7 @@ def _find(node: Node, event: Any) -> Iterator[tuple[int, Dataset | None]]:
         return
     for number, study in enumerate(node.studies):
         uid = wanted.get("StudyInstanceUID")
-        if uid and study["StudyInstanceUID"] != uid:
+        if uid and study["StudyInstanceUID"] != uid and not node.ignore_keys:
             continue
         claims = {} if node.announce is None else {"NumberOfStudyRelatedInstances": node.announce}
         yield 0xFF00, _answer(wanted, {**study, **claims})

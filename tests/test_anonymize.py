@@ -260,6 +260,59 @@ def test_two_runs_into_one_named_patient_keep_apart(cohort: ores.Orthanc, tmp_pa
     assert twice(cohort) == 0
 
 
+def test_a_clock_that_was_set_does_not_make_second_copies(cohort: ores.Orthanc, tmp_path: Path) -> None:
+    studies = cohort.studies().query("PatientID == PatientID.iloc[0]")
+    crashed(cohort, tmp_path / "j", studies)
+    cohort.rest.jobs.read(cohort.rest.tools.bulk_anonymize(list(studies.index))["ID"]).wait()
+    with Journal.open(tmp_path / "j") as journal:
+        for unit in journal.units():
+            journal.mark(unit.key, "sent", output={"asked": time.time() + 30})  # half a minute ahead, then
+    ledger = cohort.resume(tmp_path / "j", progress=False)
+    assert set(ledger["status"]) == {"partial"}
+    assert ledger["error"].str.contains("whose they are is not known").all()
+    assert twice(cohort) == 0
+
+
+def test_a_paused_job_that_may_be_ours_is_not_asked_for_again(cohort: ores.Orthanc, tmp_path: Path) -> None:
+    studies = cohort.studies().query("PatientID == PatientID.iloc[0]")
+    crashed(cohort, tmp_path / "j", studies)
+    job = cohort.rest.jobs.read(cohort.rest.tools.bulk_anonymize(list(studies.index), priority=-1)["ID"]).pause()
+    while job.state in ("Pending", "Running"):  # it pauses at its next step, unless that was its last
+        time.sleep(0.05)
+        job = job.refresh()
+    ledger = cohort.resume(tmp_path / "j", progress=False)
+    if job.state == "Paused":
+        assert set(ledger["status"]) == {"unknown"}
+        assert ledger["error"].str.contains("paused").all()
+        job.resume().wait()
+        ledger = cohort.resume(tmp_path / "j", progress=False)
+    assert set(ledger["status"]) == {"done"}
+    assert twice(cohort) == 0
+
+
+def test_the_results_of_journals_elsewhere_belong_to_them(cohort: ores.Orthanc, tmp_path: Path) -> None:
+    studies = cohort.studies().head(1)
+    crashed(cohort, tmp_path / "a" / "j", studies)
+    other = run(cohort, studies, tmp_path, journal=tmp_path / "b" / "j")
+    ledger = cohort.resume(tmp_path / "a" / "j", progress=False)
+    assert set(other["status"]) == set(ledger["status"]) == {"done"}
+    assert set(other["AnonymizedID"]).isdisjoint(ledger["AnonymizedID"])
+
+
+def test_a_404_of_a_proxy_is_no_verdict(cohort: ores.Orthanc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    crashed(cohort, tmp_path / "j", cohort.studies())
+
+    def lost() -> str:
+        raise errors.NotFoundError("Somebody says 404.", status=404)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cohort.rest.tools, "now", lost, raising=False)
+        ledger = cohort.resume(tmp_path / "j", progress=False)
+    assert set(ledger["status"]) == {"unknown"}
+    assert set(cohort.resume(tmp_path / "j", progress=False)["status"]) == {"done"}
+    assert twice(cohort) == 0
+
+
 def test_one_journal_has_one_worker(cohort: ores.Orthanc, tmp_path: Path) -> None:
     crashed(cohort, tmp_path / "j", cohort.studies())
     results: list[Any] = []

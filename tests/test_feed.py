@@ -61,6 +61,24 @@ def test_a_watch_begins_with_what_is_new(orthanc: ores.Orthanc, data: list[objec
     assert list(watching) == []
 
 
+def test_a_watch_that_saw_nothing_keeps_its_place_too(
+    orthanc: ores.Orthanc, data: list[object], tmp_path: Path
+) -> None:
+    state = tmp_path / "watch.json"
+    assert list(orthanc.watch(["NewInstance"], state, poll=0.05, idle=0.1)) == []
+    orthanc.upload(data[:5], progress=False)
+    assert len(list(orthanc.watch(["NewInstance"], state, poll=0.05, idle=0.1))) == 5
+
+
+def test_a_server_that_was_replaced_while_it_was_watched_is_told(
+    orthanc: ores.Orthanc, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watching = orthanc.watch(since=int(orthanc.rest.changes.last()["Last"]), poll=0.01)
+    monkeypatch.setattr(orthanc.rest.changes, "_run", lambda call: {"Changes": [], "Done": True, "Last": -1})
+    with pytest.raises(errors.ResponseError, match="another server"):
+        next(watching)
+
+
 def test_a_position_of_another_server_is_told(orthanc: ores.Orthanc, tmp_path: Path) -> None:
     state = tmp_path / "watch.json"
     state.write_text(f'{{"url": "{orthanc.url}", "seq": 1000000000}}')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -290,6 +291,64 @@ def test_an_archive_that_announces_more_than_it_sends_is_found_out(odd: tuple[No
     assert pacs.retrieve(frame, progress=False)["status"].tolist() == ["complete"]
     node.announce = 9
     assert pacs.retrieve(pacs.find("Study"), progress=False)["status"].tolist() == ["incomplete"]
+
+
+def test_instances_that_were_here_before_do_not_stand_in_for_those_that_did_not_come(
+    pair: Pair, odd: tuple[Node, Modality]
+) -> None:
+    node, pacs = odd
+    others = [copy.deepcopy(file) for file in node.files[:4]]
+    for number, other in enumerate(others):
+        other.SOPInstanceUID = f"1.2.3.4.{number}"
+    pair.here.upload(others, progress=False)  # of the same study, and not in the archive
+    node.send = 2
+    ledger = pacs.retrieve(pacs.find("Study"), progress=False)
+    assert ledger["status"].tolist() == ["incomplete"]
+    assert ledger["error"].tolist() == ["4 of 6 instances did not arrive."]
+    assert ledger[["here_before", "here"]].to_numpy().tolist() == [[4, 6]]
+    node.instance_level = False
+    node.announce = 6
+    assert pacs.retrieve(pacs.find("Study"), progress=False)["status"].tolist() == ["unverified"]
+    node.announce = 0
+    assert pacs.retrieve(pacs.find("Study"), progress=False)["status"].tolist() == ["unverified"]
+
+
+def test_an_archive_that_answers_with_somebody_else_sends_nobody(pair: Pair, odd: tuple[Node, Modality]) -> None:
+    node, pacs = odd
+    frame = pacs.find("Study")
+    node.ignore_keys = True
+    node.studies = [dict(node.studies[0], StudyInstanceUID="1.2.3.666"), *node.studies]
+    ledger = pacs.retrieve(frame, progress=False)
+    assert ledger["status"].tolist() == ["complete"]
+    assert set(pair.here.studies()["StudyInstanceUID"]) == set(frame.index)
+    node.studies = node.studies[:1]
+    assert pacs.retrieve(frame, progress=False)["status"].tolist() == ["not-found"]
+
+
+def test_patients_and_wildcards_are_not_retrieved(pair: Pair) -> None:
+    with pytest.raises(errors.QueryError, match="Retrieve studies"):
+        pair.pacs.retrieve(pair.pacs.find("Patient"))
+    wild = pair.pacs.find("Study").head(1)
+    wild.index = pd.Index(["1.2.*"], name="StudyInstanceUID")
+    with pair.here.rest.counting() as requests, pytest.raises(errors.QueryError, match="would match more"):
+        pair.pacs.retrieve(wild)
+    assert requests == []
+
+
+def test_the_way_that_was_asked_for_is_the_way_it_comes(pair: Pair) -> None:
+    if not pair.here.capabilities().has("c-get"):
+        pytest.skip("before 1.12.6 there is C-MOVE only")
+    port = pair.there.server.dicom_port or 0
+    gets = pair.here.add_modality("gets", "THERE", "127.0.0.1", port, retrieve_method="C-GET")
+    gets.retrieve(gets.find("Study").head(1), method="C-MOVE", progress=False)
+    assert pair.here.jobs()["Type"].iloc[0] == "DicomMoveScu"
+    pair.here.remove_modality("gets")
+
+
+def test_repeated_rows_have_a_row_each(pair: Pair) -> None:
+    study = pair.pacs.find("Study").head(1)
+    ledger = pair.pacs.retrieve(pd.concat([study, study]), progress=False)
+    assert ledger["status"].tolist() == ["complete", "complete"]
 
 
 def test_an_archive_that_tells_no_numbers_is_unverified(odd: tuple[Node, Modality]) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 
+import pydicom
 import pytest
 
 import orthanc_research as ores
@@ -60,3 +62,57 @@ def test_the_cap_is_learnt_once(orthanc: ores.Orthanc) -> None:
     assert len(first) == 1 + old + 2
     assert len(second) == 2 + 2 * old
     assert len(third) == 1
+
+
+def test_a_cap_shows_when_the_archive_has_outgrown_it(version: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if version == "external":
+        pytest.skip("needs a server of our own")
+    data = ores.samples.cohort(patients=3, studies=2, slices=4, size=16)
+    with ores.LocalOrthanc(version, config=CAPPED) as orthanc:
+        orthanc.upload(data[:2], progress=False)
+        assert len(orthanc.series()) == 1  # nothing to cap yet
+        orthanc.upload(data, progress=False)
+        other = orthanc.capabilities().has("extended-find")
+        if other:
+            assert len(orthanc.series()) == 12
+        else:
+            with pytest.raises(errors.ResponseError, match="gives at most"):
+                orthanc.series()
+        # The same when somebody else stored them: asked again after a minute.
+        orthanc.delete(orthanc.rest.patients.list(), expect=3)
+        orthanc.upload(data[:2], progress=False)
+        assert len(orthanc.series()) == 1
+        for dataset in data:
+            orthanc.rest.instances.upload(_bytes(dataset))
+        monkeypatch.setattr("orthanc_research.search._FRESH", 0.0)
+        if other:
+            assert len(orthanc.series()) == 12
+        else:
+            with pytest.raises(errors.ResponseError, match="gives at most"):
+                orthanc.series()
+
+
+def test_pages_that_do_not_fit_together_are_read_again(orthanc: ores.Orthanc) -> None:
+    orthanc.upload(ores.samples.cohort(patients=3, studies=2, slices=3, size=16), progress=False)
+    assert len(orthanc.series()) == 12
+    studies = orthanc.rest.studies.list()
+    finds: list[str] = []
+
+    def hook(method: str, target: str) -> None:
+        if target == "tools/find":
+            finds.append(target)
+            if len(finds) in (2, 4):  # between two pages somebody deletes a study
+                orthanc.rest.studies.delete(studies.pop())
+
+    orthanc.rest._client.hooks.append(hook)
+    try:
+        frame = orthanc.series(page=2)
+    finally:
+        orthanc.rest._client.hooks.remove(hook)
+    assert set(frame.index) == set(orthanc.rest.series.list())
+
+
+def _bytes(dataset: pydicom.Dataset) -> bytes:
+    buffer = io.BytesIO()
+    pydicom.dcmwrite(buffer, dataset, enforce_file_format=True)
+    return buffer.getvalue()

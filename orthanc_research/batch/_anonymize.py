@@ -291,12 +291,25 @@ def _settle(run: _Run, units: Sequence[Unit]) -> None:
             named = _named(run, unit)
             archive = archive or Archive(run.rest, claimed(run.rest.connection.url, run.journal.path))
             _look(run, archive, unit, named)
-        except NotFoundError:
-            run.journal.mark(unit.key, "failed", error="What was to be anonymized is no longer on this Orthanc.")
+        except NotFoundError as error:
+            _gone(run, unit, error)
         except (AccessError, UnreachableError, DeadlineError) as error:
             run.halted = str(error)
         except OrthancError as error:
             run.journal.mark(unit.key, unit.state, error=str(error))
+
+
+def _gone(run: _Run, unit: Unit, error: NotFoundError) -> None:
+    """Failed when the sources are not there any more; a 404 alone may be a proxy's."""
+    try:
+        there = {value["ID"] for value in run.rest.tools.bulk_content(unit.input["resources"])}
+    except OrthancError as failure:
+        run.halted = str(failure)
+        return
+    if there >= set(unit.input["resources"]):
+        run.journal.mark(unit.key, unit.state, error=str(error))
+    else:
+        run.journal.mark(unit.key, "failed", error="What was to be anonymized is no longer on this Orthanc.")
 
 
 def _named(run: _Run, unit: Unit) -> list[str]:
@@ -320,14 +333,15 @@ def _wait(run: _Run, unit: Unit) -> Job | None:
             return own
         if own is None and not any(_may_be(job, unit) for job in jobs):
             return None
-        if run.progress.cancelled or time.monotonic() > limit:
-            raise OrthancError("Orthanc still works on this anonymization; resume later.")
+        paused = any(job.state == "Paused" and (job is own or _may_be(job, unit)) for job in jobs)
+        if paused or run.progress.cancelled or time.monotonic() > limit:
+            raise OrthancError("Orthanc still works on this anonymization, or it is paused; resume later.")
         time.sleep(0.5)
 
 
 def _may_be(job: Job, unit: Unit) -> bool:
     """True for a running job that could be the unit's, whose own ID nobody knows."""
-    if unit.job is not None or job.done or job.state == "Paused" or job.type != "ResourceModification":
+    if unit.job is not None or job.done or job.type != "ResourceModification":
         return False
     parents = job.content.get("ParentResources")  # 1.10.1 names none
     return not parents or bool(set(parents) & {unit.key, *unit.input["resources"]})

@@ -21,6 +21,8 @@ __all__ = ["Archive", "Found", "Output", "Outputs", "read_back"]
 _CHUNK = 10_000
 # Both clocks are the server's, in whole seconds: what is older than the request by more is not ours.
 _TOLERANCE = 2.0
+# Our clock may have been set between the request and the look: what arrived within a day of it may be ours.
+_DOUBT = 86_400.0
 _TAGS = ("PatientID", "PatientName", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
 _AREAS: Mapping[str, str] = {"Patient": "patients", "Study": "studies", "Series": "series"}
 
@@ -178,6 +180,11 @@ class Archive:
             kept = {copy.id for copy in whole[0]}
             return Found(self._with_ancestors(whole[0]), self._rests(groups, expected, unit.key, kept))
         rests = self._rests(groups, expected, unit.key, set())
+        if not any(groups.values()) and any(self._copies(place, expected, since - _DOUBT) for place in places):
+            return Found(
+                doubt="There are copies from about that time, and whose they are is not known: delete them and resume, "
+                "or keep them and anonymize the rest anew."
+            )
         if not rests and any(groups.values()):
             # Several runs into one patient: which of them each copy belongs to, nobody can tell.
             return Found(doubt="Some instances were copied more than once: delete what is not wanted, then resume.")

@@ -1,7 +1,9 @@
 """Retrieving from a remote archive: answer by answer, and counted here: a C-MOVE that says Success may have sent less.
 
-For each row: how many instances the archive announces, a query for that row alone, a retrieve of its one answer as a
-job, and the instances that are here afterwards. The first failing answer of a longer retrieve would end it.
+For each row: which instances the archive lists, a query for that row alone, a retrieve of the one answer that is that
+row as a job, and the instances that are here afterwards. What is here counts by SOPInstanceUID where the archive lists
+its instances, so that others of the same study, here before, do not stand in for those that did not come. The first
+failing answer of a longer retrieve would end it.
 """
 
 from __future__ import annotations
@@ -17,9 +19,9 @@ import pandas as pd
 from orthanc_research.errors import AccessError, Error, NotFoundError, OrthancError
 from orthanc_research.progress import Progress
 from orthanc_research.rest import Job, Level, Rest, is_server_gone
-from orthanc_research.tables import KEYS, UID_OF
+from orthanc_research.tables import KEYS, UID_OF, key_of
 
-__all__ = ["RETRIEVE_COLUMNS", "count_remote", "retrieve"]
+__all__ = ["RETRIEVE_COLUMNS", "retrieve"]
 
 RETRIEVE_COLUMNS = {
     "status": "str",
@@ -56,9 +58,9 @@ def retrieve(
 ) -> pd.DataFrame:
     """The ledger `RETRIEVE_COLUMNS`, one row for each of `rows` ({unique key: value}), indexed by the level's UID.
 
-    `status`: "complete" (all that the archive announced is here); "incomplete"; "unverified" (it announced nothing, and
-    has no instance level to count); "not-found" (it has no such thing any more); "failed", with Orthanc's words;
-    "not-sent" (cancelled, or this Orthanc is gone).
+    `status`: "complete" (all that the archive lists, or announced, is here); "incomplete"; "unverified" (it says
+    neither which instances there are nor how many); "not-found" (it has no such thing any more); "failed", with
+    Orthanc's words; "not-sent" (cancelled, or this Orthanc is gone).
     """
     node = _Node(rest, name, level, method, timeout)
     known = [count for count in announced if count is not None]
@@ -82,32 +84,45 @@ def retrieve(
 
 
 def _row(node: _Node, keys: Mapping[str, str], count: int | None, progress: Progress) -> dict[str, Any]:
-    row: dict[str, Any] = {"announced": count}
+    row: dict[str, Any] = {"announced": count if count is not None and count > 0 else None}
+    listed: set[str] | None = None
     try:
-        if count is None:
-            row["announced"] = count_remote(node.rest, node.name, node.level, keys, timeout=node.timeout)
-        row["here_before"] = row["here"] = _here(node.rest, keys)
+        before = _here(node.rest, keys)
+        row["here_before"] = row["here"] = len(before)
+        listed = _listed(node, keys)
+        if listed is not None:
+            row["announced"] = max(len(listed), row["announced"] or 0)
         job = _fetch(node, keys, row, progress)
         if job is None:
             return {**row, "status": "not-found", "error": "The archive has no such thing (any more)."}
-        row["here"] = _here(node.rest, keys)
-        if job.cancelled or progress.cancelled:
-            return {**row, "status": "incomplete", "error": "Cancelled."}
-        job.check()
+        here = _here(node.rest, keys)
+        row["here"] = len(here)
+        verdict = _verdict(row, listed, here)
+        if verdict["status"] != "complete":
+            if job.cancelled or progress.cancelled:
+                return {**row, "status": "incomplete", "error": "Cancelled."}
+            job.check()
     except (AccessError, Error) as error:
         with suppress(Error):
-            row["here"] = _here(node.rest, keys)
+            row["here"] = len(_here(node.rest, keys))
         stop = isinstance(error, AccessError) or (isinstance(error, OrthancError) and is_server_gone(error))
         return {**row, "status": "failed", "error": str(error), **({"halted": str(error)} if stop else {})}
-    return {**row, **_verdict(row)}
+    return {**row, **verdict}
 
 
-def _verdict(row: Mapping[str, Any]) -> dict[str, Any]:
+def _verdict(row: Mapping[str, Any], listed: set[str] | None, here: set[str]) -> dict[str, Any]:
     if row["announced"] is None:
-        return {"status": "unverified", "error": "The archive did not say how many instances there are."}
-    if row["here"] >= row["announced"]:
+        return {"status": "unverified", "error": "The archive did not say which instances there are, or how many."}
+    if listed is None:
+        # A number alone: what was here before may be other instances of the same study.
+        missing = row["announced"] - (row["here"] - row["here_before"])
+        if missing > 0 and row["here"] >= row["announced"]:
+            return {"status": "unverified", "error": "The archive lists no instances, and some were here before."}
+        missing = min(missing, row["announced"] - row["here"]) if missing > 0 else missing
+    else:
+        missing = max(len(listed - here), row["announced"] - row["here"])
+    if missing <= 0:
         return {"status": "complete", "error": None}
-    missing = row["announced"] - row["here"]
     return {"status": "incomplete", "error": f"{missing} of {row['announced']} instances did not arrive."}
 
 
@@ -115,10 +130,19 @@ def _fetch(node: _Node, keys: Mapping[str, str], row: dict[str, Any], progress: 
     """Ask for one row and wait for its job; None when the archive has no such thing."""
     query = node.rest.modalities.query(node.name, node.level, keys, timeout=node.timeout)
     try:
-        if not node.rest.queries.indices(query):
+        # An archive may match more than it was asked for: without case, or with a key that it does not know.
+        wanted = {key_of(name): value for name, value in keys.items()}
+        answers = node.rest.queries.answers(query)
+        exact = [
+            number
+            for number, answer in enumerate(answers)
+            if all(str(answer.get(key) or "").strip(" \0") == value for key, value in wanted.items())
+        ]
+        if not exact:
             return None
-        method = {"retrieve_method": "C-GET"} if node.method == "C-GET" else {}
-        started = node.rest.queries.retrieve_answer(query, 0, synchronous=False, timeout=node.timeout, **method)  # type: ignore[arg-type]
+        # Said in either case: a modality can be configured for the other way. 1.10 knows C-MOVE only.
+        method: dict[str, Any] = {"retrieve_method": node.method} if node.rest.capabilities().has("c-get") else {}
+        started = node.rest.queries.retrieve_answer(query, exact[0], synchronous=False, timeout=node.timeout, **method)
         return _watch(node.rest, str(started["ID"]), keys, row, progress)
     finally:
         with suppress(Error):  # what went wrong before is what matters
@@ -133,7 +157,7 @@ def _watch(rest: Rest, identifier: str, keys: Mapping[str, str], row: dict[str, 
             job = rest.jobs.read(identifier)
         except NotFoundError:
             job = Job(identifier, "DicomMoveScu", "Forgotten")
-        here = _here(rest, keys)
+        here = len(_here(rest, keys))
         progress.advance(max(0, here - row["here"]))
         row["here"] = max(here, row["here"])
         if job.done:
@@ -146,23 +170,24 @@ def _watch(rest: Rest, identifier: str, keys: Mapping[str, str], row: dict[str, 
         pause = min(pause * 1.6, _POLL_LAST)
 
 
-def _here(rest: Rest, keys: Mapping[str, str]) -> int:
-    return len(rest.tools.find({"Level": "Instance", "Query": dict(keys), "CaseSensitive": True}))
+def _here(rest: Rest, keys: Mapping[str, str]) -> set[str]:
+    """SOPInstanceUIDs of what is here."""
+    found = rest.tools.find({"Level": "Instance", "Query": dict(keys), "Expand": True})
+    return {str((value.get("MainDicomTags") or {}).get("SOPInstanceUID", value["ID"])) for value in found}
 
 
-def count_remote(rest: Rest, name: str, level: Level, keys: Mapping[str, str], *, timeout: int | None) -> int | None:
-    """How many instances an archive lists below these keys; None when it does not list instances."""
-    if level == "Instance":
-        return 1
+def _listed(node: _Node, keys: Mapping[str, str]) -> set[str] | None:
+    """SOPInstanceUIDs that the archive lists below these keys; None when it does not list instances."""
     wanted = {**dict.fromkeys(KEYS["Instance"], ""), **keys}
     try:
-        query = rest.modalities.query(name, "Instance", wanted, timeout=timeout)
+        query = node.rest.modalities.query(node.name, "Instance", wanted, timeout=node.timeout)
     except OrthancError as error:
         if isinstance(error, AccessError) or is_server_gone(error):
             raise
         return None
     try:
-        return len(rest.queries.indices(query)) or None
+        uids = {str(answer.get(key_of("SOPInstanceUID")) or "") for answer in node.rest.queries.answers(query)}
+        return uids if uids and "" not in uids else None
     finally:
         with suppress(Error):
-            rest.queries.delete(query)
+            node.rest.queries.delete(query)

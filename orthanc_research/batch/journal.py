@@ -72,17 +72,28 @@ def newest(url: str) -> Path:
 
 def claimed(url: str, beside: Path) -> set[str]:
     """The new IDs that finished units of any journal name as their result: they belong to somebody."""
+    elsewhere = {Path(line).parent for line in _register().splitlines() if line}
     return {
         str(row[1])
-        for _, journal in _readable({default_folder(), beside.parent})
+        for _, journal in _readable({default_folder(), beside.parent, *elsewhere})
         if journal.run["url"] == url
         for unit in journal.units("done")
         for row in unit.output.get("outputs", ())
     }
 
 
+def _register(add: Path | None = None) -> str:
+    """The paths of all journals that were ever made on this account, one a line; `add` is one more."""
+    path = private_folder(default_folder()) / "register.txt"
+    if add is not None:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a", encoding="utf-8") as stream:
+            stream.write(f"{add.absolute()}\n")
+    return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
 def _readable(folders: Iterable[Path]) -> Iterator[tuple[Path, Journal]]:
-    for path in sorted(path for folder in folders for path in folder.glob("*") if path.is_file()):
+    there = (folder for folder in folders if folder.is_dir())
+    for path in sorted(path for folder in there for path in folder.glob("*") if path.is_file()):
         with path.open("rb") as stream:
             if stream.read(16) != b"SQLite format 3\0":
                 continue
@@ -121,6 +132,7 @@ class Journal:
                 _fill(partial, kind, url, options, units)
         except FileExistsError:
             raise QueryError("That journal exists; orthanc.resume(journal) goes on with it.") from None
+        _register(target)
         return cls.open(target)
 
     @classmethod

@@ -51,7 +51,7 @@ def segment_of(level: str) -> str:
     """The first segment of a level's routes: "Study" → "studies". `QueryError` for anything else."""
     try:
         return _SEGMENTS[level]
-    except KeyError:
+    except (KeyError, TypeError):
         raise QueryError(f"{level!r} is not a level; it is one of {', '.join(_SEGMENTS)}.") from None
 
 
@@ -107,7 +107,7 @@ def nothing(answer: Answer) -> None:
     """The answer does not matter."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Call(Generic[T]):
     """One request and how to read its answer.
 
@@ -137,7 +137,11 @@ class Call(Generic[T]):
 
         "," and ";" stay as they are: Orthanc 1.12.7 does not decode them within a list of values (400).
         """
-        path = "/".join(quote(part, safe="") for part in self.path)
+        for part in self.path:
+            # Dots are not quoted, and a server or a proxy climbs by them; nothing at all is another route.
+            if not isinstance(part, str) or part in ("", ".", ".."):
+                raise QueryError(f"{self.label} needs a text for each part of its path, and not '.' or '..'.")
+        path = "/".join(quote(part, safe="", errors="replace") for part in self.path)
         flags = [
             quote(k, safe="") if v is None else f"{quote(k, safe='')}={quote(v, safe=',;')}" for k, v in self.items
         ]
@@ -150,12 +154,16 @@ class Call(Generic[T]):
 
     @property
     def label(self) -> str:
-        """Method and path for messages: without arguments and without IDs (a patient's is a hash of the PatientID)."""
+        """Method and path for messages: the route, without what was put into it (a PatientID by mistake, perhaps)."""
+        hidden = {1} if self.path[0] in _SEGMENTS.values() else set()
+        hidden |= {i + 1 for i, part in enumerate(self.path) if part in ("labels", "content")}
         parts = [
-            "…" if _ORTHANC_ID.fullmatch(part) or (self.path[0] == "patients" and i == 1) else part
-            for i, part in enumerate(self.path)
+            "…" if i in hidden or _ORTHANC_ID.fullmatch(str(part)) else str(part) for i, part in enumerate(self.path)
         ]
         return f"{self.method} /{'/'.join(parts)}"
+
+    def __repr__(self) -> str:
+        return f"<Call {self.label}>"
 
     @property
     def repeatable(self) -> bool:

@@ -38,7 +38,7 @@ class Rest:
 
     def __init__(self, connection: Connection, *, transport: httpx.BaseTransport | None = None) -> None:
         self.connection = connection
-        self.find_caps: dict[str, int | None] = {}  # level → how many answers a find gives at most; learnt by `search`
+        self.find_caps: dict[str, Any] = {}  # level → what `search` has learnt of this server's finds
         self._client = Client(connection, transport=transport)
         run = self._client.run
         self.patients = Patients[Sync](run)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from orthanc_research.capabilities import Feature
 from orthanc_research.errors import QueryError
 
-__all__ = ["PATIENCE", "Submission", "one_of", "submission"]
+__all__ = ["PATIENCE", "Submission", "listed", "one_of", "submission"]
 
 # A synchronous job answers when it is over.
 PATIENCE = 3600.0
@@ -36,6 +36,13 @@ def submission(*, synchronous: bool, priority: int = 0, permissive: bool = False
     if user_data is not None:
         fields["UserData"] = user_data
     return Submission(fields, ("job-user-data",) if user_data is not None else (), PATIENCE if synchronous else None)
+
+
+def listed(values: Sequence[Any], name: str) -> list[Any]:
+    """The values as a list; `QueryError` for no list, and for a text, whose letters would be taken one by one."""
+    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+        raise QueryError(f"{name} is a list.")
+    return list(values)
 
 
 def one_of(value: object, choices: Sequence[str], name: str) -> None:

@@ -7,13 +7,14 @@ Orthanc remembers jobs that wait or run, and the last ten that ended (JobsHistor
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
 from orthanc_research.errors import DeadlineError, JobError, NotFoundError, QueryError, ResponseError, ServerError
 from orthanc_research.progress import Progress, Silent
 from orthanc_research.rest._call import Answer, Area, Call, M, Sync, json_list, json_object, nothing, raw, route
+from orthanc_research.rest._submission import listed
 
 __all__ = ["STATES", "Job", "JobState", "Jobs", "SyncJobs"]
 
@@ -317,7 +318,7 @@ class SyncJobs(Jobs[Sync]):
         super().__init__(lambda call: self._bind(run(call)))
 
     def wait(
-        self, jobs: Iterable[Job | str], timeout: float | None = None, progress: Progress | None = None
+        self, jobs: Sequence[Job | str], timeout: float | None = None, progress: Progress | None = None
     ) -> list[Job]:
         """GET /jobs?expand until all have ended: their last snapshots, in this order; one request a round for all.
 
@@ -325,7 +326,10 @@ class SyncJobs(Jobs[Sync]):
         0.05 s to 1 s. `DeadlineError` after `timeout` seconds; a cancelled `progress` gives the snapshots of that
         moment. The jobs go on in both cases.
         """
-        given = [job if isinstance(job, Job) else Job(job, "", "Pending", runner=self._runner) for job in jobs]
+        given = [
+            job if isinstance(job, Job) else Job(job, "", "Pending", runner=self._runner)
+            for job in listed(jobs, "jobs")
+        ]
         return _until_done(lambda: self.list(), given, timeout, progress or Silent())
 
     def _bind(self, answer: Any) -> Any:

@@ -10,6 +10,7 @@ from orthanc_research.errors import QueryError
 from orthanc_research.rest import tools_archives, tools_find, tools_server
 from orthanc_research.rest._call import Area, Call, Level, M, json_object, nothing, route, segment_of
 from orthanc_research.rest._modification import DICOM_VERSIONS, anonymization, changes, job, transcoding
+from orthanc_research.rest._submission import listed
 
 __all__ = ["DICOM_VERSIONS", "Tools"]
 
@@ -103,7 +104,7 @@ def bulk_delete(resources: Sequence[str | tuple[Level, str]]) -> Call[None]:
     A resource is an ID, or (level, ID) from 1.13.0, where an ID names nothing at another level.
     """
     items: list[str | Json] = []
-    for resource in resources:
+    for resource in listed(resources, "resources"):
         if isinstance(resource, str):
             items.append(resource)
         else:

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 from orthanc_research.capabilities import Feature
 from orthanc_research.errors import QueryError
 from orthanc_research.rest._call import Call, Level, json_list, json_object, segment_of
-from orthanc_research.rest._submission import one_of
+from orthanc_research.rest._submission import listed, one_of
 from orthanc_research.rest.queries import TagForm, form_flags
 
 __all__ = [
@@ -68,6 +68,9 @@ _COUNTED = frozenset(
 )
 
 
+_PARENTS = ("ParentPatient", "ParentStudy", "ParentSeries")
+
+
 def find(body: Mapping[str, Any]) -> Call[list[Any]]:
     """POST /tools/find: the resources that match; objects with Expand or ResponseContent, IDs without.
 
@@ -107,6 +110,8 @@ def search(
     parent and `order_by` ({"Type": "DicomTag" or "Metadata", "Key", "Direction": "ASC" or "DESC"}) since 1.12.5. Errors
     as in `find`. Without `order_by` the order is the version's own.
     """
+    if query is not None and not isinstance(query, Mapping):
+        raise QueryError("query is {tag: text}.")
     body: Json = {"Level": level, "Query": dict(query or {}), **_narrowed(labels, labels_constraint, metadata)}
     body |= _parents(parent_patient, parent_study, parent_series)
     if response_content is not None:
@@ -150,6 +155,8 @@ def count(
     parent_series: str | None = None,
 ) -> Call[int]:
     """POST /tools/count-resources (1.12.5) with arguments, as `search` has them: how many match."""
+    if query is not None and not isinstance(query, Mapping):
+        raise QueryError("query is {tag: text}.")
     body: Json = {"Level": level, "Query": dict(query or {}), **_narrowed(labels, labels_constraint, metadata)}
     return count_resources(body | _parents(parent_patient, parent_study, parent_series))
 
@@ -169,7 +176,7 @@ def bulk_content(
 
     With `level`, the resources of that level above or below each ID. `form` is that of the main tags.
     """
-    body: Json = {"Resources": list(resources), "Metadata": metadata, **_form(form)}
+    body: Json = {"Resources": listed(resources, "resources"), "Metadata": metadata, **_form(form)}
     if level is not None:
         segment_of(level)
         body["Level"] = level
@@ -181,6 +188,13 @@ def _known(body: Mapping[str, Any], fields: frozenset[str] | set[str], where: st
     if unknown:
         raise QueryError(f"{where} has no field {unknown[0]!r}; Orthanc would ignore it and match more.")
     segment_of(body.get("Level", ""))
+    if not isinstance(body.get("Query", {}), Mapping):
+        raise QueryError("Query is {tag: text}.")
+    empty = [name for name in ("MetadataQuery", *_PARENTS) if name in body and not body[name]]
+    if "Labels" in body and not listed(body["Labels"], "Labels") and body.get("LabelsConstraint") != "None":
+        empty.append("Labels")
+    if empty:
+        raise QueryError(f"{empty[0]} is empty, and would match everything; leave it out.")
     if "LabelsConstraint" in body:
         one_of(body["LabelsConstraint"], get_args(LabelsConstraint), "LabelsConstraint")
     content = body.get("ResponseContent", [])

@@ -14,6 +14,7 @@ from orthanc_research.tables.remote import (
     KEYS,
     UID_OF,
     RemotePlan,
+    key_of,
     plan_remote,
     remote_frame,
 )
@@ -44,6 +45,7 @@ __all__ = [
     "is_orthanc_id",
     "issues",
     "jobs_frame",
+    "key_of",
     "listed_frame",
     "parse_criteria",
     "plan_find",

@@ -19,7 +19,7 @@ from orthanc_research.tables.columns import Problems, column_of, typed
 from orthanc_research.tables.criteria import parse_criteria
 from orthanc_research.tables.schema import Level, column_type, unknown_keyword
 
-__all__ = ["ANNOUNCED", "KEYS", "UID_OF", "RemotePlan", "plan_remote", "remote_frame"]
+__all__ = ["ANNOUNCED", "KEYS", "UID_OF", "RemotePlan", "key_of", "plan_remote", "remote_frame"]
 
 UID_OF: Mapping[str, str] = MappingProxyType(
     {
@@ -118,8 +118,10 @@ def remote_frame(plan: RemotePlan, answers: Sequence[Mapping[str, Any]]) -> pd.D
     """
     problems: Problems = {}
     uid = UID_OF[plan.level]
-    columns = {name: column_of(name, [answer.get(_key(name)) for answer in answers], problems) for name in plan.columns}
-    index = column_of(uid, [answer.get(_key(uid)) for answer in answers], problems)
+    columns = {
+        name: column_of(name, [answer.get(key_of(name)) for answer in answers], problems) for name in plan.columns
+    }
+    index = column_of(uid, [answer.get(key_of(uid)) for answer in answers], problems)
     for row, missing in enumerate(pd.isna(index)):
         if missing:
             problems.setdefault(row, []).append(f"{uid}: the archive did not say it")
@@ -127,6 +129,7 @@ def remote_frame(plan: RemotePlan, answers: Sequence[Mapping[str, Any]]) -> pd.D
     return pd.DataFrame({**columns, "Issues": typed(column_type("Issues"), issues)}, index=pd.Index(index, name=uid))
 
 
-def _key(keyword: str) -> str:
+def key_of(keyword: str) -> str:
+    """The key of a keyword in Orthanc's short form: "gggg,eeee"."""
     tag = tag_for_keyword(keyword) or 0
     return f"{tag >> 16:04x},{tag & 0xFFFF:04x}"
