@@ -534,6 +534,51 @@ def test_a_field_that_an_old_server_would_ignore_never_reaches_it(more: dict[str
     assert caught.value.needed
 
 
+def test_arguments_of_the_wrong_kind_are_one_sentence_and_nothing_is_sent() -> None:
+    sent: list[str] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        sent.append(request.url.path)
+        return httpx.Response(200, json=[])
+
+    rest: Any = fake(handler)
+    calls: list[Callable[[], Any]] = [
+        lambda: rest.studies.read(".."),
+        lambda: rest.studies.children("..", "Instance"),
+        lambda: rest.jobs.read(""),
+        lambda: rest.jobs.delete_output("..", "changes"),
+        lambda: rest.studies.read(5),
+        lambda: rest.studies.read(None),
+        lambda: rest.tools.bulk_content("one-id"),
+        lambda: rest.tools.bulk_delete("one-id"),
+        lambda: rest.tools.search("Series", ""),
+        lambda: rest.tools.find({"Level": "Series", "Query": {}, "Labels": []}),
+        lambda: rest.tools.find({"Level": "Series", "Query": {}, "MetadataQuery": {}}),
+        lambda: rest.tools.find({"Level": ["Series"], "Query": {}}),
+        lambda: rest.tools.lookup(5),
+        lambda: rest.modalities.echo("x", timeout="5"),
+        lambda: rest.modalities.put("x", None, "h", 104),
+        lambda: rest.peers.put("x", "http://[x"),
+        lambda: rest.studies.anonymize("x", replace="y"),
+    ]
+    for number, call in enumerate(calls):
+        with pytest.raises(errors.QueryError):
+            call()
+        assert sent == [], number
+    with pytest.raises(TypeError):
+        rest.studies.read()  # a call without its argument is Python's own mistake to tell
+
+
+def test_a_call_shows_its_route_and_nothing_that_it_carries() -> None:
+    rest = fake(lambda request: httpx.Response(200))
+    secret = {"Authorization": "canary-5ecret"}
+    shown = repr(rest.dicomweb.get.call("s", "u", http_headers=secret))
+    shown += repr(rest.tools.find.call({"Level": "Study", "Query": {"PatientName": "canary-5ecret"}}))
+    shown += repr(rest.studies.read.call("canary-5ecret")) + rest.studies.read.call("canary-5ecret").label
+    shown += rest.studies.add_label.call("x", "canary-5ecret").label
+    assert "5ecret" not in shown
+
+
 def test_a_field_that_no_server_knows_is_refused() -> None:
     with pytest.raises(errors.QueryError, match="no field 'Querry'"):
         fake(lambda request: httpx.Response(200, json=[])).tools.find({"Level": "Study", "Querry": {}})

@@ -7,6 +7,7 @@ A route is one plain function that returns a `Call[T]`. `route` hangs it on an a
 from __future__ import annotations
 
 import functools
+import inspect
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -198,12 +199,22 @@ class Bound(Generic[P, T, R]):
         functools.update_wrapper(self, build)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        answer: R = self._run(self._build(*args, **kwargs))
+        answer: R = self._run(self.call(*args, **kwargs))
         return answer
 
     def call(self, *args: P.args, **kwargs: P.kwargs) -> Call[T]:
-        """The request as data, to be given to `Rest.save`, say."""
-        return self._build(*args, **kwargs)
+        """The request as data, to be given to `Rest.save`, say. `QueryError` for arguments of the wrong kind."""
+        try:
+            built = self._build(*args, **kwargs)
+            _ = built.target  # what cannot be sent is refused before anything is, the look at /system included
+            return built
+        except (TypeError, ValueError, AttributeError, KeyError) as error:
+            if isinstance(error, QueryError):
+                raise
+            # A missing or unknown argument stays Python's own TypeError; the text of others may hold their values.
+            inspect.signature(self._build, follow_wrapped=False).bind(*args, **kwargs)
+            name = getattr(self._build, "__name__", "this route")
+            raise QueryError(f"{name}: an argument is not of the kind that it takes.") from None
 
     def __repr__(self) -> str:
         return f"<route {getattr(self._build, '__name__', '?')}>"
