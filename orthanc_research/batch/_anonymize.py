@@ -128,13 +128,26 @@ def resume(rest: Rest, journal: Journal, *, window: int, progress: Progress) -> 
     settings = dict(journal.run["options"])
     options = Options(**{name: settings[name] for name in Options.__slots__})
     run = _Run(rest, journal, progress, options, window)
-    begun = journal.units("sent", "running", "unknown", "partial")
+    begun = [*journal.units("sent", "running", "unknown", "partial"), *_running_again(run)]
     run.asked |= {unit.key: float(unit.output.get("asked") or journal.run["started"]) for unit in begun}
     _settle(run, begun)
     _carry_out(run)
     if run.halted is None:
         _forget_rests(run)
     return ledger(journal, run.halted)
+
+
+def _running_again(run: _Run) -> list[Unit]:
+    """Units that were done, and whose jobs a restarted server (1.10.1) runs once more: they leave second copies."""
+    done = run.journal.units("done")
+    if not done:
+        return []
+    try:
+        busy = {job.id for job in run.rest.jobs.list() if not job.done}
+    except OrthancError as error:
+        run.halted = str(error)
+        return []
+    return [unit for unit in done if unit.job in busy]
 
 
 def _forget_rests(run: _Run) -> None:
@@ -313,13 +326,18 @@ def _gone(run: _Run, unit: Unit, error: NotFoundError) -> None:
 
 
 def _named(run: _Run, unit: Unit) -> list[str]:
-    """The results that the unit's job names, waited for; [] when the server no longer knows it, or it failed."""
+    """The results that the unit's job names; [] when nobody knows them any more, or it failed.
+
+    Its job is waited for in any case: 1.10.1 runs jobs that had ended again when it is started after a crash.
+    """
+    job = _wait(run, unit)
     if unit.state == "partial" or unit.output.get("failed"):
         return []
+    if unit.state == "done":
+        return [str(row[1]) for row in unit.output.get("outputs", ())]  # what was handed out stays the result
     if unit.output.get("resources"):
         return list(unit.output["resources"])
     # A failure that the end of the server brought about is no verdict: what it left is looked for.
-    job = _wait(run, unit)
     return _ids(job) if job is not None and job.state == "Success" else []
 
 

@@ -198,7 +198,9 @@ class Archive:
         for place, copies in groups.items():
             other = [copy for copy in copies if copy.id not in kept]
             once = len({copy.source for copy in other}) == len(other)
-            if not _same(other, expected) and (once or self._is_new(place, patient)):
+            # A patient that our own job made has nobody else's copies, be they a whole set.
+            ours = self._is_new(place, patient) and len(other) < len(copies)
+            if ours or (not _same(other, expected) and (once or self._is_new(place, patient))):
                 rests += other
         return tuple(rests)
 
