@@ -155,6 +155,7 @@ class Archive:
             for start in range(0, len(ids), _CHUNK)
             for value in rest.tools.bulk_content(ids[start : start + _CHUNK], metadata=True)
         ]
+        self._made_from = {v["ID"]: (v.get("Metadata") or {}).get("AnonymizedFrom") for v in self._patients}
 
     def look(self, unit: Unit, *, asked: float, patient_id: str | None, named: Iterable[str] = ()) -> Found:
         """What came of a unit that was asked for at `asked` (our clock). `NotFoundError` when its sources are gone.
@@ -217,12 +218,10 @@ class Archive:
         return [*named, patient]
 
     def _is_new(self, place: str, patient: str) -> bool:
-        made = {v["ID"]: (v.get("Metadata") or {}).get("AnonymizedFrom") for v in self._patients}
-        return made.get(place) == patient and place != patient
+        return self._made_from.get(place) == patient and place != patient
 
     def _copies(self, place: str, expected: set[str], since: float) -> list[Output]:
-        known = {value["ID"] for value in self._patients}
-        if place not in known:
+        if place not in self._made_from:
             return []
         below = [str(child["ID"]) for child in self._rest.patients.children(place, "Instance")]
         candidates = [new for new in below if new not in expected and new not in self._claimed]
