@@ -1,4 +1,4 @@
-"""From the server into memory: answers of a find, tags, files, headers, stacks, volumes."""
+"""From the server into memory: files, stacks and volumes; the MD5 check."""
 
 from __future__ import annotations
 
@@ -9,15 +9,13 @@ from typing import Any, TypeVar
 import numpy.typing as npt
 from pydicom import Dataset
 
-from orthanc_research.errors import AccessError, NotFoundError, QueryError, ResponseError, ServerError
+from orthanc_research.errors import AccessError, NotFoundError, QueryError, ResponseError
 from orthanc_research.parallel import Outcome, thread_map
 from orthanc_research.pixels import VALUES, Stack, Volume, decode, read_dataset, stacks_of, volume_from
 from orthanc_research.progress import Progress
-from orthanc_research.rest import Level, Rest
-from orthanc_research.tables import FindPlan, TagsPlan, too_long
+from orthanc_research.rest import Rest
 
 __all__ = [
-    "answers",
     "check_slices",
     "check_values",
     "dataset",
@@ -25,83 +23,10 @@ __all__ = [
     "file",
     "present",
     "stacks",
-    "tags",
     "volume",
 ]
 
 T = TypeVar("T")
-ShortTags = Mapping[str, Any]
-Series = tuple[str, tuple[str, ...]]  # its ID, and the instances that were chosen: none named means all
-
-
-def answers(rest: Rest, plan: FindPlan) -> tuple[list[dict[str, Any]], dict[Level, dict[str, dict[str, Any]]]]:
-    """What a planned find answers, page by page, and the resources to join by level: {level: {ID: object}}."""
-    found: list[dict[str, Any]] = []
-    while not plan.empty:
-        body = plan.request(len(found))
-        page = rest.tools.find(body)
-        found += page
-        if not plan.paged or len(page) < body["Limit"] or plan.complete(len(found)):
-            break
-    related: dict[Level, dict[str, dict[str, Any]]] = {}
-    for level in plan.parents if found else ():
-        ids = list(plan.ask(level, found, related))
-        pages = (ids[start : start + plan.page] for start in range(0, len(ids), plan.page))
-        related[level] = {value["ID"]: value for page in pages for value in rest.tools.bulk_content(page, level)}
-    return found, related
-
-
-def tags(
-    rest: Rest, series: Sequence[Series], plan: TagsPlan, *, workers: int, max_rows: int
-) -> list[tuple[str, str, ShortTags | None]]:
-    """(instance, series, its short tags or None when its file cannot be read): one request a series.
-
-    An instance that was chosen and is no longer there is a row as well, with None.
-    """
-    rows: list[tuple[str, str, ShortTags | None]] = []
-    for outcome in thread_map(lambda each: _tags_of(rest, each, plan), series, workers=workers, fatal=(Exception,)):
-        found = outcome.get()
-        series_id, chosen = outcome.unit
-        rows += [(instance, series_id, found.get(instance)) for instance in chosen or found]
-        if len(rows) > max_rows:
-            raise QueryError(f"There are more than {max_rows} instances; choose fewer, or raise max_rows.")
-    return rows
-
-
-def _tags_of(rest: Rest, series: Series, plan: TagsPlan) -> dict[str, ShortTags | None]:
-    def ask(ignore_length: Sequence[str]) -> dict[str, ShortTags | None]:
-        if len(instances) == 1:
-            return _one_by_one(rest, instances, ignore_length)
-        return _all_tags(rest, identifier, ignore_length)
-
-    identifier, instances = series
-    found = ask(plan.ignore_length)
-    # What came as null because it has more than 256 bytes is asked for by name: nobody knew before.
-    long = too_long((tags for tags in found.values() if tags is not None), plan) - set(plan.ignore_length)
-    return ask((*plan.ignore_length, *sorted(long))) if long else found
-
-
-def _all_tags(rest: Rest, series: str, ignore_length: Sequence[str]) -> dict[str, ShortTags | None]:
-    try:
-        return dict(rest.series.instances_tags(series, ignore_length))
-    except ServerError as error:
-        if error.status != 500:
-            raise
-    # One unreadable file fails the whole series' request: read the others one by one.
-    instances = [str(value["ID"]) for value in rest.series.children(series, "Instance")]
-    return _one_by_one(rest, instances, ignore_length)
-
-
-def _one_by_one(rest: Rest, instances: Sequence[str], ignore_length: Sequence[str]) -> dict[str, ShortTags | None]:
-    found: dict[str, ShortTags | None] = {}
-    for instance in instances:
-        try:
-            found[instance] = rest.instances.tags(instance, ignore_length)
-        except (ServerError, NotFoundError) as error:
-            if error.status not in (404, 500):
-                raise
-            found[instance] = None
-    return found
 
 
 def file(rest: Rest, instance: str, *, verify: bool) -> bytes:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 from pydicom import Dataset
 
-from orthanc_research import batch, feed, fetch, resolve, search
+from orthanc_research import batch, feed, fetch, headers, resolve, search
 from orthanc_research.batch.journal import Journal, default_path, newest
 from orthanc_research.capabilities import Capabilities
 from orthanc_research.errors import QueryError
@@ -199,7 +199,7 @@ class Orthanc:
         plan = plan_tags(columns)
         chosen = resolve.select(self.rest, resources)
         series = resolve.series_of(self.rest, chosen)
-        rows = fetch.tags(self.rest, series, plan, workers=self.workers, max_rows=max_rows)
+        rows = headers.tags(self.rest, series, plan, workers=self.workers, max_rows=max_rows)
         return self._ours(tags_frame(rows, plan), "Instance")
 
     def dicom(self, instance: Any, *, verify: bool = False) -> Dataset:

@@ -24,7 +24,7 @@ LAYERS = [
     {"orthanc"},
     {"modality", "feed"},
     {"batch", "export", "plots"},
-    {"fetch", "resolve", "search"},
+    {"fetch", "headers", "resolve", "search"},
     {"tables", "pixels"},
     {"rest"},
     {"parallel"},
