@@ -1,0 +1,142 @@
+"""Small synthetic DICOM, made here and of nobody: one slice, a series, enhanced multi-frame, dose, mosaics.
+
+A case is a list of Datasets with pixels in them. Each test says what must hold of its case; nothing here judges.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pydicom
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.sequence import Sequence
+from pydicom.uid import ExplicitVRLittleEndian
+
+CT = "1.2.840.10008.5.1.4.1.1.2"
+MR = "1.2.840.10008.5.1.4.1.1.4"
+PT = "1.2.840.10008.5.1.4.1.1.128"
+ENHANCED_CT = "1.2.840.10008.5.1.4.1.1.2.1"
+ENHANCED_MR = "1.2.840.10008.5.1.4.1.1.4.1"
+ENHANCED_PET = "1.2.840.10008.5.1.4.1.1.130"
+LEGACY_CT = "1.2.840.10008.5.1.4.1.1.2.2"
+NM = "1.2.840.10008.5.1.4.1.1.20"
+XA = "1.2.840.10008.5.1.4.1.1.12.1"
+US_MULTIFRAME = "1.2.840.10008.5.1.4.1.1.3.1"
+RTDOSE = "1.2.840.10008.5.1.4.1.1.481.2"
+PARAMETRIC_MAP = "1.2.840.10008.5.1.4.1.1.30"
+
+AXIAL = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0]
+
+
+def make_slice(k: int = 0, array: npt.NDArray[Any] | None = None, **changes: Any) -> Dataset:
+    """One CT slice, number `k` of its series, 2.5 mm above number k - 1; `changes` by keyword, None removes an element.
+
+    `array` is (row, column) or (frame, row, column), with a last axis of 3 for RGB; its dtype decides BitsAllocated and
+    PixelRepresentation. A value pixel is its slice number times 100 plus its place when there is no `array`.
+    """
+    if array is None:
+        array = (np.arange(6 * 5).reshape(6, 5) + 100 * k).astype(np.int16)
+    made = Dataset()
+    made.file_meta = FileMetaDataset()
+    made.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    made.SOPClassUID, made.SOPInstanceUID = CT, f"1.2.826.0.1.9.1.{k + 1}"
+    made.StudyInstanceUID, made.SeriesInstanceUID = "1.2.826.0.1.9.7", "1.2.826.0.1.9.8"
+    made.FrameOfReferenceUID = "1.2.826.0.1.9.9"
+    made.PatientID, made.PatientName = "SYN-CASE", "SYN^CASE"
+    made.Modality, made.ImageType, made.InstanceNumber = "CT", ["ORIGINAL", "PRIMARY", "AXIAL"], k + 1
+    made.ImagePositionPatient, made.ImageOrientationPatient = [-10.0, 20.0, 2.5 * k], AXIAL
+    made.PixelSpacing, made.SliceThickness = [0.8, 0.7], 5.0
+    made.RescaleSlope, made.RescaleIntercept = 1, -1024
+    describe_pixels(made, array)
+    for keyword, value in changes.items():
+        if value is None:
+            made.pop(keyword, None)
+        else:
+            setattr(made, keyword, value)
+    made.file_meta.MediaStorageSOPClassUID = made.get("SOPClassUID", CT)
+    made.file_meta.MediaStorageSOPInstanceUID = made.get("SOPInstanceUID", "1.2")
+    return made
+
+
+def describe_pixels(made: Dataset, array: npt.NDArray[Any]) -> None:
+    """The pixel module and PixelData (or Float / DoubleFloat) of an array."""
+    colour = array.ndim > 2 and array.shape[-1] == 3
+    plane = array.shape[-3:-1] if colour else array.shape[-2:]
+    made.Rows, made.Columns = plane
+    made.SamplesPerPixel = 3 if colour else 1
+    made.PhotometricInterpretation = "RGB" if colour else "MONOCHROME2"
+    if colour:
+        made.PlanarConfiguration = 0
+    if array.ndim > 2 + colour:
+        made.NumberOfFrames = len(array)
+    bits = array.dtype.itemsize * 8
+    made.BitsAllocated = bits
+    little = np.ascontiguousarray(array.astype(array.dtype.newbyteorder("<")))
+    if array.dtype.kind == "f":
+        setattr(made, "FloatPixelData" if bits == 32 else "DoubleFloatPixelData", little.tobytes())
+        return
+    made.BitsStored, made.HighBit = bits, bits - 1
+    made.PixelRepresentation = int(array.dtype.kind == "i")
+    data = little.tobytes()
+    made.PixelData = data + b"\0" * (len(data) % 2)
+    made["PixelData"].VR = "OB" if bits == 8 else "OW"
+
+
+def make_series(count: int = 4, **changes: Any) -> list[Dataset]:
+    """`count` slices; a list in `changes` whose length is `count` and that is wrapped in `each` goes slice by slice."""
+    made = []
+    for k in range(count):
+        own = {name: value.values[k] if isinstance(value, each) else value for name, value in changes.items()}
+        made.append(make_slice(k, **own))
+    return made
+
+
+class each:  # noqa: N801  # reads as a word in make_series(RescaleSlope=each(1, 2, 3, 4))
+    """A value of its own for every slice."""
+
+    def __init__(self, *values: Any) -> None:
+        self.values = values
+
+
+def item(**elements: Any) -> Dataset:
+    """A sequence item."""
+    made = Dataset()
+    for keyword, value in elements.items():
+        setattr(made, keyword, value)
+    return made
+
+
+def sequence(**elements: Any) -> Sequence:
+    """A sequence of one item."""
+    return Sequence([item(**elements)])
+
+
+def as_file(dataset: Dataset) -> bytes:
+    """The bytes of a DICOM file."""
+    stream = io.BytesIO()
+    pydicom.dcmwrite(stream, dataset, enforce_file_format=True)
+    return stream.getvalue()
+
+
+def as_short_tags(dataset: Dataset) -> dict[str, Any]:
+    """What Orthanc's `tags?short` makes of a Dataset: text, lists for sequences, null for binary."""
+    made: dict[str, Any] = {}
+    for element in dataset:
+        key = f"{element.tag.group:04x},{element.tag.element:04x}"
+        value = element.value
+        if element.VR == "SQ":
+            made[key] = [as_short_tags(each_item) for each_item in value]
+        elif isinstance(value, bytes):
+            made[key] = None
+        elif value is None:
+            made[key] = ""
+        elif element.VR == "AT":
+            tags = value if element.VM > 1 else [value]
+            made[key] = "\\".join(f"{int(tag) >> 16:04x},{int(tag) & 0xFFFF:04x}" for tag in tags)
+        else:
+            parts = value if element.VM > 1 else [value]
+            made[key] = "\\".join("" if part is None else str(part) for part in parts)
+    return made
