@@ -86,15 +86,15 @@ def describe_pixels(made: Dataset, array: npt.NDArray[Any]) -> None:
 
 
 def make_series(count: int = 4, **changes: Any) -> list[Dataset]:
-    """`count` slices; a list in `changes` whose length is `count` and that is wrapped in `each` goes slice by slice."""
+    """`count` slices with the same changes, but `Each(...)` gives every slice its own value."""
     made = []
     for k in range(count):
-        own = {name: value.values[k] if isinstance(value, each) else value for name, value in changes.items()}
+        own = {name: value.values[k] if isinstance(value, Each) else value for name, value in changes.items()}
         made.append(make_slice(k, **own))
     return made
 
 
-class each:  # noqa: N801  # reads as a word in make_series(RescaleSlope=each(1, 2, 3, 4))
+class Each:
     """A value of its own for every slice."""
 
     def __init__(self, *values: Any) -> None:
@@ -128,7 +128,7 @@ def as_short_tags(dataset: Dataset) -> dict[str, Any]:
         key = f"{element.tag.group:04x},{element.tag.element:04x}"
         value = element.value
         if element.VR == "SQ":
-            made[key] = [as_short_tags(each_item) for each_item in value]
+            made[key] = [as_short_tags(each) for each in value]
         elif isinstance(value, bytes):
             made[key] = None
         elif value is None:
