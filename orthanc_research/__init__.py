@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from orthanc_research.capabilities import Capabilities
 from orthanc_research.errors import (
     AccessError,
+    CancelledError,
     ConflictError,
     DatasetError,
     DeadlineError,
@@ -34,7 +35,7 @@ from orthanc_research.orthanc import Orthanc, attach
 from orthanc_research.pixels import Stack, Volume
 from orthanc_research.progress import Bar, Progress, Silent
 from orthanc_research.rest import AsyncRest, Connection, Job, Rest
-from orthanc_research.tables import issues
+from orthanc_research.tables import issues, orthanc_id
 
 if TYPE_CHECKING:
     from orthanc_research import plots, samples
@@ -46,6 +47,7 @@ __all__ = [
     "AccessError",
     "AsyncRest",
     "Bar",
+    "CancelledError",
     "Capabilities",
     "ConflictError",
     "Connection",
@@ -76,6 +78,7 @@ __all__ = [
     "__version__",
     "attach",
     "issues",
+    "orthanc_id",
     "plots",
     "read_frames",
     "read_parquet",

@@ -16,7 +16,8 @@
     ├── GeometryError                these slices are not one volume; `code` says why
     ├── PixelError                   these pixels cannot be decoded or converted
     ├── DeidError                    de-identification refused or failed
-    └── DatasetError                 a dataset build refused or failed
+    ├── DatasetError                 a dataset build refused or failed
+    └── CancelledError               the user asked to stop before it was done
 
 Messages are one sentence to act on. They never hold names, patient identifiers, dates or secrets; what Orthanc itself
 said is in the attributes `message` and `details`.
@@ -29,6 +30,7 @@ from typing import Any
 
 __all__ = [
     "AccessError",
+    "CancelledError",
     "ConflictError",
     "DatasetError",
     "DeadlineError",
@@ -145,3 +147,23 @@ class DeidError(Error):
 
 class DatasetError(Error):
     """A dataset build refused or failed."""
+
+
+class CancelledError(Error):
+    """The user asked to stop, through `progress`, before all was done; nothing half-done is left."""
+
+
+class CancelledError(Error):
+    """The user asked to stop, through `progress`, before all was done; nothing half-done is left."""
+
+
+class CancelledError(Error):
+    """The user asked to stop, through `progress`, before all was done; nothing half-done is left."""
+
+
+class CancelledError(Error):
+    """The user asked to stop, through `progress`, before all was done; nothing half-done is left."""
+
+
+class CancelledError(Error):
+    """The user asked to stop, through `progress`, before all was done; nothing half-done is left."""

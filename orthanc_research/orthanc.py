@@ -9,6 +9,7 @@ from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self, get_args
+from weakref import WeakValueDictionary
 
 import numpy.typing as npt
 import pandas as pd
@@ -18,7 +19,7 @@ from orthanc_research import batch, feed, fetch, headers, resolve, search
 from orthanc_research.batch.journal import Journal, default_path, newest
 from orthanc_research.capabilities import Capabilities
 from orthanc_research.errors import QueryError
-from orthanc_research.export import export_series
+from orthanc_research.export import export_series, stream_table
 from orthanc_research.feed import Change
 from orthanc_research.modality import Modality
 from orthanc_research.parallel import MAX_THREADS
@@ -26,18 +27,26 @@ from orthanc_research.pixels import Stack, Volume, decode, one_stack
 from orthanc_research.progress import Progress, progress_for
 from orthanc_research.rest import Auth, ChangeType, Connection, Job, Level, Rest
 from orthanc_research.tables import (
+    LEVELS,
+    OVERVIEW_COLUMNS,
     FindPlan,
+    TagsPlan,
+    empty_tags,
     exports_frame,
     find_frame,
     jobs_frame,
+    join_tags,
     listed_frame,
+    lookup_frame,
+    overview_frame,
     parse_criteria,
     plan_find,
+    plan_lookup,
     plan_tags,
     tags_frame,
 )
 
-__all__ = ["Orthanc", "attach"]
+__all__ = ["Orthanc", "attach", "client_of"]
 
 _BULK = 1000
 
@@ -84,7 +93,7 @@ class Orthanc:
             trust_env=trust_env,
         )
         self.workers = workers
-        self._token = secrets.token_hex(8)  # tells the frames of this client apart; pandas' attrs hold JSON only
+        self._token = _token_for(self)
         self.rest = Rest(self._connection)
 
     @cached_property
@@ -179,28 +188,125 @@ class Orthanc:
         answers, parents = search.answers(self.rest, plan)
         return self._ours(find_frame(plan, answers, parents), level)
 
-    def explain(self, level: Level, **arguments: Any) -> dict[str, Any]:
-        """How a find with these arguments would be carried out, and with how many requests; nothing is asked."""
-        names = ("columns", "within", "labels", "metadata", "order_by", "limit", "match")
+    def count(self, level: Level, **criteria: Any) -> int:
+        """How many resources match: one request from 1.12.5 on for criteria of the index, a find for all others."""
+        query = parse_criteria(level, criteria)
+        plan = plan_find(level, query=query, columns=(), capabilities=self.capabilities())
+        if plan.empty:
+            return 0
+        if plan.counted and self.capabilities().has("count-resources"):
+            return self.rest.tools.count_resources({"Level": level, "Query": dict(plan.body["Query"])})
+        return len(find_frame(plan, *search.answers(self.rest, plan)))
+
+    def explain(self, what: Any, columns: Any = None, **arguments: Any) -> dict[str, Any]:
+        """How a find or a reading of tags would be carried out, and with how many requests; nothing is asked.
+
+        `what` is a level, with the arguments of `find`; or resources, with those of `tags`. Only bare IDs are looked up
+        (one request per 1,000), since what they are is not known otherwise. "requests" is for one page of a find; None
+        where it hangs on a number that nobody knows yet.
+
+        >>> orthanc.explain("Series", Modality="CT")["requests"]  # doctest: +SKIP
+        1
+        """
+        if not (isinstance(what, str) and what in LEVELS):
+            return self._explain_tags(what, columns, **arguments)
+        names = ("within", "labels", "metadata", "order_by", "limit", "match")
         known: dict[str, Any] = dict.fromkeys(names) | {"labels_match": "all", "page": 10_000}
         known |= {name: arguments.pop(name) for name in list(arguments) if name in known}
-        return self._plan(level, **known, criteria=arguments).explain()
+        return self._plan(
+            next(level for level in LEVELS if level == what), columns=columns, **known, criteria=arguments
+        ).explain()
 
-    def tags(self, resources: Any, columns: Sequence[str] | None = None, *, max_rows: int = 1_000_000) -> pd.DataFrame:
-        """A row for each instance of the resources, with chosen tags or all of them: one request a series
-        (two where a value is over 256 bytes).
+    def tags(
+        self,
+        resources: Any,
+        columns: Sequence[str | tuple[str, str]] | None = None,
+        *,
+        per: str = "Instance",
+        max_rows: int = 1_000_000,
+        progress: Progress | bool | None = False,
+    ) -> pd.DataFrame:
+        """A row for each instance of the resources, with chosen tags or all of them, as their files have them.
 
-        Columns are DICOM keywords, or paths into sequences (`"A.B"`); None means every element that is not binary, with
-        sequences as JSON and private elements in the column `Private`. Values over 256 bytes are fetched as well.
-        An instance whose file the server cannot read, or that was chosen and is gone, is a row with that in `Issues`.
-        Studies and bare instance IDs cost one request more, to find their series, patients two; `NotFoundError` when
-        some are no longer there. `QueryError` when there would be more than `max_rows` rows.
+        Columns are DICOM keywords, paths into sequences (`"A.B"`: the first item of each), `"gggg,eeee"`, or private
+        elements as `("gggg,xxee", creator)`; None means every element that is not binary, with sequences as JSON and
+        private elements in the column `Private`. Values over 256 bytes are fetched as well. An instance whose file has
+        to be read and cannot be, or that was chosen and is gone, is a row with that in `Issues`.
+
+        The cheapest route that tells the truth (`explain` says which): one request for 2,000 instances where the
+        columns are of the instance level of the index or, from 1.11 on, outside of it, and one for 1,000 series to look
+        them up; otherwise one request a series, two where a value is over 256 bytes. Studies and bare instance IDs cost
+        one request more, to find their series, patients two.
+
+        `per="Series"` reads one instance of each series: a row a series, with the ID of the instance that was read in
+        `RepresentativeInstance`. `QueryError` when there would be more than `max_rows` rows: `tags_to_parquet` takes
+        any number. `NotFoundError` when some resources are no longer there; `CancelledError`.
         """
-        plan = plan_tags(columns)
-        chosen = resolve.select(self.rest, resources)
-        series = resolve.series_of(self.rest, chosen)
-        rows = headers.tags(self.rest, series, plan, workers=self.workers, max_rows=max_rows)
-        return self._ours(tags_frame(rows, plan), "Instance")
+        plan = plan_tags(columns, per=per, capabilities=self.capabilities())
+        bar, done = progress_for(progress, "tags")
+        try:
+            return self._ours(join_tags(list(self._tags(resources, plan, max_rows, bar)), plan), per)
+        finally:
+            done()
+
+    def tags_to_parquet(
+        self,
+        resources: Any,
+        path: str | os.PathLike[str],
+        columns: Sequence[str | tuple[str, str]] | None = None,
+        *,
+        per: str = "Instance",
+        progress: Progress | bool | None = None,
+    ) -> int:
+        """As `tags`, into a parquet file, piece by piece in flat memory; the number of rows.
+
+        The file is complete or absent, 0600, and read by `ores.read_parquet` as the frame that `tags` would give.
+        `CancelledError` when `progress` was asked to stop: then there is no file.
+        """
+        plan = plan_tags(columns, per=per, capabilities=self.capabilities())
+        target = Path(path)
+        if not target.parent.is_dir():
+            raise QueryError(f"There is no folder {target.parent}.")
+        bar, done = progress_for(progress, "tags")
+        try:
+            frames = (self._ours(frame, per) for frame in self._tags(resources, plan, None, bar))
+            return stream_table(
+                target, frames, lambda names: self._ours(empty_tags(plan, names), per), fixed=not plan.all
+            )
+        finally:
+            done()
+
+    def lookup(self, values: Any) -> pd.DataFrame:
+        """Which resources these identifiers name: PatientIDs, AccessionNumbers, UIDs, Orthanc IDs; all in 5 requests.
+
+        Index `Value`, columns `Level`, `Keyword` (which identifier it is) and `ID`: a row for every match, and one with
+        NA for a value that matches nothing. Identifiers match case-exactly; an AccessionNumber with `*` or `?` in it is
+        not found. 1,000 values of a kind a request.
+        """
+        plan = plan_lookup(values)
+        ids = list(plan.ids)
+        pages = (ids[start : start + _BULK] for start in range(0, len(ids), _BULK))
+        present = [answer for page in pages for answer in self.rest.tools.bulk_content(page)]
+        criteria: list[dict[str, Any]] = [{keyword: given} for _, keyword, given in plan.finds]
+        found = [
+            self.find(level, columns=[keyword], **each)
+            for (level, keyword, _), each in zip(plan.finds, criteria, strict=True)
+        ]
+        return lookup_frame(plan, present, found)
+
+    def overview(self, *, sizes: bool = True, **criteria: Any) -> pd.DataFrame:
+        """What there is, by modality and year of study: studies, series, instances, GB (10⁹ bytes), scanners.
+
+        Modality or Year is NA where it is not known. A study of several modalities counts in the row of each; a scanner
+        is a different pair of Manufacturer and StationName. Criteria are those of a find of series. One request a page
+        of series, and one a page of instances for their sizes: `sizes=False` leaves these out, and GB is NA.
+        `plots.overview` draws it.
+        """
+        series = self.find("Series", columns=OVERVIEW_COLUMNS, **criteria)
+        if not sizes:
+            return overview_frame(series, None)
+        files = self.find("Instance", columns=("ParentSeries", "FileSize"), **criteria)
+        return overview_frame(series, files.groupby("ParentSeries")["FileSize"].sum())
 
     def dicom(self, instance: Any, *, verify: bool = False) -> Dataset:
         """The file of one instance as a pydicom Dataset; `verify` holds it against the server's MD5."""
@@ -252,6 +358,31 @@ class Orthanc:
         finally:
             self.rest.find_caps.clear()  # what was learnt of a smaller archive
             done()
+
+    def download(
+        self,
+        resources: Any,
+        folder: str | os.PathLike[str],
+        *,
+        layout: str = batch.LAYOUT,
+        progress: Progress | bool | None = None,
+    ) -> pd.DataFrame:
+        """Bring the DICOM files of the resources into a folder: a row for every instance with `status` and `error`.
+
+        Each is held against the server's MD5, and complete or absent under its name; `status` is "done",
+        "already-there" (right by its size and MD5, and not asked for again), "failed" or "not-sent". Running it again
+        brings what is missing, damaged or stored anew; files of more than 16 MB go on where they stopped (1.12.5).
+        `layout` may name StudyInstanceUID, SeriesInstanceUID, SOPInstanceUID, Modality and SeriesNumber; a UID that is
+        none, or that two patients have, is replaced or followed by the Orthanc ID. `manifest.csv` in the folder says
+        which file is which instance. Folders are 0700, files 0600. One request an instance (two before 1.12.5), and
+        one for 1,000 studies, series and instances to list them. `QueryError` for a folder or layout that cannot be.
+        """
+        bar, done = progress_for(progress, "download")
+        try:
+            frame = batch.download(self.rest, resources, folder, layout=layout, workers=self.workers, progress=bar)
+        finally:
+            done()
+        return self._ours(frame, "Instance")
 
     def export(
         self,
@@ -320,6 +451,26 @@ class Orthanc:
         bar, done = progress_for(progress, "anonymize")
         try:
             frame = batch.anonymize(self.rest, level, sources, options, path=path, window=window, progress=bar)
+        finally:
+            done()
+        return self._ours(frame, level)
+
+    def label(
+        self,
+        resources: Any,
+        add: Sequence[str] = (),
+        remove: Sequence[str] = (),
+        *,
+        progress: Progress | bool | None = False,
+    ) -> pd.DataFrame:
+        """Put labels on resources and take others off (1.12): a row for every resource with `status` and `error`.
+
+        A label has 1 to 64 letters, digits, _ and -; those of what lies below stay as they are. Doing it again changes
+        nothing. One request a label and resource. `UnsupportedError` before 1.12, with nothing changed.
+        """
+        bar, done = progress_for(progress, "label")
+        try:
+            level, frame = batch.label(self.rest, resources, add, remove, workers=self.workers, progress=bar)
         finally:
             done()
         return self._ours(frame, level)
@@ -462,6 +613,21 @@ class Orthanc:
 
     # -- how ----------------------------------------------------------------------------------------------------------
 
+    def _tags(self, resources: Any, plan: TagsPlan, max_rows: int | None, bar: Progress) -> Iterator[pd.DataFrame]:
+        chosen = resolve.select(self.rest, resources)
+        if plan.per == "Instance" and max_rows is not None:
+            resolve.check_count(chosen, max_rows)
+        series = resolve.series_of(self.rest, chosen)
+        chunks = headers.rows(self.rest, series, plan, workers=self.workers, max_rows=max_rows, progress=bar)
+        return (tags_frame(chunk, plan) for chunk in chunks)
+
+    def _explain_tags(self, resources: Any, columns: Any, *, per: str = "Instance") -> dict[str, Any]:
+        plan = plan_tags(columns, per=per, capabilities=self.capabilities())
+        chosen = resolve.select(self.rest, resources)
+        count, before = resolve.series_count(chosen), resolve.lookups(chosen)
+        reading = None if count is None else headers.requests(plan, count, resolve.instance_count(chosen))
+        return {**plan.explain(), "requests": None if reading is None or before is None else before + reading}
+
     def _plan(self, level: Level, *, within: Any, match: Any, criteria: Mapping[str, Any], **options: Any) -> FindPlan:
         query = parse_criteria(level, criteria, match)
         inside = None if within is None else resolve.select(self.rest, within)
@@ -474,7 +640,27 @@ class Orthanc:
 
 def _described(connection: Connection, workers: int) -> Orthanc:
     orthanc = object.__new__(Orthanc)
-    orthanc._connection, orthanc.workers, orthanc._token = connection, workers, secrets.token_hex(8)
+    orthanc._connection, orthanc.workers, orthanc._token = connection, workers, _token_for(orthanc)
+    return orthanc
+
+
+# Which client found a frame: pandas' attrs hold JSON only, so frames carry a token. Weak: a frame keeps no client alive.
+_CLIENTS: WeakValueDictionary[str, Orthanc] = WeakValueDictionary()
+
+
+def _token_for(orthanc: Orthanc) -> str:
+    token = secrets.token_hex(8)
+    _CLIENTS[token] = orthanc
+    return token
+
+
+def client_of(frame: pd.DataFrame) -> Orthanc:
+    """The client that found this frame; `QueryError` when it is gone, or in another process."""
+    orthanc = _CLIENTS.get(str((frame.attrs.get("orthanc") or {}).get("client")))
+    if orthanc is None:
+        raise QueryError(
+            "The client that found this DataFrame is gone; bind it to one that is there: ores.attach(frame, orthanc)."
+        )
     return orthanc
 
 

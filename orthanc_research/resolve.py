@@ -10,9 +10,19 @@ import pandas as pd
 
 from orthanc_research.errors import NotFoundError, QueryError
 from orthanc_research.rest import Level, Rest
-from orthanc_research.tables import LEVELS, Selection, is_orthanc_id, selection
+from orthanc_research.tables import LEVELS, Selection, is_orthanc_id, selection, too_many
 
-__all__ = ["here", "one", "patients_of", "select", "series_of"]
+__all__ = [
+    "check_count",
+    "here",
+    "instance_count",
+    "lookups",
+    "one",
+    "patients_of",
+    "select",
+    "series_count",
+    "series_of",
+]
 
 _BULK = 1000
 _PLURAL: Mapping[Level, str] = {"Patient": "patients", "Study": "studies"}
@@ -69,6 +79,41 @@ def series_of(rest: Rest, chosen: Selection) -> list[tuple[str, tuple[str, ...]]
         return [(series, tuple(instances)) for series, instances in groups.items()]
     studies = _children(rest, chosen.ids, "Patient", "Study") if chosen.level == "Patient" else list(chosen.ids)
     return [(identifier, ()) for identifier in _children(rest, studies, "Study", "Series")]
+
+
+def instance_count(chosen: Selection) -> int | None:
+    """How many instances these are, where the input itself says it."""
+    if chosen.level == "Instance":
+        return len(chosen.ids)
+    counts = chosen.column(f"NumberOf{chosen.level}RelatedInstances")
+    return sum(int(count) for count in counts.values()) if counts or not chosen.ids else None
+
+
+def series_count(chosen: Selection) -> int | None:
+    """How many series these are or lie in, where the input itself says it."""
+    if chosen.level == "Series":
+        return len(chosen.ids)
+    if chosen.level == "Instance":
+        parents = chosen.column("ParentSeries")
+        return len(set(parents.values())) if parents else None
+    counts = chosen.column(f"NumberOf{chosen.level}RelatedSeries")
+    return sum(int(count) for count in counts.values()) if counts or not chosen.ids else None
+
+
+def lookups(chosen: Selection) -> int | None:
+    """How many requests `series_of` sends for these; None where the input itself does not say it."""
+    pages = -(-len(chosen.ids) // _BULK)
+    if chosen.level == "Patient":
+        studies = chosen.column("NumberOfPatientRelatedStudies")
+        return pages + -(-sum(map(int, studies.values())) // _BULK) if studies else None
+    return pages if chosen.level == "Study" or (chosen.level == "Instance" and series_count(chosen) is None) else 0
+
+
+def check_count(chosen: Selection, most: int) -> None:
+    """`QueryError` when the input itself says that there are more instances than that."""
+    count = instance_count(chosen)
+    if count is not None and count > most:
+        raise too_many(count, most)
 
 
 def here(rest: Rest, ids: Sequence[str]) -> set[str]:

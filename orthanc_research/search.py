@@ -7,7 +7,11 @@ criterion. So a client's first find that answers anything is followed by two req
 instances and once for the other levels: a cap, or that so many answers at least are given. What is not below that is
 asked about again, at most once a minute, and after this client has stored something.
 
-Pages are no snapshot: each asks for one answer more than it needs, and that one must be the first of the next page.
+Pages are no snapshot. Each asks for one answer more than it needs, and that one must be the first of the next page;
+and no resource of that level may have come meanwhile, by the change log, from before the first page until after the
+last. What is deleted leaves no trace in that log, but moves the pages. That costs a find of several pages three small
+requests: where the log ends, before (with the first page's IDs once more, since nobody knew that there would be a
+second) and after.
 """
 
 from __future__ import annotations
@@ -26,6 +30,7 @@ __all__ = ["Known", "answers"]
 _PROBE = 10_000
 _FRESH = 60.0  # seconds
 _TRIES = 3
+_CHANGES = 1000
 Json = dict[str, Any]
 
 
@@ -42,7 +47,7 @@ def answers(rest: Rest, plan: FindPlan) -> tuple[list[Json], dict[Level, dict[st
     """What a planned find answers, and the resources to join by level: {level: {ID: object}}.
 
     One request a page. `ResponseError` when this server cuts its answers short and there is no way to go on, or when
-    pages do not fit together in three tries.
+    what it lists changes while it is listed, three times in a row.
     """
     for _ in range(_TRIES):
         found = _paged(rest, plan)
@@ -52,9 +57,10 @@ def answers(rest: Rest, plan: FindPlan) -> tuple[list[Json], dict[Level, dict[st
 
 
 def _paged(rest: Rest, plan: FindPlan) -> list[Json] | None:
-    """All pages; None when one does not begin where the one before ended."""
+    """All pages; None when they are not those of one moment."""
     found: list[Json] = []
     expected: Any = None
+    start: int | None = None
     while not plan.empty:
         body = plan.request(len(found))
         # One more than the page, so that a last page that is just full is known to be the last.
@@ -69,7 +75,35 @@ def _paged(rest: Rest, plan: FindPlan) -> list[Json] | None:
             break
         if not full and not _cut(rest, plan, len(page), str(body["Level"])):
             break
-    return found
+        if start is None:
+            start = _end_of_log(rest)
+            if _ids(rest, {**body, **more}) != [answer.get("ID") for answer in page]:
+                return None
+    return None if start is not None and _has_grown(rest, start, str(plan.body["Level"])) else found
+
+
+def _end_of_log(rest: Rest) -> int:
+    return int(rest.changes.last()["Last"])
+
+
+def _ids(rest: Rest, body: Json) -> list[str]:
+    """The IDs of a page without their content, which is a fraction of the work."""
+    content = ("Expand", "RequestedTags", "ResponseContent")
+    found: list[Any] = rest.tools.find({key: value for key, value in body.items() if key not in content})
+    return [str(each) for each in found]
+
+
+def _has_grown(rest: Rest, start: int, level: str) -> bool:
+    """Whether resources of this level came after this position of the change log."""
+    end = _end_of_log(rest)
+    while start < end:
+        answer = rest.changes.read(start, _CHANGES)
+        if any(change["ChangeType"] == f"New{level}" for change in answer["Changes"]):
+            return True
+        if answer["Done"] or int(answer["Last"]) <= start:
+            return False
+        start = int(answer["Last"])
+    return False
 
 
 def _related(rest: Rest, plan: FindPlan, found: Sequence[Json]) -> dict[Level, dict[str, Json]]:

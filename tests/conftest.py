@@ -78,6 +78,15 @@ def orthanc(rest: Rest) -> Iterator[ores.Orthanc]:
         yield client
 
 
+@pytest.fixture
+def cohort(orthanc: ores.Orthanc) -> ores.Orthanc:
+    """Two patients, two studies each, a CT of 6 and an MR of 4 slices in each: 8 series, 40 instances or so."""
+    orthanc.upload(ores.samples.cohort(patients=2, studies=2, slices=4, size=16), progress=False)
+    assert len(orthanc.series()) == 8
+    assert len(orthanc.instances()) > 8  # and whether this server caps its answers is now known: see search
+    return orthanc
+
+
 @pytest.fixture(scope="session")
 def realdata() -> Path:
     """The folder of real DICOM with references."""

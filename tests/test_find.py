@@ -20,15 +20,6 @@ COUNTS = {
 }
 
 
-@pytest.fixture
-def cohort(orthanc: ores.Orthanc) -> ores.Orthanc:
-    """Two patients, two studies each, a CT of 6 and an MR of 4 slices in each: 8 series, 40 instances or so."""
-    orthanc.upload(ores.samples.cohort(patients=2, studies=2, slices=4, size=16), progress=False)
-    assert len(orthanc.series()) == 8
-    assert len(orthanc.instances()) > 8  # and whether this server caps its answers is now known: see test_search
-    return orthanc
-
-
 def expected_requests(orthanc: ores.Orthanc, level: Level) -> int:
     """One a page; where tags cannot be requested within (1.10), at most one more for each parent level.
 
@@ -276,83 +267,6 @@ def test_an_empty_archive_gives_empty_typed_frames(orthanc: ores.Orthanc) -> Non
         assert orthanc.tags(orthanc.series()).empty
     assert len(requests) == 1
     assert orthanc.anonymize(orthanc.studies(), progress=False).empty
-
-
-# -- tags -------------------------------------------------------------------------------------------------------------
-
-
-def test_tags_are_one_request_a_series(cohort: ores.Orthanc) -> None:
-    series = cohort.series()
-    with cohort.rest.counting() as requests:
-        table = cohort.tags(series, ["SOPInstanceUID", "ImagePositionPatient", "SliceThickness", "Rows"])
-    assert len(requests) == len(series) == 8
-    instances = cohort.instances()
-    assert sorted(table.index) == sorted(instances.index)
-    assert table["Rows"].eq(16).all()
-    assert str(table["SliceThickness"].dtype) == "float64"
-    assert dict(zip(table.index, table["SOPInstanceUID"], strict=True)) == dict(
-        zip(instances.index, instances["SOPInstanceUID"], strict=True)
-    )
-    position = table["ImagePositionPatient"].iloc[0]
-    assert len(position) == 3
-
-
-def test_tags_of_studies_patients_and_instances_find_their_series_first(cohort: ores.Orthanc) -> None:
-    study, patient = cohort.studies().head(1), cohort.patients().head(1)
-    with cohort.rest.counting() as requests:
-        table = cohort.tags(study, ["Modality"])
-    assert len(requests) == 1 + 2
-    assert set(table["Modality"]) == {"CT", "MR"}
-    with cohort.rest.counting() as requests:
-        assert len(cohort.tags(patient, ["Modality"])) == 2 * len(table)
-    assert len(requests) == 2 + 4
-    some = cohort.instances().groupby("ParentSeries").head(2)
-    with cohort.rest.counting() as requests:
-        chosen = cohort.tags(some, ["Modality"])
-    assert sorted(chosen.index) == sorted(some.index)
-    assert len(requests) == some["ParentSeries"].nunique()
-
-
-def test_all_tags_keep_what_names_would_lose(orthanc: ores.Orthanc, ct_small: Path) -> None:
-    orthanc.upload(ct_small, progress=False)
-    table = orthanc.tags(orthanc.series())
-    assert len(table) == 1
-    assert table["Manufacturer"].iloc[0] == "GE MEDICAL SYSTEMS"
-    assert "0009,0010" in table["Private"].iloc[0]
-    assert "PixelData" not in table.columns
-
-
-def test_long_values_are_fetched_not_nulled(orthanc: ores.Orthanc) -> None:
-    (dataset, *_) = ores.samples.cohort(patients=1, studies=1, slices=3, size=16)
-    dataset.ImageComments = "long " * 400
-    dataset.StudyDescription = "short"
-    orthanc.upload(dataset, progress=False)
-    series = orthanc.series()
-    assert orthanc.tags(series, ["ImageComments"])["ImageComments"].iloc[0] == dataset.ImageComments.strip()
-    everything = orthanc.tags(series)
-    assert everything["ImageComments"].iloc[0] == dataset.ImageComments.strip()
-
-
-def test_one_unreadable_file_does_not_take_its_series_with_it(version: str, tmp_path: Path) -> None:
-    if version == "external":
-        pytest.skip("needs a server of our own")
-    with ores.LocalOrthanc(version, folder=tmp_path / "storage") as orthanc:
-        orthanc.upload(ores.samples.cohort(patients=1, studies=1, slices=4, size=16), progress=False)
-        series = orthanc.series(Modality="MR")
-        bad = orthanc.rest.series.children(series.index[0], "Instance")[1]
-        next(path for path in (tmp_path / "storage").rglob("*") if path.name == bad["FileUuid"]).unlink()
-        orthanc.server.kill()
-        orthanc.server.restart()  # it would answer from memory
-        table = orthanc.tags(series, ["SOPInstanceUID"])
-        assert len(table) == 4
-        assert pd.isna(table.loc[bad["ID"], "SOPInstanceUID"])
-        assert table.loc[bad["ID"], "Issues"]
-        assert table["SOPInstanceUID"].notna().sum() == 3
-
-
-def test_too_many_rows_are_refused_with_the_way_out(cohort: ores.Orthanc) -> None:
-    with pytest.raises(errors.QueryError, match="more than 5 instances"):
-        cohort.tags(cohort.series(), ["Modality"], max_rows=5)
 
 
 def test_the_tree_that_pydicom_ships_has_the_same_tables_on_every_server(orthanc: ores.Orthanc, tree: Path) -> None:

@@ -6,8 +6,11 @@ Nothing here touches the network or the disk; `orthanc.py` carries plans out.
 from orthanc_research.tables.arrow import SCHEMA_VERSION, from_arrow, to_arrow
 from orthanc_research.tables.criteria import Query, parse_criteria
 from orthanc_research.tables.frames import empty_frame, find_frame, issues
+from orthanc_research.tables.identity import is_orthanc_id, orthanc_id
 from orthanc_research.tables.levels import columns_for
 from orthanc_research.tables.lists import changes_frame, exports_frame, jobs_frame, listed_frame
+from orthanc_research.tables.lookup import LookupPlan, lookup_frame, plan_lookup
+from orthanc_research.tables.overview import OVERVIEW_COLUMNS, overview_frame
 from orthanc_research.tables.plan import FindPlan, plan_find
 from orthanc_research.tables.remote import (
     ANNOUNCED,
@@ -19,42 +22,63 @@ from orthanc_research.tables.remote import (
     remote_frame,
 )
 from orthanc_research.tables.schema import LEVELS, ColumnType, Level, column_type, tag_of
-from orthanc_research.tables.selection import Selection, is_orthanc_id, selection
-from orthanc_research.tables.tags import TagsPlan, plan_tags, tags_frame, too_long
+from orthanc_research.tables.selection import Selection, selection
+from orthanc_research.tables.tags import (
+    Row,
+    TagsPlan,
+    empty_tags,
+    join_tags,
+    plan_tags,
+    project,
+    tags_frame,
+    too_long,
+    too_many,
+)
 
 __all__ = [
     "ANNOUNCED",
     "KEYS",
     "LEVELS",
+    "OVERVIEW_COLUMNS",
     "SCHEMA_VERSION",
     "UID_OF",
     "ColumnType",
     "FindPlan",
     "Level",
+    "LookupPlan",
     "Query",
     "RemotePlan",
+    "Row",
     "Selection",
     "TagsPlan",
     "changes_frame",
     "column_type",
     "columns_for",
     "empty_frame",
+    "empty_tags",
     "exports_frame",
     "find_frame",
     "from_arrow",
     "is_orthanc_id",
     "issues",
     "jobs_frame",
+    "join_tags",
     "key_of",
     "listed_frame",
+    "lookup_frame",
+    "orthanc_id",
+    "overview_frame",
     "parse_criteria",
     "plan_find",
+    "plan_lookup",
     "plan_remote",
     "plan_tags",
+    "project",
     "remote_frame",
     "selection",
     "tag_of",
     "tags_frame",
     "to_arrow",
     "too_long",
+    "too_many",
 ]

@@ -33,7 +33,7 @@ from orthanc_research.tables.levels import COMPUTED, IDENTIFIERS, INDEX, depth, 
 from orthanc_research.tables.schema import LEVELS, Level, is_binary, tag_of, unknown_keyword
 from orthanc_research.tables.temporal import temporal_list, temporal_range, temporal_value
 
-__all__ = ["Query", "parse_criteria"]
+__all__ = ["Query", "parse_criteria", "values_of"]
 
 _MAX_VALUES = 40_000  # tried: 0.2 s on all three versions
 _MAX_LENGTH = 1024
@@ -129,7 +129,7 @@ def _text_of(keyword: str, value: Any) -> str | None:
     temporal = vr in ("DA", "TM", "DT")
     if temporal and isinstance(value, tuple) and len(value) == 2:
         return temporal_range(keyword, vr, [None if each is None else _present(keyword, each) for each in value])
-    values = _several(value)
+    values = values_of(value)
     if values is None:
         _present(keyword, value)
         return temporal_value(keyword, vr, value) if temporal else _one(keyword, vr, value)
@@ -152,7 +152,7 @@ def _any_of(keyword: str, vr: str, values: Sequence[Any]) -> str:
     return "\\".join(dict.fromkeys(texts))
 
 
-def _several(value: Any) -> list[Any] | None:
+def values_of(value: Any) -> list[Any] | None:
     """The values of a list, whatever holds it; None for a single value. A text with backslashes is DICOM's own list."""
     if isinstance(value, str):
         return value.split("\\") if "\\" in value else None

@@ -24,6 +24,7 @@ __all__ = [
     "depth",
     "index_of",
     "level_of",
+    "own_index",
 ]
 
 INDEX: Mapping[Level, tuple[str, ...]] = MappingProxyType(
@@ -226,12 +227,14 @@ def level_of(keyword: str, asked: Level) -> Level:
     return asked if depth(asked) >= depth("Series") else "Series"
 
 
+def own_index(level: Level, capabilities: Capabilities) -> frozenset[str]:
+    """The keywords that this server keeps in its index for this level alone."""
+    if not capabilities.main_tags:
+        return frozenset(INDEX[level])
+    tags = (tag_of(tag) for tag in capabilities.main_tags.get(level, ()))
+    return frozenset(keyword_for_tag(tag) for tag in tags if tag is not None) - {""}
+
+
 def index_of(level: Level, capabilities: Capabilities) -> frozenset[str]:
     """The keywords that this server can match in its index in a find at `level`: its own main tags and its parents'."""
-    levels = LEVELS[: depth(level) + 1]
-    found = {keyword for each in levels for keyword in INDEX[each]}
-    if capabilities.main_tags:
-        listed = {tag_of(tag) for each in levels for tag in capabilities.main_tags.get(each, ())}
-        found = {keyword for keyword in found if tag_of(keyword) in listed}
-        found |= {keyword_for_tag(tag) for tag in listed if tag is not None} - {""}
-    return frozenset(found)
+    return frozenset().union(*(own_index(each, capabilities) for each in LEVELS[: depth(level) + 1]))

@@ -74,6 +74,11 @@ class FindPlan:
         """True when answers may be dropped here, so that the server cannot count to `limit` or to a total."""
         return bool(self.exact) or self.lifted or self.inside is not None
 
+    @property
+    def counted(self) -> bool:
+        """True when the server can count the answers without listing them: all of it is in its index."""
+        return self.paged and not self.filtered
+
     def request(self, since: int = 0) -> dict[str, Any]:
         """The body of POST /tools/find for the page that begins at `since`."""
         body = dict(self.body)

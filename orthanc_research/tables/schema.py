@@ -34,7 +34,18 @@ from pydicom.datadict import dictionary_VM, dictionary_VR, tag_for_keyword
 
 from orthanc_research.errors import QueryError
 
-__all__ = ["FACTS", "LEVELS", "ColumnType", "Kind", "Level", "column_type", "is_binary", "tag_of", "unknown_keyword"]
+__all__ = [
+    "FACTS",
+    "LEVELS",
+    "OFFSET",
+    "ColumnType",
+    "Kind",
+    "Level",
+    "column_type",
+    "is_binary",
+    "tag_of",
+    "unknown_keyword",
+]
 
 Level = Literal["Patient", "Study", "Series", "Instance"]
 LEVELS: tuple[Level, ...] = ("Patient", "Study", "Series", "Instance")
@@ -91,7 +102,7 @@ _WHOLE: Mapping[str, tuple[Any, pa.DataType, int, int]] = MappingProxyType(
 )
 # In these a backslash is a character, and leading spaces count (PS3.5 section 6.2).
 _FREE_TEXT = frozenset({"LT", "ST", "UT", "UR"})
-_OFFSET = "_utc_offset_min"
+OFFSET = "_utc_offset_min"
 
 
 def _text(vr: str, vm: str) -> ColumnType:
@@ -114,6 +125,7 @@ FACTS: Mapping[str, ColumnType] = MappingProxyType(
         "ParentPatient": _fact("text", _STR, pa.string()),
         "ParentStudy": _fact("text", _STR, pa.string()),
         "ParentSeries": _fact("text", _STR, pa.string()),
+        "RepresentativeInstance": _fact("text", _STR, pa.string()),
         "Labels": _fact("text", _STR, pa.string()),
         "Status": _fact("text", _STR, pa.string()),
         "Issues": _fact("text", _STR, pa.string()),
@@ -148,7 +160,7 @@ def column_type(name: str) -> ColumnType:
 
 @functools.cache
 def _dicom_type(name: str) -> ColumnType:
-    if name.endswith(_OFFSET):
+    if name.endswith(OFFSET):
         return ColumnType("int", "", "", pd.Int64Dtype(), pa.int64(), -(2**15), 2**15)
     leaf = name.rpartition(".")[2]
     tag = tag_of(leaf)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -10,11 +9,9 @@ from typing import Any
 import pandas as pd
 
 from orthanc_research.errors import QueryError
+from orthanc_research.tables.identity import is_orthanc_id
 
-__all__ = ["Selection", "is_orthanc_id", "selection"]
-
-# SHA-1 in five groups of eight hexadecimal digits.
-_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{8}){4}")
+__all__ = ["Selection", "selection"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +28,6 @@ class Selection:
             return {}
         values = self.frame[name]
         return {} if values.isna().any() else dict(zip(self.ids, values.astype(str), strict=True))
-
-
-def is_orthanc_id(value: object) -> bool:
-    """True for the form of an Orthanc ID: 5 x 8 lower-case hexadecimal digits."""
-    return isinstance(value, str) and _ID.fullmatch(value) is not None
 
 
 def selection(resources: Any, url: str) -> Selection:

@@ -1,7 +1,17 @@
-"""Short JSON of /tags and /instances-tags → a typed frame, one row an instance.
+"""Which tags are wanted, the cheapest route that tells the truth about them, and short JSON → a typed frame.
 
-Keys are numbers ("0010,0020"): names collide, and unknown private elements all have the same one. Orthanc sends null
-for values over 256 bytes, as it does for binary ones; which of the two it is, the dictionary knows.
+Keys are numbers ("0010,0020"): names collide, and unknown private elements all have the same one. In /tags and
+/instances-tags Orthanc sends null for values over 256 bytes, as it does for binary ones; which of the two it is, the
+dictionary knows.
+
+    route            asks                                   when
+    "index"          bulk-content, many series at once      every column is of the instance level of the index
+    "find"           /tools/find with RequestedTags, too    … or outside the index, on 1.11 and later
+    "instances-tags" one request a series                   everything else: it reads the files
+
+Observed on 1.12.7 and 1.13.0: a tag that the index keeps for a level above (PatientName, SeriesDescription …) comes as
+the file stored first in that series or patient had it, also with RequestedTags; so such a column is read from the
+files. What is outside the index comes whole, whatever its length; what is in it and over 256 bytes is missing.
 """
 
 from __future__ import annotations
@@ -10,25 +20,55 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 from pydicom.datadict import dictionary_keyword, dictionary_VR, tag_for_keyword
 
+from orthanc_research.capabilities import Capabilities
 from orthanc_research.errors import QueryError
-from orthanc_research.tables.columns import Problems, column_of, frame_of, typed
+from orthanc_research.tables.columns import Problems, column_of, empty_column, frame_of, typed
+from orthanc_research.tables.levels import COMPUTED, index_of, own_index
 from orthanc_research.tables.schema import column_type, is_binary, tag_of, unknown_keyword
 from orthanc_research.tables.values import NOT_SENT, offset_of
 
-__all__ = ["TagsPlan", "plan_tags", "tags_frame", "too_long"]
+__all__ = [
+    "Per",
+    "Route",
+    "Row",
+    "TagsPlan",
+    "empty_tags",
+    "join_tags",
+    "plan_tags",
+    "project",
+    "tags_frame",
+    "too_long",
+    "too_many",
+]
 
 Tags = Mapping[str, Any]
 Row = tuple[str, str, Tags | None]
+Route = Literal["index", "find", "instances-tags"]
+Per = Literal["Instance", "Series"]
 
 _PRIVATE = re.compile(r"\(?([0-9A-Fa-f]{4}),(?:xx|[0-9A-Fa-f]{2})([0-9A-Fa-f]{2})\)?")
 _KEY = re.compile(r"[0-9A-Fa-f]{4},[0-9A-Fa-f]{4}")
+# A value over 256 bytes of these is none of its VR: the index may leave it out without any loss.
+_NEVER_LONG = frozenset({"AE", "AS", "CS", "DA", "DS", "DT", "IS", "TM", "UI", "SS", "US", "SL", "UL", "FL", "FD"})
+# A find answers these by counting what is stored, whatever a file holds under the same tag.
+_ANSWERED = frozenset({*COMPUTED, "SOPClassesInStudy", "InstanceAvailability"})
 # These never reach 256 bytes when they have one value.
 _SHORT = frozenset({"AE", "AS", "AT", "CS", "DA", "DT", "TM", "UI", "SS", "US", "SL", "UL", "SV", "UV", "FL", "FD"})
+_OFFSET = "_utc_offset_min"
+_ROUTES: Mapping[Route, str] = {
+    "index": "POST /tools/bulk-content of the series, then of 2,000 instances at once",
+    "find": "POST /tools/bulk-content of the series, then /tools/find with RequestedTags of 2,000 instances at once",
+    "instances-tags": "GET /series/{id}/instances-tags",
+}
+_OFFSET = "_utc_offset_min"
+_OFFSET = "_utc_offset_min"
+_OFFSET = "_utc_offset_min"
+_OFFSET = "_utc_offset_min"
 UNREADABLE = "File: the server cannot read it"
 
 
@@ -43,28 +83,83 @@ class TagsColumn:
 
 @dataclass(frozen=True, slots=True)
 class TagsPlan:
-    """`all` means every element that is not binary. `ignore_length` goes into the request (?ignore-length=…)."""
+    """`all` means every element that is not binary. `ignore_length` goes into the request (?ignore-length=…).
+
+    `requested` are the tags ("gggg-eeee") that a find has to ask for beside the index: as numbers, since Orthanc does
+    not know the names of retired ones and fails on them.
+    """
 
     columns: tuple[TagsColumn, ...]
     ignore_length: tuple[str, ...] = ()
     all: bool = False
+    per: Per = "Instance"
+    route: Route = "instances-tags"
+    requested: tuple[str, ...] = ()
+
+    @property
+    def keys(self) -> frozenset[str]:
+        """The short keys at the top of the file that the columns are read from; a private column's end is open."""
+        return frozenset(column.path[0] for column in self.columns)
+
+    def explain(self) -> dict[str, Any]:
+        """What will be asked, without values."""
+        return {
+            "per": self.per,
+            "route": _ROUTES[self.route] if self.per == "Instance" else "GET /instances/{id}/tags, one a series",
+            "columns": None if self.all else [column.name for column in self.columns],
+        }
 
 
-def plan_tags(columns: Sequence[str | tuple[str, str]] | None = None) -> TagsPlan:
+def plan_tags(
+    columns: Sequence[str | tuple[str, str]] | None = None,
+    *,
+    per: str = "Instance",
+    capabilities: Capabilities | None = None,
+) -> TagsPlan:
     """Read which tags are wanted: keywords, "gggg,eeee", paths "Sequence.Keyword", ("gggg,xxee", creator) for private.
 
-    A path means the first item of each sequence on its way. None wants every element that is not binary.
-    `QueryError` for what is not DICOM's, and for binary elements.
+    A path means the first item of each sequence on its way. None wants every element that is not binary. `per` is
+    "Instance" or "Series" (one representative instance of each). Without `capabilities` the route is that of every
+    version. `QueryError` for what is not DICOM's, and for binary elements.
     """
+    if per not in ("Instance", "Series"):
+        raise QueryError('per is "Instance" or "Series".')
+    kind: Per = "Series" if per == "Series" else "Instance"
     if columns is None:
-        return TagsPlan((), (), all=True)
+        return TagsPlan((), (), all=True, per=kind)
     names = [columns] if isinstance(columns, str) else list(columns)
     chosen = list(dict.fromkeys(_column(name) for name in names))
     long = dict.fromkeys(column.path[-1].replace(",", "-") for column in chosen if _may_be_long(column))
-    return TagsPlan(tuple(column for column in chosen if column.name not in _OURS), tuple(long))
+    wanted = tuple(column for column in chosen if column.name not in _OURS)
+    route, requested = _route(wanted, capabilities) if kind == "Instance" else ("instances-tags", ())
+    return TagsPlan(wanted, tuple(long), per=kind, route=route, requested=requested)
 
 
-_OURS = ("ID", "ParentSeries", "Issues")
+def _route(columns: Sequence[TagsColumn], capabilities: Capabilities | None) -> tuple[Route, tuple[str, ...]]:
+    plain = all(column.name == _keyword(column) and column_type(column.name).vr != "SQ" for column in columns)
+    if capabilities is None or not plain:
+        return "instances-tags", ()
+    own = own_index("Instance", capabilities)
+    kept = index_of("Instance", capabilities)
+    if any(column.name in _ANSWERED or (column.name in kept and column.name not in own) for column in columns):
+        return "instances-tags", ()
+    if any(column.name in own and column_type(column.name).vr not in _NEVER_LONG for column in columns):
+        return "instances-tags", ()
+    outside = tuple(column.path[0].replace(",", "-") for column in columns if column.name not in own)
+    if not outside:
+        return "index", ()
+    return ("find", outside) if capabilities.has("requested-tags") else ("instances-tags", ())
+
+
+def _keyword(column: TagsColumn) -> str | None:
+    """The keyword of a plain element of the file; None for paths and private elements."""
+    if len(column.path) != 1 or column.creator is not None:
+        return None
+    name = _name(column.path[0])
+    return None if "," in name else name
+
+
+_OURS = ("ID", "ParentSeries", "RepresentativeInstance", "Issues")
 
 
 def _column(name: Any) -> TagsColumn:
@@ -147,6 +242,25 @@ def _collect_long(tags: Tags, found: set[str]) -> None:
                     _collect_long(item, found)
 
 
+def too_many(count: int, most: int) -> QueryError:
+    """The error for more instances than a DataFrame was meant to hold, with the ways out."""
+    return QueryError(
+        f"There are {count} instances, more than max_rows={most}: write them with orthanc.tags_to_parquet, read one of "
+        'each series with per="Series", choose fewer, or raise max_rows.'
+    )
+
+
+def project(tags: Tags, plan: TagsPlan) -> Tags:
+    """What the plan's columns are read from, and nothing else: so many rows fit into memory."""
+    if plan.all:
+        return tags
+    wanted = plan.keys
+    groups = {column.path[0][:4] for column in plan.columns if column.creator}
+    if groups:  # a creator may have reserved any block
+        return {key: value for key, value in tags.items() if key in wanted or key[:4] in groups}
+    return {key: tags[key] for key in wanted if key in tags}
+
+
 def _number(key: str) -> int:
     return int(key[:4] + key[5:], 16)
 
@@ -156,19 +270,19 @@ def _public(key: str) -> bool:
 
 
 def tags_frame(rows: Iterable[Row], plan: TagsPlan) -> pd.DataFrame:
-    """The DataFrame of (instance ID, series ID, short JSON or None when its file cannot be read).
+    """The DataFrame of (ID, series ID, short JSON or None when its file cannot be read).
 
-    Index `ID`; `ParentSeries`, the chosen columns or all in the order of their tags, `Private` (with all: one JSON
-    object of the private elements), and `Issues`. Sequences are JSON. A DT with an offset from UTC has it in a column
-    `<keyword>_utc_offset_min`, and its own clock's time in its own.
+    Per "Series" the rows are (series ID, ID of the instance that was read, its JSON), and the second column is
+    `RepresentativeInstance`. Index `ID`; `ParentSeries`, the chosen columns or all in the order of their tags,
+    `Private` (with all: one JSON object of the private elements), and `Issues`. Sequences are JSON. A DT with an offset
+    from UTC has it in a column `<keyword>_utc_offset_min`, and its own clock's time in its own.
     """
     given = list(rows)
     read = [tags if tags is not None else {} for _, _, tags in given]
     problems: Problems = {row: [UNREADABLE] for row, (_, _, tags) in enumerate(given) if tags is None}
     chosen = _present(read) if plan.all else plan.columns
-    columns: dict[str, Any] = {
-        "ParentSeries": typed(column_type("ParentSeries"), [series or None for _, series, _ in given])
-    }
+    second = "ParentSeries" if plan.per == "Instance" else "RepresentativeInstance"
+    columns: dict[str, Any] = {second: typed(column_type(second), [other or None for _, other, _ in given])}
     for column in chosen:
         _add(columns, column, read, problems)
     if plan.all:
@@ -176,13 +290,177 @@ def tags_frame(rows: Iterable[Row], plan: TagsPlan) -> pd.DataFrame:
     return frame_of([instance for instance, _, _ in given], columns, problems)
 
 
+def empty_tags(plan: TagsPlan, names: Iterable[str] = ()) -> pd.DataFrame:
+    """No rows, with the columns and dtypes that this plan's frames have; with all tags, the columns that are named."""
+    frame = tags_frame([], plan)
+    if not plan.all:
+        return frame
+    columns = sorted({*names, *frame.columns}, key=_order)
+    return frame_of([], {name: empty_column(name) for name in columns if name != "Issues"}, {})
+
+
+def join_tags(frames: Sequence[pd.DataFrame], plan: TagsPlan) -> pd.DataFrame:
+    """One frame of several of the same plan: a column that one of them lacks is NA there, of the column's own dtype."""
+    if len(frames) == 1:
+        return frames[0]
+    whole = empty_tags(plan, dict.fromkeys(name for frame in frames for name in frame.columns))
+    return pd.concat([whole, *(_filled(frame, whole.columns) for frame in frames)]) if frames else whole
+
+
+def _filled(frame: pd.DataFrame, names: Iterable[str]) -> pd.DataFrame:
+    absent = [None] * len(frame)
+    data = {name: frame[name] if name in frame.columns else typed(column_type(name), absent) for name in names}
+    return pd.DataFrame(data, index=frame.index)
+
+
+def _order(name: str) -> tuple[int, int]:
+    """The place of a column among all tags: their order, a DT's offset behind it, Orthanc's own around them."""
+    if name in ("ParentSeries", "RepresentativeInstance"):
+        return (-1, 0)
+    if name in ("Private", "Issues"):
+        return (1 << 32, name == "Issues")
+    base = name.removesuffix(_OFFSET)
+    return (tag_of(base) or 0, base != name)
+
+
+def empty_tags(plan: TagsPlan, names: Iterable[str] = ()) -> pd.DataFrame:
+    """No rows, with the columns and dtypes that this plan's frames have; with all tags, the columns that are named."""
+    frame = tags_frame([], plan)
+    if not plan.all:
+        return frame
+    columns = sorted({*names, *frame.columns}, key=_order)
+    return frame_of([], {name: empty_column(name) for name in columns if name != "Issues"}, {})
+
+
+def join_tags(frames: Sequence[pd.DataFrame], plan: TagsPlan) -> pd.DataFrame:
+    """One frame of several of the same plan: a column that one of them lacks is NA there, of the column's own dtype."""
+    if len(frames) == 1:
+        return frames[0]
+    whole = empty_tags(plan, dict.fromkeys(name for frame in frames for name in frame.columns))
+    return pd.concat([whole, *(_filled(frame, whole.columns) for frame in frames)]) if frames else whole
+
+
+def _filled(frame: pd.DataFrame, names: Iterable[str]) -> pd.DataFrame:
+    absent = [None] * len(frame)
+    data = {name: frame[name] if name in frame.columns else typed(column_type(name), absent) for name in names}
+    return pd.DataFrame(data, index=frame.index)
+
+
+def _order(name: str) -> tuple[int, int]:
+    """The place of a column among all tags: in the order of tags, a DT's offset behind it, Orthanc's own around them."""
+    if name in ("ParentSeries", "RepresentativeInstance"):
+        return (-1, 0)
+    if name in ("Private", "Issues"):
+        return (1 << 32, name == "Issues")
+    base = name.removesuffix(_OFFSET)
+    return (tag_of(base) or 0, base != name)
+
+
+def empty_tags(plan: TagsPlan, names: Iterable[str] = ()) -> pd.DataFrame:
+    """No rows, with the columns and dtypes that this plan's frames have; with all tags, the columns that are named."""
+    frame = tags_frame([], plan)
+    if not plan.all:
+        return frame
+    columns = sorted({*names, *frame.columns}, key=_order)
+    return frame_of([], {name: empty_column(name) for name in columns if name != "Issues"}, {})
+
+
+def join_tags(frames: Sequence[pd.DataFrame], plan: TagsPlan) -> pd.DataFrame:
+    """One frame of several of the same plan: a column that one of them lacks is NA there, of the column's own dtype."""
+    if len(frames) == 1:
+        return frames[0]
+    whole = empty_tags(plan, dict.fromkeys(name for frame in frames for name in frame.columns))
+    return pd.concat([whole, *(_filled(frame, whole.columns) for frame in frames)]) if frames else whole
+
+
+def _filled(frame: pd.DataFrame, names: Iterable[str]) -> pd.DataFrame:
+    absent = [None] * len(frame)
+    data = {name: frame[name] if name in frame.columns else typed(column_type(name), absent) for name in names}
+    return pd.DataFrame(data, index=frame.index)
+
+
+def _order(name: str) -> tuple[int, int]:
+    """The place of a column among all tags: in the order of tags, a DT's offset behind it, Orthanc's own around them."""
+    if name in ("ParentSeries", "RepresentativeInstance"):
+        return (-1, 0)
+    if name in ("Private", "Issues"):
+        return (1 << 32, name == "Issues")
+    base = name.removesuffix(_OFFSET)
+    return (tag_of(base) or 0, base != name)
+
+
+def empty_tags(plan: TagsPlan, names: Iterable[str] = ()) -> pd.DataFrame:
+    """No rows, with the columns and dtypes that this plan's frames have; with all tags, the columns that are named."""
+    frame = tags_frame([], plan)
+    if not plan.all:
+        return frame
+    columns = sorted({*names, *frame.columns}, key=_order)
+    return frame_of([], {name: empty_column(name) for name in columns if name != "Issues"}, {})
+
+
+def join_tags(frames: Sequence[pd.DataFrame], plan: TagsPlan) -> pd.DataFrame:
+    """One frame of several of the same plan: a column that one of them lacks is NA there, of the column's own dtype."""
+    if len(frames) == 1:
+        return frames[0]
+    whole = empty_tags(plan, dict.fromkeys(name for frame in frames for name in frame.columns))
+    return pd.concat([whole, *(_filled(frame, whole.columns) for frame in frames)]) if frames else whole
+
+
+def _filled(frame: pd.DataFrame, names: Iterable[str]) -> pd.DataFrame:
+    absent = [None] * len(frame)
+    data = {name: frame[name] if name in frame.columns else typed(column_type(name), absent) for name in names}
+    return pd.DataFrame(data, index=frame.index)
+
+
+def _order(name: str) -> tuple[int, int]:
+    """The place of a column among all tags: in the order of tags, a DT's offset behind it, Orthanc's own around them."""
+    if name in ("ParentSeries", "RepresentativeInstance"):
+        return (-1, 0)
+    if name in ("Private", "Issues"):
+        return (1 << 32, name == "Issues")
+    base = name.removesuffix(_OFFSET)
+    return (tag_of(base) or 0, base != name)
+
+
+def empty_tags(plan: TagsPlan, names: Iterable[str] = ()) -> pd.DataFrame:
+    """No rows, with the columns and dtypes that this plan's frames have; with all tags, the columns that are named."""
+    frame = tags_frame([], plan)
+    if not plan.all:
+        return frame
+    columns = sorted({*names, *frame.columns}, key=_order)
+    return frame_of([], {name: empty_column(name) for name in columns if name != "Issues"}, {})
+
+
+def join_tags(frames: Sequence[pd.DataFrame], plan: TagsPlan) -> pd.DataFrame:
+    """One frame of several of the same plan: a column that one of them lacks is NA there, of the column's own dtype."""
+    if len(frames) == 1:
+        return frames[0]
+    whole = empty_tags(plan, dict.fromkeys(name for frame in frames for name in frame.columns))
+    return pd.concat([whole, *(_filled(frame, whole.columns) for frame in frames)]) if frames else whole
+
+
+def _filled(frame: pd.DataFrame, names: Iterable[str]) -> pd.DataFrame:
+    absent = [None] * len(frame)
+    data = {name: frame[name] if name in frame.columns else typed(column_type(name), absent) for name in names}
+    return pd.DataFrame(data, index=frame.index)
+
+
+def _order(name: str) -> tuple[int, int]:
+    """The place of a column among all tags: in the order of tags, a DT's offset behind it, Orthanc's own around them."""
+    if name in ("ParentSeries", "RepresentativeInstance"):
+        return (-1, 0)
+    if name in ("Private", "Issues"):
+        return (1 << 32, name == "Issues")
+    base = name.removesuffix(_OFFSET)
+    return (tag_of(base) or 0, base != name)
+
+
 def _add(columns: dict[str, Any], column: TagsColumn, read: Sequence[Tags], problems: Problems) -> None:
     values = [_value(tags, column, row, problems) for row, tags in enumerate(read)]
     columns[column.name] = column_of(column.name, values, problems)
     if column.creator is None and column_type(column.name).kind == "datetime":
-        columns[f"{column.name}_utc_offset_min"] = typed(
-            column_type(f"{column.name}_utc_offset_min"), [offset_of(value) for value in values]
-        )
+        offset = f"{column.name}{_OFFSET}"
+        columns[offset] = typed(column_type(offset), [offset_of(value) for value in values])
 
 
 def _value(tags: Tags, column: TagsColumn, row: int, problems: Problems) -> Any:

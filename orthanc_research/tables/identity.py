@@ -1,0 +1,38 @@
+"""Orthanc's own IDs: their form, and how they come from DICOM's identifiers."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+from orthanc_research.errors import QueryError
+
+__all__ = ["is_orthanc_id", "orthanc_id"]
+
+# SHA-1 in five groups of eight hexadecimal digits.
+_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{8}){4}")
+
+
+def is_orthanc_id(value: object) -> bool:
+    """True for the form of an Orthanc ID: 5 x 8 lower-case hexadecimal digits."""
+    return isinstance(value, str) and _ID.fullmatch(value) is not None
+
+
+def orthanc_id(
+    patient_id: str, study_uid: str | None = None, series_uid: str | None = None, sop_uid: str | None = None
+) -> str:
+    """The Orthanc ID of a patient, study, series or instance: the same on every Orthanc, computed here.
+
+    It is the SHA-1 of the identifiers from PatientID down, joined by "|" (as every version up to 1.13 does it); spaces
+    around them do not count, and an absent PatientID is "". `QueryError` when a level between is left out.
+
+    >>> orthanc_id("4711", "1.2.3")
+    '0d496228-8637b3cb-89a5e38e-52adfee0-c0308c37'
+    """
+    given = [patient_id, study_uid, series_uid, sop_uid]
+    used = [each for each in given if each is not None]
+    if given[: len(used)] != used or not all(isinstance(each, str) for each in used):
+        raise QueryError("Identifiers are texts, from the patient's down, and none in between is left out.")
+    text = "|".join(each.strip(" \0") for each in used)
+    digest = hashlib.sha1(text.encode("utf-8", "surrogatepass"), usedforsecurity=False).hexdigest()
+    return "-".join(digest[start : start + 8] for start in range(0, 40, 8))
