@@ -9,36 +9,56 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from orthanc_research.tables.schema import ColumnType, column_type
-from orthanc_research.tables.values import Bad, parser_for
+from orthanc_research.errors import QueryError
+from orthanc_research.tables.schema import OFFSET, ColumnType, column_type
+from orthanc_research.tables.values import Bad, Parsed, Parser, offset_of, parser_for
 
-__all__ = ["Problems", "column_of", "empty_column", "frame_of", "typed"]
+__all__ = ["Problems", "column_of", "columns_of", "empty_column", "flat", "frame_of", "typed"]
 
 # row → sentences
 Problems = dict[int, list[str]]
+
+# A column with more values than this hardly repeats them.
+_REMEMBERED = 10_000
 
 
 def column_of(name: str, values: Iterable[Any], problems: Problems) -> Any:
     """Parse the values of column `name`; what is wrong with row i is appended to `problems[i]`, by keyword only."""
     column = column_type(name)
     parse = parser_for(column)
-    # Most columns of a find repeat a few values, so what was once read is looked up; lists and objects cannot be keys.
-    seen: dict[Any, tuple[Any, str | None]] = {None: (None, None), "": (None, None)}
+    # Most columns repeat a few values: what was read is looked up. None but texts are keys: True and 1 are one key.
+    seen: dict[str, Parsed] = {}
     parsed: list[Any] = []
     for row, value in enumerate(values):
-        key = value if isinstance(value, str) or value is None else None
-        known = seen.get(key) if key is not None or value is None else None
-        if known is None:
-            try:
-                known = parse(value)
-            except Bad as bad:
-                known = (None, str(bad))
-            if key is not None:
-                seen[key] = known
-        parsed.append(known[0])
-        if known[1] is not None:
-            problems.setdefault(row, []).append(f"{name}: {known[1]}")
+        if value is None or value == "":
+            parsed.append(None)
+            continue
+        text = type(value) is str
+        found = seen.get(value) if text else None
+        if found is None:
+            found = _read(parse, value)
+            if text and len(seen) < _REMEMBERED:
+                seen[value] = found
+        parsed.append(found[0])
+        if found[1] is not None:
+            problems.setdefault(row, []).append(f"{name}: {found[1]}")
     return typed(column, parsed)
+
+
+def _read(parse: Parser, value: Any) -> Parsed:
+    try:
+        return parse(value)
+    except Bad as bad:
+        return None, str(bad)
+
+
+def columns_of(name: str, values: Sequence[Any], problems: Problems) -> dict[str, Any]:
+    """`column_of`, and for a DT its offset from UTC as well, in minutes: the column alone would lose it."""
+    found = {name: column_of(name, values, problems)}
+    if column_type(name).kind == "datetime":
+        offset = f"{name}{OFFSET}"
+        found[offset] = typed(column_type(offset), [offset_of(value) for value in values])
+    return found
 
 
 def typed(column: ColumnType, values: Sequence[Any]) -> Any:
@@ -78,3 +98,21 @@ def frame_of(ids: Sequence[str], columns: Mapping[str, Any], problems: Problems)
     data = {**columns, "Issues": typed(column_type("Issues"), issues)}
     index = pd.Index(typed(column_type("ID"), list(ids)), name="ID")
     return pd.DataFrame(data, index=index)
+
+
+def flat(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """The frame as files have it, a named index as its first columns, and the names of these; row numbers are left out.
+
+    `QueryError` for an index that has values and no name, and for two columns of one name.
+    """
+    names = list(frame.index.names)
+    numbered = names == [None] and (len(frame) == 0 or pd.api.types.is_integer_dtype(frame.index.dtype))
+    if None in names and not numbered:
+        raise QueryError("The index of this DataFrame has no name and would be lost: set frame.index.name.")
+    index = [] if numbered else [str(name) for name in names]
+    columns = [*index, *(str(name) for name in frame.columns)]
+    if len(set(columns)) != len(columns):
+        raise QueryError("Two columns have the same name; a table on disk needs one name each.")
+    whole = frame.reset_index(drop=numbered)
+    whole.columns = pd.Index(columns)
+    return whole, index

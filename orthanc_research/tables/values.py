@@ -7,6 +7,7 @@ Nor does a reason hold "; " or ": ", which join the reasons of a row.
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import json
 import math
 import re
@@ -17,10 +18,12 @@ from typing import Any
 
 from orthanc_research.tables.schema import ColumnType, Kind
 
-__all__ = ["NOT_SENT", "SEQUENCE_CAP", "Bad", "Parser", "offset_of", "parser_for"]
+__all__ = ["NOT_SENT", "SEQUENCE_CAP", "Bad", "Parsed", "Parser", "offset_of", "parser_for"]
 
 # Characters of JSON; a longer sequence belongs into a file, or into a chosen path.
 SEQUENCE_CAP = 65_536
+_FIRST_KEPT = "several values where DICOM has one, this is the first"
+_ALL_KEPT = "several values where DICOM has one, all are kept"
 NOT_SENT = "the server sent no value (longer than 256 bytes, or not of its type)"
 
 # In ISO IR 13 the backslash that parts values is the yen sign, and Orthanc before 1.13 decodes it as one. None of these
@@ -37,7 +40,10 @@ _TIME = re.compile(r"([0-9]{2})(?:(:?)([0-9]{2})(?:\2([0-9]{2})(?:\.([0-9]{1,6})
 _DATETIME = re.compile(r"([0-9]{4,14}(?:\.[0-9]{1,6})?)([+-][0-9]{4})?")
 _STAMP = re.compile(r"([0-9]{8})T([0-9]{6})")
 _DECIMAL = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
-_WHOLE = re.compile(r"[+-]?[0-9]{1,24}")
+_WHOLE = re.compile(r"[+-]?[0-9]+")
+_NOT_ZERO = re.compile(r"[+-]?[0.]*[1-9]")
+# In these, leading spaces count (PS3.5 section 6.2); trailing ones are padding everywhere.
+_LEADING = frozenset({"PN", "UC", "LT", "ST", "UT", "UR"})
 
 
 class Bad(ValueError):
@@ -49,11 +55,7 @@ def parser_for(column: ColumnType) -> Parser:
     return _PARSERS[column.kind](column)
 
 
-def _padding(value: str) -> str:
-    return value.rstrip(" \0")
-
-
-def _encodable(text: str) -> Parsed:
+def _encodable(text: str) -> tuple[str, str | None]:
     # A lone surrogate is legal in JSON's escapes and in no encoding: Arrow would refuse the whole column.
     if text.isascii():
         return text, None
@@ -74,30 +76,43 @@ def _as_text(value: Any) -> str:
 
 def _text(column: ColumnType) -> Parser:
     free = column.kind == "long-text"
+    leading = column.vr in _LEADING
+    yen = column.vr in _YEN
+    one = column.vm == "1" and not free
 
     def parse(value: Any) -> Parsed:
         if isinstance(value, list) and all(isinstance(item, str) for item in value):
             value = "\\".join(value)
-        text = _padding(_as_text(value))
-        if "\u00a5" in text and column.vr in _YEN:
+        text = _as_text(value).rstrip(" \0")
+        if yen and "\u00a5" in text:
             text = text.replace("\u00a5", "\\")
-        if not free:
-            text = "\\".join(part.strip(" \0") for part in text.split("\\")) if "\\" in text else text.lstrip(" ")
-        return _encodable(text) if text else (None, None)
+        if free or "\\" not in text:
+            text, reason = _encodable(text if leading else text.lstrip(" \0"))
+            return text or None, reason
+        parts = [part.rstrip(" \0") if leading else part.strip(" \0") for part in text.split("\\")]
+        # Of a text nothing is cut off: two patients "A\B" and "A\C" must not become one "A".
+        text, reason = _encodable("\\".join(parts))
+        return text, reason or (_ALL_KEPT if one else None)
 
     return parse
 
 
 def _json(column: ColumnType) -> Parser:
+    shape, otherwise = (list, "not a sequence") if column.vr == "SQ" else (Mapping, "not an object")
+
     def parse(value: Any) -> Parsed:
-        if isinstance(value, str):
-            # Orthanc writes sequences as lists; text here means that the element is not one.
-            return _encodable(json.dumps(value, ensure_ascii=False)) if value else (None, None)
+        if value is None or value == "":
+            return None, None
+        if not isinstance(value, shape):
+            raise Bad(otherwise)
         if not value:
             return None, None
-        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        try:
+            text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        except RecursionError:
+            raise Bad("nested too deep") from None
         if len(text) > SEQUENCE_CAP:
-            raise Bad(f"a sequence of more than {SEQUENCE_CAP} characters, choose a path inside it")
+            raise Bad(f"more than {SEQUENCE_CAP} characters of JSON, choose a path inside it")
         return _encodable(text)
 
     return parse
@@ -117,17 +132,22 @@ def _single(read: Callable[[str], Any]) -> Callable[[ColumnType], Parser]:
 
     def make(column: ColumnType) -> Parser:
         def parse(value: Any) -> Parsed:
-            text = _as_text(value).strip(" \0").replace("\u00a5", "\\")
-            first, several, _ = text.partition("\\")
-            first = first.strip(" \0")
-            reason = "several values where DICOM has one, this is the first" if several else None
-            return (read(first) if first else None), reason
+            text = _as_text(value).strip(" \0")
+            if "\\" not in text and "\u00a5" not in text:
+                return (read(text) if text else None), None
+            first = _first(text)
+            return (read(first) if first else None), _FIRST_KEPT
 
         return parse
 
     return make
 
 
+def _first(text: str) -> str:
+    return text.replace("\u00a5", "\\").partition("\\")[0].strip(" \0")
+
+
+@functools.lru_cache(maxsize=4096)  # an archive has few days, and many moments of each
 def _days(text: str) -> int:
     match = _DATE.fullmatch(text)
     if not match:
@@ -181,8 +201,8 @@ def offset_minutes(text: str | None) -> int | None:
 
 
 def offset_of(value: Any) -> int | None:
-    """The offset that a DT carries, in minutes; None where it has none or is no DT."""
-    match = _DATETIME.fullmatch(value.strip(" \0")) if isinstance(value, str) else None
+    """The offset that a DT (of several, the first) carries, in minutes; None where it has none or is no DT."""
+    match = _DATETIME.fullmatch(_first(value.strip(" \0"))) if isinstance(value, str) else None
     try:
         return offset_minutes(match[2]) if match else None
     except Bad:
@@ -200,18 +220,20 @@ def _decimal(text: str) -> float:
     if not _DECIMAL.fullmatch(text):
         raise Bad("not a finite number" if text.lower().lstrip("+-") in ("nan", "inf", "infinity") else "not a number")
     value = float(text)
-    if math.isinf(value):
-        raise Bad("not a finite number")
+    if math.isinf(value) or (value == 0 and _NOT_ZERO.match(text)):
+        raise Bad("out of range")
     return value
 
 
 def _decimal32(text: str) -> float:
     value = _decimal(text)
     try:
-        struct.pack("<f", value)
+        (held,) = struct.unpack("<f", struct.pack("<f", value))
     except OverflowError:
         raise Bad("out of range") from None
-    return value
+    if held == 0 and value != 0:
+        raise Bad("out of range")
+    return float(held)
 
 
 def _whole(column: ColumnType) -> Callable[[str], int]:
@@ -220,7 +242,8 @@ def _whole(column: ColumnType) -> Callable[[str], int]:
     def read(text: str) -> int:
         if not _WHOLE.fullmatch(text):
             raise Bad("not a whole number")
-        value = int(text)
+        # Python refuses to read thousands of digits.
+        value = int(text) if len(text) <= 40 else high + 1
         if not low <= value <= high:
             raise Bad("out of range")
         return value
@@ -238,22 +261,29 @@ def _many(read_for: Callable[[ColumnType], Callable[[str], Any]]) -> Callable[[C
             text = _as_text(value).strip(" \0").replace("\u00a5", "\\")
             if not text:
                 return None, None
-            values: list[Any] = []
-            reason = None
-            for part in text.split("\\"):
-                bare = part.strip(" \0")
-                try:
-                    values.append(read(bare) if bare else None)
-                except Bad as bad:
-                    values.append(None)
-                    reason = f"an entry is {bad}"
-            if reason is not None and all(each is None for each in values):
-                raise Bad(reason)
-            return values, reason
+            parts = [part.strip(" \0") for part in text.split("\\")]
+            try:
+                return [read(part) if part else None for part in parts], None
+            except Bad:
+                return _entries(parts, read)
 
         return parse
 
     return make
+
+
+def _entries(parts: list[str], read: Callable[[str], Any]) -> Parsed:
+    values: list[Any] = []
+    reason = None
+    for part in parts:
+        try:
+            values.append(read(part) if part else None)
+        except Bad as bad:
+            values.append(None)
+            reason = f"an entry is {bad}"
+    if reason is not None and all(each is None for each in values):
+        raise Bad(reason)
+    return values, reason
 
 
 _PARSERS: Mapping[Kind, Callable[[ColumnType], Parser]] = MappingProxyType(
