@@ -112,6 +112,85 @@ def test_pages_that_do_not_fit_together_are_read_again(orthanc: ores.Orthanc) ->
     assert set(frame.index) == set(orthanc.rest.series.list())
 
 
+def test_a_find_of_several_pages_is_of_one_moment(orthanc: ores.Orthanc) -> None:
+    """One comes and one goes between two pages: nothing shifts, and the change log alone tells."""
+    data = ores.samples.cohort(patients=4, studies=2, slices=3, size=16)
+    by_study: dict[str, list[pydicom.Dataset]] = {}
+    for dataset in data:
+        by_study.setdefault(str(dataset.StudyInstanceUID), []).append(dataset)
+    *first, late = by_study.values()
+    orthanc.upload([dataset for study in first for dataset in study], progress=False)
+    assert len(orthanc.studies()) == 7
+    finds: list[str] = []
+
+    def hook(method: str, target: str) -> None:
+        finds.append(target)
+        if finds.count("tools/find") == 3 and late:  # before the second page, after the first was read twice
+            coming = [*late]
+            late.clear()
+            for dataset in coming:
+                orthanc.rest.instances.upload(_bytes(dataset))
+
+    orthanc.rest._client.hooks.append(hook)
+    try:
+        frame = orthanc.studies(page=4, columns=["StudyInstanceUID"])
+    finally:
+        orthanc.rest._client.hooks.remove(hook)
+    assert set(frame.index) == set(orthanc.rest.studies.list())
+    assert len(frame) == 8
+    assert finds.count("changes?last") >= 3  # it began again
+
+
+def test_pages_that_never_fit_are_an_error_not_an_answer(orthanc: ores.Orthanc) -> None:
+    data = ores.samples.cohort(patients=6, studies=2, slices=3, size=16)
+    studies: dict[str, list[pydicom.Dataset]] = {}
+    for dataset in data:
+        studies.setdefault(str(dataset.StudyInstanceUID), []).append(dataset)
+    waiting = list(studies.values())
+    for dataset in [each for study in waiting[:6] for each in study]:
+        orthanc.rest.instances.upload(_bytes(dataset))
+    assert len(orthanc.studies()) == 6
+    waiting = waiting[6:]
+    logs: list[str] = []
+
+    def hook(method: str, target: str) -> None:
+        if target == "changes?last":
+            logs.append(target)
+            if len(logs) % 2 == 0 and waiting:  # each time just before the end of the log is read again
+                for dataset in waiting.pop():
+                    orthanc.rest.instances.upload(_bytes(dataset))
+
+    orthanc.rest._client.hooks.append(hook)
+    try:
+        with pytest.raises(errors.ResponseError, match="come and go while they are listed"):
+            orthanc.studies(page=3)
+    finally:
+        orthanc.rest._client.hooks.remove(hook)
+    assert len(logs) == 6  # read once, and twice again
+    assert len(orthanc.studies(page=3)) == 9
+
+
+def test_a_busy_archive_can_be_read_all_the_same(orthanc: ores.Orthanc) -> None:
+    """Images of studies that are there already change no list of studies."""
+    data = ores.samples.cohort(patients=3, studies=2, slices=4, size=16)
+    late = [dataset for dataset in data if int(dataset.InstanceNumber) == 2]
+    orthanc.upload([dataset for dataset in data if int(dataset.InstanceNumber) != 2], progress=False)
+    assert len(orthanc.studies()) == 6
+
+    def hook(method: str, target: str) -> None:
+        if target == "tools/find" and late:
+            orthanc.rest.instances.upload(_bytes(late.pop()))
+
+    orthanc.rest._client.hooks.append(hook)
+    try:
+        with orthanc.rest.counting() as requests:
+            frame = orthanc.studies(page=4, columns=["StudyInstanceUID"])
+    finally:
+        orthanc.rest._client.hooks.remove(hook)
+    assert len(frame) == 6
+    assert [target for _, target in requests].count("changes?last") == 2
+
+
 def _bytes(dataset: pydicom.Dataset) -> bytes:
     buffer = io.BytesIO()
     pydicom.dcmwrite(buffer, dataset, enforce_file_format=True)

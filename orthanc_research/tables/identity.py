@@ -23,8 +23,8 @@ def orthanc_id(
 ) -> str:
     """The Orthanc ID of a patient, study, series or instance: the same on every Orthanc, computed here.
 
-    It is the SHA-1 of the identifiers from PatientID down, joined by "|" (as every version up to 1.13 does it); spaces
-    around them do not count, and an absent PatientID is "". `QueryError` when a level between is left out.
+    It is the SHA-1 of the identifiers from PatientID down, joined by "|" (observed on 1.10.1 to 1.13.0); spaces behind
+    them do not count, those before do, and an absent PatientID is "". `QueryError` when a level between is left out.
 
     >>> orthanc_id("4711", "1.2.3")
     '0d496228-8637b3cb-89a5e38e-52adfee0-c0308c37'
@@ -33,6 +33,6 @@ def orthanc_id(
     used = [each for each in given if each is not None]
     if given[: len(used)] != used or not all(isinstance(each, str) for each in used):
         raise QueryError("Identifiers are texts, from the patient's down, and none in between is left out.")
-    text = "|".join(each.strip(" \0") for each in used)
+    text = "|".join(each.rstrip(" \0") for each in used)
     digest = hashlib.sha1(text.encode("utf-8", "surrogatepass"), usedforsecurity=False).hexdigest()
     return "-".join(digest[start : start + 8] for start in range(0, 40, 8))

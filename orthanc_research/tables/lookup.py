@@ -41,7 +41,8 @@ def plan_lookup(values: Any) -> LookupPlan:
     if given is None or not all(isinstance(value, str) and value.strip() for value in given):
         raise QueryError("lookup takes texts: PatientIDs, AccessionNumbers, UIDs or Orthanc IDs, and no empty one.")
     texts = tuple(dict.fromkeys(value.strip() for value in given))
-    ids = {orthanc_id(text): text for text in texts if len(text) <= _MOST}
+    # Blanks before a PatientID are a part of it, and may just as well have come by copying.
+    ids = {orthanc_id(value): value.strip() for value in (*given, *texts) if len(value) <= _MOST}
     ids |= {text: text for text in texts if is_orthanc_id(text)}
     uids = tuple(text for text in texts if _UID.fullmatch(text))
     numbers = tuple(text for text in texts if len(text) <= 16 and not set(text) & set("*?\\") and text.isprintable())
