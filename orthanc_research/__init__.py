@@ -35,7 +35,7 @@ from orthanc_research.orthanc import Orthanc, attach
 from orthanc_research.pixels import Stack, Volume
 from orthanc_research.progress import Bar, Progress, Silent
 from orthanc_research.rest import AsyncRest, Connection, Job, Rest
-from orthanc_research.tables import issues, orthanc_id
+from orthanc_research.tables import issues, orthanc_id, to_numpy
 
 if TYPE_CHECKING:
     from orthanc_research import plots, samples
@@ -84,6 +84,7 @@ __all__ = [
     "read_parquet",
     "read_volume",
     "samples",
+    "to_numpy",
     "write_csv",
     "write_table",
     "write_volume",

@@ -3,7 +3,9 @@
 Nothing here touches the network or the disk; `orthanc.py` carries plans out.
 """
 
+from orthanc_research.tables.arrays import to_numpy
 from orthanc_research.tables.arrow import SCHEMA_VERSION, from_arrow, to_arrow
+from orthanc_research.tables.columns import flat
 from orthanc_research.tables.criteria import Query, parse_criteria
 from orthanc_research.tables.frames import empty_frame, find_frame, issues
 from orthanc_research.tables.identity import is_orthanc_id, orthanc_id
@@ -58,6 +60,7 @@ __all__ = [
     "empty_tags",
     "exports_frame",
     "find_frame",
+    "flat",
     "from_arrow",
     "is_orthanc_id",
     "issues",
@@ -79,6 +82,7 @@ __all__ = [
     "tag_of",
     "tags_frame",
     "to_arrow",
+    "to_numpy",
     "too_long",
     "too_many",
 ]
