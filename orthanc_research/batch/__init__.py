@@ -1,6 +1,9 @@
 """Many resources at once, durable: a row for every input, a journal, resume."""
 
 from orthanc_research.batch._anonymize import Options, Source, anonymize, resume
+from orthanc_research.batch._download import DOWNLOAD_COLUMNS, download
+from orthanc_research.batch._label import LABEL_COLUMNS, label
+from orthanc_research.batch._layout import LAYOUT
 from orthanc_research.batch._ledger import ANONYMIZE_COLUMNS, leftovers
 from orthanc_research.batch._retrieve import RETRIEVE_COLUMNS, retrieve
 from orthanc_research.batch._upload import UPLOAD_COLUMNS, upload
@@ -8,12 +11,17 @@ from orthanc_research.batch.journal import Journal
 
 __all__ = [
     "ANONYMIZE_COLUMNS",
+    "DOWNLOAD_COLUMNS",
+    "LABEL_COLUMNS",
+    "LAYOUT",
     "RETRIEVE_COLUMNS",
     "UPLOAD_COLUMNS",
     "Journal",
     "Options",
     "Source",
     "anonymize",
+    "download",
+    "label",
     "leftovers",
     "resume",
     "retrieve",

@@ -1,0 +1,274 @@
+"""Instances of an Orthanc into a folder: each held against the server's MD5, complete or absent, a row for every one.
+
+What a folder has is known from its manifest: a second run asks for nothing but the list of instances. Orthanc gives a
+file that is stored again a new FileUuid (1.10.1, 1.12.7, 1.13.0), so what was overwritten there is brought again here.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from orthanc_research import resolve
+from orthanc_research.batch._layout import Place, Places, aside, check_layout, is_uid
+from orthanc_research.batch._manifest import Entry, Manifest
+from orthanc_research.batch._transfer import StoppedError, fetch, md5_of, stored
+from orthanc_research.errors import AccessError, NotFoundError, OrthancError, QueryError, ResponseError
+from orthanc_research.files import private_folder, sweep
+from orthanc_research.parallel import thread_map
+from orthanc_research.progress import Progress
+from orthanc_research.rest import Rest, is_server_gone
+from orthanc_research.tables import Selection, selection
+
+__all__ = ["DOWNLOAD_COLUMNS", "download"]
+
+# column → pandas dtype of the ledger, which is indexed by the instance
+DOWNLOAD_COLUMNS = {
+    "status": "str",
+    "error": "str",
+    "file": "str",
+    "bytes": "Int64",
+    "md5": "str",
+    "seconds": "float64",
+}
+_BULK = 1000
+_GONE = "It is no longer on this Orthanc; find it again."
+# With these nothing more can be written: no space, no quota left, a disk that turned read-only.
+_NO_MORE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """An instance as the server lists it, and the path that is meant for it."""
+
+    place: Place
+    path: str
+    size: int
+    file_uuid: str
+
+    @property
+    def id(self) -> str:
+        return self.place.instance[1]
+
+    def entry(self, path: str, size: int, md5: str) -> Entry:
+        """Its line in the manifest."""
+        uids = [uid if is_uid(uid) else "" for uid, _ in (self.place.instance, self.place.series, self.place.study)]
+        series, study = self.place.series[1], self.place.study[1]
+        return Entry(path, size, uids[0], self.id, self.file_uuid, uids[1], series, uids[2], study, md5)
+
+
+@dataclass
+class _Task:
+    """What every instance of one download shares."""
+
+    rest: Rest
+    folder: Path
+    manifest: Manifest
+    progress: Progress
+    left: int  # bytes of what was not written yet
+    halted: str | None = None
+
+    def __post_init__(self) -> None:
+        self._guard = threading.Lock()
+
+    def stopped(self) -> bool:
+        return self.halted is not None or self.progress.cancelled
+
+    def done(self, item: _Item) -> None:
+        with self._guard:
+            self.left -= item.size
+
+
+def download(
+    rest: Rest,
+    resources: Any,
+    folder: str | os.PathLike[str],
+    *,
+    layout: str,
+    workers: int,
+    progress: Progress,
+) -> pd.DataFrame:
+    """Bring every instance of the resources into the folder; the ledger `DOWNLOAD_COLUMNS`, indexed by instance.
+
+    `status`: "done"; "already-there" (the file is right, by its size and MD5); "failed"; "not-sent" (the server is
+    gone, the disk is full, or the run was cancelled). `QueryError` for a layout or folder that cannot be, before the
+    first request; `NotFoundError` for studies and series that are gone, before the first file.
+    """
+    check_layout(layout)
+    if not selection(resources, rest.connection.url).ids:
+        return _ledger({}, [])
+    with Manifest(_folder(folder)) as manifest:
+        chosen = resolve.select(rest, resources)
+        places = Places(layout)
+        for entry in manifest:
+            places.own(entry.path, _owners(entry))
+        items = _listed(rest, chosen, places)
+        found = [item for item in items.values() if item is not None]
+        task = _Task(rest, Path(folder), manifest, progress, sum(item.size for item in found))
+        progress.total(len(items), "instances")
+        _sweep(task.folder, found)
+        rows = {identifier: _row("failed", error=_GONE) for identifier, item in items.items() if item is None}
+        progress.advance(len(rows))
+        outcomes = thread_map(partial(_one, task), found, workers=workers, progress=progress)
+        rows |= {outcome.unit.id: outcome.get() for outcome in outcomes}
+    return _ledger(rows, list(items))
+
+
+def _ledger(rows: Mapping[str, Mapping[str, Any]], order: Sequence[str]) -> pd.DataFrame:
+    not_sent = _row("not-sent", error="Cancelled.")
+    frame = pd.DataFrame([rows.get(identifier, not_sent) for identifier in order], columns=list(DOWNLOAD_COLUMNS))
+    frame.index = pd.Index(list(order), name="ID", dtype="str")
+    return frame.astype(DOWNLOAD_COLUMNS)
+
+
+def _row(status: str, *, error: str | None = None, **more: Any) -> dict[str, Any]:
+    return {"status": status, "error": error, **more}
+
+
+def _folder(path: str | os.PathLike[str]) -> Path:
+    try:
+        folder = private_folder(path)
+        writable = os.access(folder, os.W_OK | os.X_OK)
+    except (OSError, ValueError, TypeError) as error:
+        reason = getattr(error, "strerror", None) or "it is no folder"
+        raise QueryError(f"Nothing can be written to {path!s}: {reason}.") from error
+    if not writable:
+        raise QueryError(f"Nothing can be written to {path!s}: you may not.")
+    return folder
+
+
+def _sweep(folder: Path, items: Sequence[_Item]) -> None:
+    """Delete what runs that were killed left half-written where this one writes; parts of large files stay."""
+    for place in {(folder / item.path).parent for item in items} | {folder}:
+        if place.is_dir():
+            sweep(place)
+
+
+# -- what there is ----------------------------------------------------------------------------------------------------
+
+
+def _listed(rest: Rest, chosen: Selection, places: Places) -> dict[str, _Item | None]:
+    """{instance: where it goes}, None for chosen ones that are gone: a request per 1,000 studies, series, instances."""
+    series = resolve.series_of(rest, chosen)
+    try:
+        parents = _contents(rest, [identifier for identifier, _ in series])
+        _check_all([identifier for identifier, wanted in series if not wanted], parents)
+        studies = _contents(rest, list(dict.fromkeys(str(value["ParentStudy"]) for value in parents.values())))
+        pairs = [(key, each) for key, wanted in series for each in wanted or parents[key]["Instances"]]
+        found = _contents(rest, [instance for _, instance in pairs])
+        items: dict[str, _Item | None] = dict.fromkeys(chosen.ids if chosen.level == "Instance" else ())
+        for key, instance in pairs:
+            parent, value = parents.get(key, {}), found.get(instance, {})
+            study = studies.get(str(parent.get("ParentStudy")), {})
+            items[instance] = _item(value, parent, study, places) if value and parent and study else None
+    except (KeyError, TypeError, ValueError) as error:
+        if isinstance(error, QueryError):
+            raise
+        raise ResponseError("The list of instances is not what Orthanc answers.") from error
+    return items
+
+
+def _item(instance: Mapping[str, Any], series: Mapping[str, Any], study: Mapping[str, Any], places: Places) -> _Item:
+    def tag(value: Mapping[str, Any], keyword: str) -> str:
+        return str((value.get("MainDicomTags") or {}).get(keyword) or "").strip(" \0")
+
+    place = Place(
+        (tag(study, "StudyInstanceUID"), str(series["ParentStudy"])),
+        (tag(series, "SeriesInstanceUID"), str(series["ID"])),
+        (tag(instance, "SOPInstanceUID"), str(instance["ID"])),
+        tag(series, "Modality"),
+        tag(series, "SeriesNumber"),
+    )
+    return _Item(place, places.of(place), int(instance["FileSize"]), str(instance["FileUuid"]))
+
+
+def _contents(rest: Rest, ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+    pages = (ids[start : start + _BULK] for start in range(0, len(ids), _BULK))
+    return {str(value["ID"]): value for page in pages for value in rest.tools.bulk_content(page)}
+
+
+def _check_all(ids: Sequence[str], found: Mapping[str, Any]) -> None:
+    lost = sum(identifier not in found for identifier in ids)
+    if lost:
+        raise NotFoundError(f"{lost} of {len(ids)} series are no longer on this Orthanc; find them again.")
+
+
+def _owners(entry: Entry) -> dict[str, tuple[str, str]]:
+    return {
+        "StudyInstanceUID": (entry.StudyInstanceUID, entry.ParentStudy),
+        "SeriesInstanceUID": (entry.SeriesInstanceUID, entry.ParentSeries),
+        "SOPInstanceUID": (entry.SOPInstanceUID, entry.ID),
+    }
+
+
+# -- one instance -----------------------------------------------------------------------------------------------------
+
+
+def _one(task: _Task, item: _Item) -> dict[str, Any]:
+    """The row of an instance; its failure is its row, and what would fail for all others as well ends the run."""
+    if task.halted is not None:
+        return _row("not-sent", error=task.halted)
+    start = time.monotonic()
+    try:
+        row = _brought(task, item)
+        task.done(item)
+    except StoppedError:
+        return _row("not-sent", error=task.halted or "Cancelled.")
+    except NotFoundError:
+        row = _row("failed", error=_GONE)
+    except OrthancError as error:
+        if isinstance(error, AccessError) or is_server_gone(error):
+            task.halted = str(error)
+        row = _row("failed", error=str(error))
+    except OSError as error:
+        row = _row("failed", error=f"The file cannot be written: {error.strerror or type(error).__name__}.")
+        if error.errno in _NO_MORE:
+            task.halted = row["error"] = f"{row['error']} {-(-task.left // 10**6)} MB were still to come."
+    task.progress.advance()
+    return {**row, "seconds": time.monotonic() - start}
+
+
+def _brought(task: _Task, item: _Item) -> dict[str, Any]:
+    path, md5 = _there(task, item)
+    target = task.folder / path
+    status = "done" if md5 is None else "already-there"
+    if md5 is None:
+        private_folder(target.parent)
+        md5 = fetch(task.rest, item.id, target, size=item.size, stopped=task.stopped)
+    size = target.stat().st_size
+    entry = item.entry(path, size, md5)
+    if task.manifest.entry(path, item.id) != entry:
+        task.manifest.add(entry)
+    return _row(status, file=str(target), bytes=size, md5=md5)
+
+
+def _there(task: _Task, item: _Item) -> tuple[str, str | None]:
+    """The path for the instance, and the MD5 of the file there when it is the right one already.
+
+    A file that is not right is replaced when a download made it from this instance. Anything else is somebody's own:
+    the instance then goes beside it, under a name with its Orthanc ID.
+    """
+    other = aside(item.path, item.id)
+    for path in (item.path, other):
+        target = task.folder / path
+        entry = task.manifest.entry(path, item.id)
+        if not os.path.lexists(target):
+            return path, None
+        if target.is_file() and target.stat().st_size == item.size:
+            md5 = md5_of(target)
+            if entry is not None and (entry.FileUuid, entry.md5) == (item.file_uuid, md5):
+                return path, md5
+            if md5 == stored(task.rest, item.id)[0]:
+                return path, md5
+        if entry is not None:
+            return path, None
+    return other, None
