@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, get_args
 
 import pandas as pd
@@ -55,10 +55,11 @@ def label(
     return level, _ledger({outcome.unit: outcome.get() for outcome in outcomes}, chosen.ids)
 
 
-def _checked(labels: Sequence[str], name: str) -> tuple[str, ...]:
-    if isinstance(labels, str) or not all(isinstance(each, str) and _LABEL.fullmatch(each) for each in labels):
+def _checked(labels: Any, name: str) -> tuple[str, ...]:
+    given: list[Any] = list(labels) if isinstance(labels, Iterable) and not isinstance(labels, str) else [None]
+    if not all(isinstance(each, str) and _LABEL.fullmatch(each) for each in given):
         raise QueryError(f"{name} is a list of labels, each of 1 to 64 letters A-Z and a-z, digits, _ and -.")
-    return tuple(dict.fromkeys(labels))
+    return tuple(dict.fromkeys(given))
 
 
 def _one(
