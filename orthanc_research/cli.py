@@ -140,13 +140,25 @@ def find(
 def tags(
     resources: Ids,
     columns: Annotated[list[str] | None, typer.Option("--column", "-c", help="A keyword; again for more.")] = None,
+    per: Annotated[str, typer.Option(help="Instance, or Series: one instance of each is read.")] = "Instance",
     url: Url = None,
     auth_env: AuthName = None,
     out: Out = None,
 ) -> None:
-    """Table of the tags of all instances of the resources."""
+    """Table of the tags of all instances of the resources; as .parquet, of any number of them."""
     with _client(url, auth_env) as orthanc:
-        _show(orthanc.tags(_resources(resources), columns or None), out)
+        if out is not None and out.suffix == ".parquet":
+            count = orthanc.tags_to_parquet(_resources(resources), out, columns or None, per=per)
+            print(f"{count} rows → {out}", file=sys.stderr)
+        else:
+            _show(orthanc.tags(_resources(resources), columns or None, per=per, progress=None), out)
+
+
+@app.command()
+def overview(url: Url = None, auth_env: AuthName = None, out: Out = None) -> None:
+    """Table of what there is, by modality and year of study."""
+    with _client(url, auth_env) as orthanc:
+        _show(orthanc.overview(), out)
 
 
 @app.command()

@@ -30,6 +30,7 @@ from orthanc_research.tables import (
     LEVELS,
     OVERVIEW_COLUMNS,
     FindPlan,
+    Selection,
     TagsPlan,
     empty_tags,
     exports_frame,
@@ -161,16 +162,38 @@ class Orthanc:
         page: int = 10_000,
         **criteria: Any,
     ) -> pd.DataFrame:
-        """A typed DataFrame of the resources that match, indexed by Orthanc ID: one request a page of 10,000.
+        r"""A typed DataFrame of the resources that match, indexed by Orthanc ID: one request a page of 10,000.
 
-        Criteria are DICOM keywords with Python values: `StudyDate="2021"`, `("2021-01-01", "2021-06-30")` or a date;
-        `Modality=["CT", "MR"]`; `PatientName="DOE*"`; DICOM's own ranges work too. `match` takes odd and private tags.
-        The columns are the same for any data and any version; values that do not parse are NA and named in `Issues`.
-        Orthanc 1.10 needs one more request a page for each level of parents whose tags are shown, and a client's first
-        find that answers anything is followed by two that learn whether this server caps its answers (`search`).
+        Criteria are DICOM keywords with Python values; these are sent as
+
+            Modality="CT"                     CT           text; `*` and `?` are wildcards where DICOM has them
+            Modality=["CT", "MR"]             CT\MR        any of them; a Series, Index, set or array will do
+            StudyInstanceUID=[]               nothing      no value can match: an empty frame, and no request
+            PatientName="doe*"                doe*         names and texts ignore case
+            PatientID="a1"                    a1           identifiers do not
+            SliceThickness=1                  1\1.0\1.00…  every usual spelling of a decimal
+            StudyDate="2021"                  20210101-20211231; also "2021-03", "20210305-", a date, a Timestamp
+            StudyDate=("2021-01", None)       20210101-    both ends are included, None is open
+            StudyTime="10:30"                 1030-103059.999999
+            Modality, of patients or studies  ModalitiesInStudy
+
+        and None, NA, "" and "*" are refused: they would match everything. `match` takes private and odd tags with
+        values in DICOM's own form, {"0009,1001": "text"}. `within` is a frame or IDs: only what is of them, or above
+        them. `labels` with `labels_match` "all", "any" or "none"; `metadata` is {name: text}; `order_by` names keywords
+        of the index or LastUpdate, "-" in front for descending; `limit` the most rows.
+
+        The columns are the same for any data and any version; `columns` chooses them, among the tags of this level and
+        those above and Orthanc's own facts. Values that do not parse are NA and named in `Issues`. They are those of
+        Orthanc's index: of a series' or patient's tags, what the file stored first had; and a text over 256 bytes is
+        not in it, and NA. `tags` reads the files.
+
+        Orthanc 1.10 needs one more request a page for each level of parents whose tags are shown; a client's first
+        find that answers anything is followed by two that learn whether this server caps its answers, and a find of
+        several pages by three that show that nothing came meanwhile (`search`).
+
         `QueryError` before anything is sent for what makes no sense; `UnsupportedError` for what this server would
         ignore (labels before 1.12, order and metadata before 1.12.5); `ResponseError` for a capped answer that cannot
-        be completed.
+        be completed, and for an archive that changes faster than it can be listed.
         """
         plan = self._plan(
             level,
@@ -242,10 +265,10 @@ class Orthanc:
         `RepresentativeInstance`. `QueryError` when there would be more than `max_rows` rows: `tags_to_parquet` takes
         any number. `NotFoundError` when some resources are no longer there; `CancelledError`.
         """
-        plan = plan_tags(columns, per=per, capabilities=self.capabilities())
+        chosen, plan = self._tags_plan(resources, columns, per)
         bar, done = progress_for(progress, "tags")
         try:
-            return self._ours(join_tags(list(self._tags(resources, plan, max_rows, bar)), plan), per)
+            return self._ours(join_tags(list(self._tags(chosen, plan, max_rows, bar)), plan), per)
         finally:
             done()
 
@@ -263,13 +286,13 @@ class Orthanc:
         The file is complete or absent, 0600, and read by `ores.read_parquet` as the frame that `tags` would give.
         `CancelledError` when `progress` was asked to stop: then there is no file.
         """
-        plan = plan_tags(columns, per=per, capabilities=self.capabilities())
         target = Path(path)
         if not target.parent.is_dir():
             raise QueryError(f"There is no folder {target.parent}.")
+        chosen, plan = self._tags_plan(resources, columns, per)
         bar, done = progress_for(progress, "tags")
         try:
-            frames = (self._ours(frame, per) for frame in self._tags(resources, plan, None, bar))
+            frames = (self._ours(frame, per) for frame in self._tags(chosen, plan, None, bar))
             return stream_table(
                 target, frames, lambda names: self._ours(empty_tags(plan, names), per), fixed=not plan.all
             )
@@ -461,7 +484,7 @@ class Orthanc:
         add: Sequence[str] = (),
         remove: Sequence[str] = (),
         *,
-        progress: Progress | bool | None = False,
+        progress: Progress | bool | None = None,
     ) -> pd.DataFrame:
         """Put labels on resources and take others off (1.12): a row for every resource with `status` and `error`.
 
@@ -613,8 +636,14 @@ class Orthanc:
 
     # -- how ----------------------------------------------------------------------------------------------------------
 
-    def _tags(self, resources: Any, plan: TagsPlan, max_rows: int | None, bar: Progress) -> Iterator[pd.DataFrame]:
+    def _tags_plan(self, resources: Any, columns: Any, per: str) -> tuple[Selection, TagsPlan]:
+        plan = plan_tags(columns, per=per)  # what is wrong with the columns is said before anything is asked
         chosen = resolve.select(self.rest, resources)
+        if chosen.ids:
+            plan = plan_tags(columns, per=per, capabilities=self.capabilities())
+        return chosen, plan
+
+    def _tags(self, chosen: Selection, plan: TagsPlan, max_rows: int | None, bar: Progress) -> Iterator[pd.DataFrame]:
         if plan.per == "Instance" and max_rows is not None:
             resolve.check_count(chosen, max_rows)
         series = resolve.series_of(self.rest, chosen)
@@ -622,8 +651,7 @@ class Orthanc:
         return (tags_frame(chunk, plan) for chunk in chunks)
 
     def _explain_tags(self, resources: Any, columns: Any, *, per: str = "Instance") -> dict[str, Any]:
-        plan = plan_tags(columns, per=per, capabilities=self.capabilities())
-        chosen = resolve.select(self.rest, resources)
+        chosen, plan = self._tags_plan(resources, columns, per)
         count, before = resolve.series_count(chosen), resolve.lookups(chosen)
         reading = None if count is None else headers.requests(plan, count, resolve.instance_count(chosen))
         return {**plan.explain(), "requests": None if reading is None or before is None else before + reading}
@@ -644,7 +672,7 @@ def _described(connection: Connection, workers: int) -> Orthanc:
     return orthanc
 
 
-# Which client found a frame: pandas' attrs hold JSON only, so frames carry a token. Weak: a frame keeps no client alive.
+# Which client found a frame: pandas' attrs hold JSON only, so it carries a token. Weak: a frame keeps no client alive.
 _CLIENTS: WeakValueDictionary[str, Orthanc] = WeakValueDictionary()
 
 

@@ -55,6 +55,13 @@ def test_the_main_job_from_a_shell(shell: Shell, orthanc: ores.Orthanc, tmp_path
     done = shell("tags", "series.parquet", "-c", "SliceThickness", "-c", "Rows", "--out", "tags.csv")
     assert done.returncode == 0, done.stderr
     assert list(pd.read_csv(tmp_path / "tags.csv")["Rows"].unique()) == [16]
+    done = shell("tags", "series.parquet", "--out", "all.parquet")
+    assert done.returncode == 0, done.stderr
+    assert len(ores.read_parquet(tmp_path / "all.parquet")) == 10
+    done = shell("tags", "series.parquet", "-c", "Modality", "--per", "Series", "--out", "protocol.csv")
+    assert sorted(pd.read_csv(tmp_path / "protocol.csv")["Modality"]) == ["CT", "MR"]
+    done = shell("overview", "--out", "overview.csv")
+    assert pd.read_csv(tmp_path / "overview.csv")["instances"].sum() == 10
     done = shell("export", "series.parquet", "--to", "frames", "--out", "files.csv")
     assert done.returncode == 0, done.stderr
     assert len(list((tmp_path / "frames").iterdir())) == 2
@@ -78,6 +85,8 @@ def test_the_main_job_from_a_shell(shell: Shell, orthanc: ores.Orthanc, tmp_path
         (["upload", "nowhere"], 2, "no file or folder"),
         (["tags", "not-an-id"], 2, "no Orthanc IDs"),
         (["tags", "nowhere.parquet"], 2, "nowhere.parquet"),
+        (["tags", "not-an-id", "-c", "StudyDat"], 2, "StudyDate"),
+        (["tags", "not-an-id", "--per", "Study"], 2, "per is"),
         (["anonymize"], 2, "resume"),
         (["find", "Study", "StudyDate=2024"], 1, "No Orthanc answers"),
         (["find", "Study", "--url", "nonsense"], 2, "starts with http"),

@@ -31,7 +31,7 @@ def orthanc_id(
     """
     given = [patient_id, study_uid, series_uid, sop_uid]
     used = [each for each in given if each is not None]
-    if given[: len(used)] != used or not all(isinstance(each, str) for each in used):
+    if not used or given[: len(used)] != used or not all(isinstance(each, str) for each in used):
         raise QueryError("Identifiers are texts, from the patient's down, and none in between is left out.")
     text = "|".join(each.rstrip(" \0") for each in used)
     digest = hashlib.sha1(text.encode("utf-8", "surrogatepass"), usedforsecurity=False).hexdigest()
