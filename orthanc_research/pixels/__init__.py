@@ -1,30 +1,41 @@
 """File bytes and headers → frames → stacks → `Volume`. Pure: no network, no disk.
 
     header (Dataset, or Orthanc's short tags) ─► frames_of ─► stacks_of ─► Stack: ok, or a code and a sentence
-    file bytes ─► decode ─► stored values ──────────────────────────────► volume_from ─► Volume
+                                                     arrange: what is opted into ─┘
+    file bytes ─► decode ─► stored values ──────────────────────────────► Filler, volume_from ─► Volume
 
 Verdicts need headers only; pixels are decoded only for what is known to be a volume.
 """
 
 from __future__ import annotations
 
+from ._arrange import arrange, check_words
 from ._codes import CODES, Code
 from ._decode import decode, read_dataset
-from ._frames import EXTRA_AXES, Frame, frames_of
+from ._frames import EXTRA_AXES, Frame, Window, frames_of
 from ._header import Header, header_from_dataset
-from ._stacks import Stack, one_stack, stacks_of
-from ._volume import VALUES, Values, Volume, volume_from
+from ._mosaic import wanted_bytes
+from ._stacks import Stack, StackFile, one_stack, stacks_of
+from ._values import VALUES, Values
+from ._volume import Filler, Volume, volume_from
+from ._wanted import LONG_TAGS
 
 __all__ = [
     "CODES",
     "EXTRA_AXES",
+    "LONG_TAGS",
     "VALUES",
     "Code",
+    "Filler",
     "Frame",
     "Header",
     "Stack",
+    "StackFile",
     "Values",
     "Volume",
+    "Window",
+    "arrange",
+    "check_words",
     "decode",
     "frames_of",
     "header_from_dataset",
@@ -32,4 +43,5 @@ __all__ = [
     "read_dataset",
     "stacks_of",
     "volume_from",
+    "wanted_bytes",
 ]

@@ -9,7 +9,6 @@ __all__ = ["CODES", "Code"]
 Code = Literal[
     "ok",
     "not-an-image",
-    "multi-frame",
     "mosaic",
     "bad-header",
     "colour",
@@ -28,14 +27,14 @@ Code = Literal[
 
 | code | means |
 |---|---|
-| `ok` | one volume: same orientation, spacing, size and type; evenly spaced; not sheared |
+| `ok` | one volume: same orientation, spacing, size and type; evenly spaced; not sheared, or so arranged on request |
 | `not-an-image` | no pixels in it, or pixels that are labels: SR, RTSTRUCT, SEG, PDF, waveform … |
-| `multi-frame` | one file holds many frames; flattening them is not there yet |
-| `mosaic` | a whole volume tiled into one 2-D image (Siemens MOSAIC, United Imaging grid) |
-| `bad-header` | a value is there and cannot be right (NaN, zero spacing, skewed orientation), or Rows … is absent |
-| `colour` | RGB, YBR or palette: shown colours, not a measured quantity |
+| `mosaic` | a whole volume tiled into one 2-D image (Siemens, United Imaging), and the header does not prove how |
+| `bad-header` | a value is there and cannot be right (NaN, zero spacing, skewed orientation, functional groups for \
+another number of frames), or Rows … is absent |
+| `colour` | a palette; or RGB or YBR without a place, or not as one regular stack |
 | `localizer` | a CT scout: a projection through the body, not a slice |
-| `no-geometry` | no position, orientation or pixel spacing: projection images, ultrasound, screenshots |
+| `no-geometry` | no position, orientation or pixel spacing: projections, ultrasound, cine, screenshots |
 | `duplicate-instances` | one SOPInstanceUID twice |
 | `duplicate-positions` | some positions hold more slices than others, or slices overlap in one plane |
 | `4d` | every position holds the same number (> 1) of slices: time points, echoes, b-values |

@@ -1,69 +1,53 @@
 """Header → frames: the records that everything after this works on.
 
-A frame is one 2-D image with its place in space. A classic file is one frame. A multi-frame file will be many, each
-read from its functional groups (per-frame, then shared, then top level; PS3.3 C.7.6.16); until then it is one record
-with `code == "multi-frame"`. Whatever comes after `frames_of` does not know where a frame came from.
+A frame is one 2-D image with its place in space. A classic file is one frame, a multi-frame file is many; whatever
+comes after `frames_of` does not know where a frame came from.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Container
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from pydicom import Dataset
 
 from ._codes import Code
-from ._header import Header, header_from_dataset, number, numbers, present, text, texts, whole
+from ._functional import frame_changes
+from ._header import Header, header_from_dataset, items, number, numbers, present, text, texts, usable, whole
+from ._kinds import float_bits, orientation_of, position_of, spacing_of, verdict_of
+from ._lut import Lut, modality_lut, rescale_of
+from ._mosaic import Mosaic, is_mosaic, mosaic_of
+from ._suv import SuvFacts, suv_facts
 
-__all__ = ["EXTRA_AXES", "Frame", "frames_of"]
+__all__ = ["EXTRA_AXES", "Frame", "Window", "frames_of"]
 
 EXTRA_AXES = ("temporal_position", "b_value", "echo_time", "trigger_time", "acquisition_number")
 """What may tell two slices at one position apart, in the order in which it is asked."""
 
-_FARTHEST = 1e6  # mm; a position or a pixel beyond is a damaged header, and its square would overflow later
-_SKEW = 1e-3  # how far from orthonormal an orientation may be; 3-digit cosines of re-written files pass
+# Complex Image Component (PS3.3 C.8.13.3.1.1), and how vendors write it from value 3 of ImageType on
+_COMPONENTS = {
+    "M": "magnitude",
+    "MAGNITUDE": "magnitude",
+    "P": "phase",
+    "PHASE": "phase",
+    "PHASE MAP": "phase",
+    "R": "real",
+    "REAL": "real",
+    "I": "imaginary",
+    "IMAGINARY": "imaginary",
+}
 
-_NOT_IMAGES = {
-    "SEG": "a segmentation",
-    "RTSTRUCT": "a set of contours",
-    "RTPLAN": "a treatment plan",
-    "RTRECORD": "a treatment record",
-    "SR": "a report",
-    "PR": "a presentation state",
-    "KO": "a key object selection",
-    "DOC": "a document",
-    "ECG": "a waveform",
-    "HD": "a waveform",
-    "REG": "a registration",
-    "FID": "a set of fiducials",
-    "RWV": "a value mapping",
-    "ANN": "a set of annotations",
-}
-# By SOP class too (PS3.4 B.5), because Modality is free text for whoever wrote the file.
-_NOT_IMAGE_CLASSES = {
-    "4.2": "a spectrum",
-    "66.4": "a segmentation",
-    "66.7": "a segmentation",
-    "66.5": "a surface segmentation",
-    "481.3": "a set of contours",
-    "481.5": "a treatment plan",
-    "104.": "a document",
-    "88.": "a report",
-    "11.": "a presentation state",
-    "9.": "a waveform",
-}
-_STORAGE = "1.2.840.10008.5.1.4.1.1."
 
-_FITTING: dict[str, tuple[str, Container[int | None]]] = {
-    "NumberOfFrames": ("0028,0008", (None, 1)),
-    "Rows": ("0028,0010", range(1, 65536)),
-    "Columns": ("0028,0011", range(1, 65536)),
-    "SamplesPerPixel": ("0028,0002", (1, 3, 4)),
-    "BitsAllocated": ("0028,0100", (8, 16, 32)),
-    "PixelRepresentation": ("0028,0103", (0, 1)),
-}
+@dataclass(frozen=True, slots=True)
+class Window:
+    """One VOI window (PS3.3 C.11.2.1.2), of the rescaled values; `function` is LINEAR, LINEAR_EXACT or SIGMOID."""
+
+    centre: float
+    width: float
+    explanation: str = field(default="", repr=False)
+    function: str = "LINEAR"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +58,11 @@ class Frame:
     row index; `spacing` (between rows, between columns). `slope` and `intercept` are NaN when present and not a number.
     `code` is "ok", or why this frame alone can be in no volume, and `reason` says so in a sentence.
     `instance` is Orthanc's ID ("" for a file), `index` the frame's place in its file, from 0.
+    `image_type` is Frame Type where there is one. `float_bits` is 32 or 64 for float pixels, else 0.
+    `component` of an MR image is "magnitude", "phase", "real", "imaginary" or "". `extra` holds further (name, number)
+    pairs that may tell frames at one position apart: dimension indices, time slots, `frame_time` in ms.
+    `mosaic` says how a mosaic is tiled, when that is proven; `tile` is the (row, column) where a frame's pixels start
+    in the image that holds it, for a frame cut from a mosaic.
     """
 
     sop_uid: str
@@ -108,10 +97,25 @@ class Frame:
     acquisition_number: float | None
     code: Code
     reason: str
+    float_bits: int = 0
+    component: str = ""
+    stack_id: str = ""
+    extra: tuple[tuple[str, float], ...] = ()
+    windows: tuple[Window, ...] = ()
+    lossy: bool = False
+    lut: Lut | None = None
+    suv: SuvFacts | None = None
+    mosaic: Mosaic | None = None
+    tile: tuple[int, int] | None = None
 
     @property
     def dtype(self) -> np.dtype[np.generic] | None:
-        """The integer type of the stored values, of BitsAllocated and PixelRepresentation alone; None for others."""
+        """The type of the stored values, from the header alone; None for what numpy has no type for.
+
+        Integers by BitsAllocated and PixelRepresentation, float32 and float64 for float pixel data.
+        """
+        if self.float_bits:
+            return np.dtype(f"f{self.float_bits // 8}")
         if self.bits_allocated not in (8, 16, 32) or self.pixel_representation not in (0, 1):
             return None
         return np.dtype(f"{'ui'[self.pixel_representation]}{self.bits_allocated // 8}")
@@ -121,166 +125,142 @@ class Frame:
 
 
 def frames_of(header: Header | Dataset, instance: str = "") -> list[Frame]:
-    """The frames of one instance, from a Dataset or from Orthanc's short tags; never empty, never raises on values."""
+    """The frames of one instance, as many as its file holds, from a Dataset or from Orthanc's short tags.
+
+    Never empty, never raises on values: one frame with the code "bad-header" stands for a file whose frames cannot be
+    told apart. A mosaic is one frame.
+    """
     if isinstance(header, Dataset):
         header = header_from_dataset(header)
-    code, reason = _verdict(header)
-    position, orientation, spacing = _position(header), _orientation(header), _spacing(header)
-    return [
-        Frame(
-            sop_uid=text(header, "0008,0018"),
-            instance=instance,
-            index=0,
-            series_uid=text(header, "0020,000e"),
-            sop_class=text(header, "0008,0016"),
-            modality=text(header, "0008,0060"),
-            image_type=texts(header, "0008,0008"),
-            instance_number=_integer(header, "0020,0013"),
-            frame_of_reference=text(header, "0020,0052"),
-            transfer_syntax=text(header, "0002,0010"),
-            position=position,
-            orientation=orientation,
-            spacing=spacing,
-            rows=max(whole(header, "0028,0010") or 0, 0),
-            columns=max(whole(header, "0028,0011") or 0, 0),
-            samples=max(whole(header, "0028,0002") or 0, 0),
-            photometric=text(header, "0028,0004"),
-            bits_allocated=max(whole(header, "0028,0100") or 0, 0),
-            bits_stored=max(whole(header, "0028,0101") or 0, 0),
-            pixel_representation=_or(whole(header, "0028,0103"), -1),
-            frames_in_file=_or(whole(header, "0028,0008"), 1),
-            slope=number(header, "0028,1053"),
-            intercept=number(header, "0028,1052"),
-            units=_units(header),
-            modality_lut=present(header, "0028,3000"),
-            temporal_position=_usable(number(header, "0020,0100")),
-            b_value=_b_value(header),
-            echo_time=_usable(number(header, "0018,0081")),
-            trigger_time=_usable(number(header, "0018,1060")),
-            acquisition_number=_usable(number(header, "0020,0012")),
-            code=code,
-            reason=reason,
-        )
-    ]
+    base, changes, wrong = frame_changes(header)
+    made: list[Frame] = []
+    known = tuple(_extra(base))
+    for index, change in enumerate(changes):
+        if made and change.keys() <= {"extra"}:  # a frame of a cine, and there may be thousands
+            made.append(replace(made[0], index=index, extra=(*change.get("extra", ()), *known)))
+        else:
+            made.append(_frame({**base, **change}, instance, index, wrong))
+    return made
 
 
-def _verdict(header: Header) -> tuple[Code, str]:
-    """What is wrong with this frame alone: what it is first, then its pixels, then its place."""
-    kind = _kind(header)
-    if kind:
-        return "not-an-image", f"It is {kind}, not an image."
-    frames = _or(whole(header, "0028,0008"), 1)
-    if frames > 1 or present(header, "5200,9229") or present(header, "5200,9230"):
-        return "multi-frame", f"One file holds {frames} frames; volumes of multi-frame files are not built yet."
-    if _is_mosaic(header):
-        return "mosaic", "A whole volume is tiled into one 2-D image; it is not one slice."
-    wrong = _wrong_pixels(header)
-    if wrong:
-        return "bad-header", wrong
-    if whole(header, "0028,0002") != 1 or text(header, "0028,0004") not in ("MONOCHROME1", "MONOCHROME2"):
-        return "colour", "It is a colour image: what it shows is not a measured value, so it makes no volume."
-    if text(header, "0008,0060") == "CT" and "LOCALIZER" in texts(header, "0008,0008")[2:]:
-        return "localizer", "It is a CT scout: a projection through the body, not a slice."
-    return _wrong_place(header)
+def _frame(header: Header, instance: str, index: int, wrong: str) -> Frame:
+    tiled = is_mosaic(header)
+    code, reason = verdict_of(header, tiled, wrong)
+    slope, intercept, units = rescale_of(header)
+    return Frame(
+        sop_uid=text(header, "0008,0018"),
+        instance=instance,
+        index=index,
+        series_uid=text(header, "0020,000e"),
+        sop_class=text(header, "0008,0016"),
+        modality=text(header, "0008,0060"),
+        image_type=texts(header, "0008,0008"),
+        instance_number=_integer(header, "0020,0013"),
+        frame_of_reference=text(header, "0020,0052"),
+        transfer_syntax=text(header, "0002,0010"),
+        position=position_of(header),
+        orientation=orientation_of(header),
+        spacing=spacing_of(header),
+        rows=max(whole(header, "0028,0010") or 0, 0),
+        columns=max(whole(header, "0028,0011") or 0, 0),
+        samples=max(whole(header, "0028,0002") or 0, 0),
+        photometric=text(header, "0028,0004"),
+        bits_allocated=max(whole(header, "0028,0100") or 0, 0),
+        bits_stored=max(whole(header, "0028,0101") or 0, 0),
+        pixel_representation=_or(whole(header, "0028,0103"), -1),
+        frames_in_file=_or(whole(header, "0028,0008"), 1),
+        slope=slope,
+        intercept=intercept,
+        units=_units(header, slope, intercept, units),
+        modality_lut=present(header, "0028,3000"),
+        temporal_position=_first(header, "0020,9128", "0020,0100"),
+        b_value=_b_value(header),
+        echo_time=_first(header, "0018,9082", "0018,0081"),
+        trigger_time=_first(header, "0020,9153", "0018,1060"),
+        acquisition_number=_first(header, "0020,9156", "0020,0012"),
+        code=code,
+        reason=reason,
+        float_bits=float_bits(header),
+        component=_component(header),
+        stack_id=text(header, "0020,9056"),
+        extra=tuple(_extra(header)),
+        windows=tuple(_windows(header)),
+        lossy=text(header, "0028,2110") == "01",
+        lut=modality_lut(header),
+        suv=suv_facts(header),
+        mosaic=mosaic_of(header) if tiled and verdict_of(header, False)[0] in ("ok", "no-geometry") else None,
+    )
 
 
-def _kind(header: Header) -> str:
-    sop_class = text(header, "0008,0016").removeprefix(_STORAGE)
-    for prefix, kind in _NOT_IMAGE_CLASSES.items():
-        if sop_class == prefix or (prefix.endswith(".") and sop_class.startswith(prefix)):
-            return kind
-    modality = text(header, "0008,0060")
-    if modality in _NOT_IMAGES:
-        return _NOT_IMAGES[modality]
-    if all(whole(header, key) is None for key in ("0028,0010", "0028,0011", "0028,0100")):
-        return "an object without Rows, Columns and BitsAllocated"
-    return ""
+def _units(header: Header, slope: float | None, intercept: float | None, units: str) -> str:
+    """The Real World Value units, when they are of the same numbers as the rescale (PS3.3 C.7.6.16.2.11)."""
+    mapped = next(iter(items(header, "0040,9096")), header)
+    named = text(next(iter(items(mapped, "0040,08ea")), {}), "0008,0100")
+    line = number(mapped, "0040,9225"), number(mapped, "0040,9224")
+    same = all(
+        value is not None and math.isclose(value, other, rel_tol=1e-6, abs_tol=1e-12)
+        for value, other in zip(line, (_or_float(slope, 1.0), _or_float(intercept, 0.0)), strict=True)
+    )
+    return named if named and same and units in ("", "US") else units
 
 
-def _is_mosaic(header: Header) -> bool:
-    if "MOSAIC" in texts(header, "0008,0008"):  # Siemens
-        return True
-    tiles = whole(header, "0065,1050") if text(header, "0065,0010") == "Image Private Header" else None
-    return tiles is not None and tiles > 1  # United Imaging: number of images in the grid
+def _component(header: Header) -> str:
+    said = text(header, "0008,9208") or next(
+        (part for part in texts(header, "0008,0008")[2:] if part in _COMPONENTS and text(header, "0008,0060") == "MR"),
+        "",
+    )
+    return _COMPONENTS.get(said, "")
 
 
-def _wrong_pixels(header: Header) -> str:
-    if not text(header, "0008,0018"):
-        return "SOPInstanceUID is absent."
-    for keyword, (key, fitting) in _FITTING.items():
-        if whole(header, key) not in fitting:
-            return f"{keyword} is absent or not one that a volume can have."
-    if not 1 <= (whole(header, "0028,0101") or 0) <= (whole(header, "0028,0100") or 0):
-        return "BitsStored is absent or does not fit into BitsAllocated."
-    return "" if text(header, "0028,0004") else "PhotometricInterpretation is absent."
+def _extra(header: Header) -> Iterator[tuple[str, float]]:
+    """What no other field says, most telling first."""
+    yield from header.get("extra", ())
+    for name, key in (
+        ("inversion_time", "0018,9079"),
+        ("inversion_time", "0018,0082"),
+        ("flip_angle", "0018,1314"),
+        ("time_offset", "0020,930d"),
+        ("frame_reference_time", "0054,1300"),
+        ("acquisition_time", "0008,0032"),
+    ):
+        value = usable(header, key)
+        if value is not None:
+            yield name, value
 
 
-def _wrong_place(header: Header) -> tuple[Code, str]:
-    places = {
-        "ImagePositionPatient": ("0020,0032", _position),
-        "ImageOrientationPatient": ("0020,0037", _orientation),
-        "PixelSpacing": ("0028,0030", _spacing),
-    }
-    absent = [keyword for keyword, (key, _) in places.items() if numbers(header, key) is None]
-    for keyword, (_, usable) in places.items():
-        if keyword not in absent and usable(header) is None:
-            return "bad-header", f"{keyword} is there and cannot be right."
-    if absent:
-        return "no-geometry", f"Without {', '.join(absent)} its place in the body is unknown."
-    return "ok", ""
-
-
-def _position(header: Header) -> tuple[float, float, float] | None:
-    values = numbers(header, "0020,0032")
-    if values is None or len(values) != 3 or not all(abs(v) <= _FARTHEST for v in values):
-        return None
-    return values[0], values[1], values[2]
-
-
-def _orientation(header: Header) -> tuple[float, ...] | None:
-    values = numbers(header, "0020,0037")
-    if values is None or len(values) != 6 or not all(abs(v) <= 1 + _SKEW for v in values):
-        return None
-    row, column = values[:3], values[3:]
-    lengths = math.hypot(*row), math.hypot(*column)
-    skew = sum(a * b for a, b in zip(row, column, strict=True))
-    good = abs(skew) <= _SKEW and all(abs(length - 1) <= _SKEW for length in lengths)
-    return values if good else None
-
-
-def _spacing(header: Header) -> tuple[float, float] | None:
-    values = numbers(header, "0028,0030")
-    if values is None or len(values) != 2 or not all(1e-6 <= v <= 1e4 for v in values):
-        return None
-    return values[0], values[1]
-
-
-def _units(header: Header) -> str:
-    """Of the values after the rescale: Units for PET (C.8.9.1), HU for a CT that does not say else (C.8.2.1.1.2)."""
-    if text(header, "0008,0060") == "PT" and text(header, "0054,1001"):
-        return text(header, "0054,1001")
-    return text(header, "0028,1054") or ("HU" if text(header, "0008,0060") == "CT" else "")
+def _windows(header: Header) -> Iterator[Window]:
+    centres, widths = numbers(header, "0028,1050") or (), numbers(header, "0028,1051") or ()
+    said = texts(header, "0028,1055")
+    function = text(header, "0028,1056") or "LINEAR"
+    for k, (centre, width) in enumerate(zip(centres, widths, strict=False)):
+        if math.isfinite(centre) and math.isfinite(width) and width > 0:
+            yield Window(centre, width, said[k] if k < len(said) else "", function)
 
 
 def _b_value(header: Header) -> float | None:
     """DiffusionBValue, or where Siemens and GE keep it; GE adds 10⁹ to it."""
-    standard = _usable(number(header, "0018,9087"))
+    standard = usable(header, "0018,9087")
     if standard is not None:
         return standard
     if text(header, "0019,0010") == "SIEMENS MR HEADER":
-        return _usable(number(header, "0019,100c"))
-    value = _usable(number(header, "0043,1039")) if text(header, "0043,0010") == "GEMS_PARM_01" else None
+        return usable(header, "0019,100c")
+    value = usable(header, "0043,1039") if text(header, "0043,0010") == "GEMS_PARM_01" else None
     return None if value is None else value % 1e9
 
 
-def _usable(value: float | None) -> float | None:
-    return None if value is None or math.isnan(value) else value
+def _first(header: Header, *keys: str) -> float | None:
+    """The first of these elements that holds a number; the enhanced one before the classic one."""
+    return next((value for key in keys if (value := usable(header, key)) is not None), None)
 
 
 def _integer(header: Header, key: str) -> int | None:
-    value = _usable(number(header, key))
+    value = usable(header, key)
     return None if value is None else int(value)
 
 
 def _or(value: int | None, default: int) -> int:
+    return default if value is None else value
+
+
+def _or_float(value: float | None, default: float) -> float:
     return default if value is None else value

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ._axes import Axes, axes_of
 from ._codes import Code
-from ._frames import EXTRA_AXES, Frame
+from ._frames import Frame
 
 __all__ = ["Findings", "affine_of", "clusters", "examine", "normal_of"]
 
@@ -28,16 +29,26 @@ SHEAR = 0.5  # degrees between the stack's axis and the slices' normal
 
 @dataclass(slots=True)
 class Findings:
-    """What was found, in the order of the table in `Code`: (code, sentence) pairs, numbers, spacing between slices."""
+    """What was found, in the order of the table in `Code`: (code, sentence) pairs, numbers, spacing between slices.
+
+    `steps` says at which multiple of the spacing each place lies: 0, 1, 2 … unless slices are missing.
+    """
 
     problems: list[tuple[Code, str]] = field(default_factory=list)
     details: dict[str, Any] = field(default_factory=dict)
     gap: float = math.nan
+    steps: tuple[int, ...] = ()
+    axes: Axes | None = None
 
     def say(self, code: Code, sentence: str, **details: Any) -> None:
         """One more problem, with its numbers."""
         self.problems.append((code, sentence))
         self.details.update(details)
+
+    @property
+    def codes(self) -> frozenset[Code]:
+        """Of all problems."""
+        return frozenset(code for code, _ in self.problems)
 
 
 def normal_of(orientation: Sequence[float]) -> Floats:
@@ -57,13 +68,13 @@ def clusters(frames: Sequence[Frame], normal: Floats) -> list[list[Frame]]:
             start = place
         found[-1].append(frame)
     for together in found:
-        together.sort(key=lambda f: (f.sop_uid, f.index, f.instance))
+        together.sort(key=lambda f: (f.sop_uid, f.index, f.tile or (), f.instance))
     return found
 
 
 def examine(places: list[list[Frame]], normal: Floats, min_slices: int) -> Findings:
     """Everything that keeps these frames, already in place order, from being one volume."""
-    findings = Findings()
+    findings = Findings(steps=tuple(range(len(places))))
     findings.details["positions"] = len(places)
     _examine_counts(places, findings)
     positions = np.array([together[0].position for together in places], dtype=np.float64)
@@ -75,17 +86,17 @@ def examine(places: list[list[Frame]], normal: Floats, min_slices: int) -> Findi
     return findings
 
 
-def affine_of(places: list[list[Frame]]) -> Floats:
+def affine_of(places: Sequence[Sequence[Frame]], steps: int) -> Floats:
     """4 x 4, (slice, row, column, 1) → LPS mm: PS3.3 equation C.7.6.2.1-1 with the mean step between slices.
 
-    The step is (last - first) / (n - 1), not the spacing along the normal: so the first and the last slice are where
+    The step is (last - first) / `steps`, not the spacing along the normal: so the first and the last slice are where
     their headers say, and a lean below the shear limit is kept, not straightened.
     """
     first, last = places[0][0], places[-1][0]
     corner = np.array(first.position, dtype=np.float64)
     directions, spacing = np.array(first.orientation, dtype=np.float64), np.array(first.spacing, dtype=np.float64)
     affine = np.eye(4)
-    affine[:3, 0] = (np.array(last.position, dtype=np.float64) - corner) / (len(places) - 1)
+    affine[:3, 0] = (np.array(last.position, dtype=np.float64) - corner) / steps
     affine[:3, 1] = directions[3:] * spacing[0]
     affine[:3, 2] = directions[:3] * spacing[1]
     affine[:3, 3] = corner
@@ -109,25 +120,22 @@ def _examine_counts(places: list[list[Frame]], findings: Findings) -> None:
         )
         return
     count = counts.pop()
-    axis = _extra_axis(places, count)
-    told = f"told apart by {axis.replace('_', ' ')}" if axis else "and no single header value tells them apart"
+    axes = findings.axes = axes_of(places)
+    names = axes.names if axes else ()
+    said = " and ".join(name.replace("_", " ") for name in names)
+    told = f"told apart by {said}" if said else "and nothing in their headers tells them apart"
     findings.say(
-        "4d", f"Every one of {len(places)} positions holds {count} slices, {told}.", per_position=count, axis=axis
+        "4d",
+        f"Every one of {len(places)} positions holds {count} slices, {told}.",
+        per_position=count,
+        axis=names[0] if len(names) == 1 else None,
+        axes=names,
     )
 
 
 def _spread(together: list[Frame]) -> float:
     corners = np.array([f.position for f in together], dtype=np.float64)
     return float(np.max(np.ptp(corners, axis=0)))
-
-
-def _extra_axis(places: list[list[Frame]], count: int) -> str | None:
-    for name in EXTRA_AXES:
-        values = {getattr(f, name) for together in places for f in together}
-        each = all(len({getattr(f, name) for f in together}) == count for together in places)
-        if each and len(values) == count and None not in values:
-            return name
-    return None
 
 
 def _examine_gaps(positions: Floats, normal: Floats, findings: Findings) -> None:
@@ -139,7 +147,7 @@ def _examine_gaps(positions: Floats, normal: Floats, findings: Findings) -> None
     findings.details["shear_degrees"] = angle
     if np.any(np.abs(gaps - gap) > tolerance):
         _say_uneven(gaps, gap, tolerance, findings)
-    elif angle <= SHEAR:
+    if "non-uniform" not in findings.codes:
         _examine_line(positions, tolerance, findings)
     if angle > SHEAR:
         findings.say(
@@ -158,6 +166,7 @@ def _say_uneven(gaps: Floats, gap: float, tolerance: float, findings: Findings) 
     ):
         missing = int(multiples.sum()) - len(gaps)
         after = [int(i) for i in np.flatnonzero(multiples > 1)]
+        findings.steps = (0, *(int(step) for step in np.cumsum(multiples)))
         findings.say(
             "missing-slices",
             f"{missing} missing where the gap is a multiple of {gap:.4g} mm, in {len(after)} place(s).",
@@ -175,8 +184,8 @@ def _say_uneven(gaps: Floats, gap: float, tolerance: float, findings: Findings) 
 
 def _examine_line(positions: Floats, tolerance: float, findings: Findings) -> None:
     """Every slice must lie where the affine puts it: gaps within 1 % can add up, and corners can wander sideways."""
-    steps = np.linspace(0.0, 1.0, len(positions))[:, None]
-    off = np.linalg.norm(positions - (positions[0] + steps * (positions[-1] - positions[0])), axis=1)
+    steps = np.array(findings.steps, dtype=np.float64)[:, None]
+    off = np.linalg.norm(positions - (positions[0] + steps / steps[-1] * (positions[-1] - positions[0])), axis=1)
     worst = float(off.max())
     if worst > tolerance:
         findings.say(

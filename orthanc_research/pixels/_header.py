@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from pydicom import Dataset
@@ -18,62 +19,78 @@ from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import RawDataElement
 from pydicom.multival import MultiValue
 
-__all__ = ["Header", "header_from_dataset", "number", "numbers", "present", "text", "texts", "whole"]
+from ._wanted import BYTES, SEQUENCES, TAGS
+
+__all__ = [
+    "Header",
+    "header_from_dataset",
+    "items",
+    "number",
+    "numbers",
+    "present",
+    "text",
+    "texts",
+    "unread",
+    "usable",
+    "whole",
+]
 
 Header = Mapping[str, Any]
 
-# Everything a verdict is made of; nothing else is read, so a damaged private sequence cannot spoil one.
-# fmt: off
-_TAGS = (
-    "0008,0008", "0008,0016", "0008,0018", "0008,0060", "0018,0081", "0018,1060", "0018,9087",
-    "0019,0010", "0019,100c", "0020,000e", "0020,0012", "0020,0013", "0020,0032", "0020,0037",
-    "0020,0052", "0020,0100", "0028,0002", "0028,0004", "0028,0008", "0028,0010", "0028,0011",
-    "0028,0030", "0028,0100", "0028,0101", "0028,0102", "0028,0103", "0028,1052", "0028,1053",
-    "0028,1054", "0028,3000", "0043,0010", "0043,1039", "0054,1001", "0065,0010", "0065,1050",
-    "5200,9229", "5200,9230",
-)
-# fmt: on
 _BINARY = {"AT", "FD", "FL", "OB", "OD", "OF", "OL", "OV", "OW", "SL", "SQ", "SS", "SV", "UL", "UN", "US", "UV"}
 _UNREADABLE = "?"  # present, and not what its VR says: not a number, not absent
+_DEEPEST = 6  # of nested sequences that are read; functional groups need four
 
 # DS and IS, PS3.5 §6.2; Python's own float() would also take "nan", "1_000" and Arabic digits.
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 
 
 def header_from_dataset(dataset: Dataset) -> dict[str, Any]:
-    """The elements that verdicts need, in the form of Orthanc's short tags; sequences only say that they are there.
+    """The elements that frames are made of, in the form of Orthanc's short tags, those in sequences as well.
 
-    Values are taken as the file has them, before pydicom converts (and on nonsense raises). Nothing is changed in
-    `dataset`.
+    Values are taken as the file has them, before pydicom converts (and on nonsense raises). Binary values are None but
+    for the few bytes that prove a mosaic. Nothing is changed in `dataset`.
     """
-    header: dict[str, Any] = {}
-    for key in _TAGS:
-        tag = int(key[:4] + key[5:], 16)
-        if tag in dataset:
-            header[key] = _value(dataset, tag)
+    header = _read(dataset, 0)
     syntax = getattr(dataset, "file_meta", {}).get("TransferSyntaxUID")
     if syntax:
         header["0002,0010"] = str(syntax)
     return header
 
 
-def _value(dataset: Dataset, tag: int) -> Any:
-    item: Any = dataset.get_item(tag)
-    if isinstance(item, RawDataElement):
-        vr = item.VR if item.VR not in (None, "UN") else _dictionary_vr(tag)
+def _read(dataset: Dataset, depth: int) -> dict[str, Any]:
+    header: dict[str, Any] = {}
+    for tag in sorted(dataset.keys() & TAGS.keys()):
+        header[TAGS[tag]] = None if tag >= 0x7FE00000 else _value(dataset, tag, depth)
+    return header
+
+
+def _value(dataset: Dataset, tag: int, depth: int) -> Any:
+    element: Any = dataset.get_item(tag)
+    if isinstance(element, RawDataElement):
+        vr = element.VR if element.VR not in (None, "UN") else _dictionary_vr(tag)
         if vr not in _BINARY:
-            return (item.value or b"").decode("latin-1").strip(" \0")
+            return (element.value or b"").decode("latin-1").strip(" \0")
     try:
         element = dataset[tag]
         value = element.value
+        if element.VR == "SQ":
+            if TAGS[tag] not in SEQUENCES or depth == _DEEPEST:
+                return [{} for _ in value or ()]
+            return [_read(item, depth + 1) for item in value or ()]
     except Exception:  # noqa: BLE001  # pydicom raises whatever the damaged bytes lead it into
         return _UNREADABLE
-    if element.VR == "SQ":
-        return [{} for _ in value or ()]
-    parts = value if isinstance(value, MultiValue | list | tuple) else [value]
     if isinstance(value, bytes):
-        return None
+        return value if TAGS[tag] in BYTES else None
+    parts = value if isinstance(value, MultiValue | list | tuple) else [value]
+    if element.VR == "AT":
+        return "\\".join(_tag_text(part) for part in parts)
     return "\\".join("" if part is None else str(part) for part in parts)
+
+
+def _tag_text(value: Any) -> str:
+    """As Orthanc writes the value of an AT element."""
+    return f"{int(value) >> 16:04x},{int(value) & 0xFFFF:04x}" if isinstance(value, int) else ""
 
 
 def _dictionary_vr(tag: int) -> str:
@@ -91,22 +108,26 @@ def text(header: Header, key: str) -> str:
 
 def texts(header: Header, key: str) -> tuple[str, ...]:
     """The values between backslashes; () when absent."""
-    # In JIS X 0201 the byte of a backslash is a yen sign, and Orthanc before 1.13 shows it so in every value of a file
-    # with that character set. What is read here (CS, DS, IS) has neither sign inside a value: PS3.5 section 6.2.
-    value = text(header, key).replace("\N{YEN SIGN}", "\\")
-    return tuple(part.strip() for part in value.split("\\")) if value else ()
+    value = text(header, key)
+    return tuple(part.strip() for part in _split(value)) if value else ()
 
 
 def numbers(header: Header, key: str) -> tuple[float, ...] | None:
     """The numbers between backslashes; None when absent. What is not a finite number is NaN: present, not usable."""
-    parts = texts(header, key)
-    return tuple(_number(part) for part in parts) if parts else None
+    value = text(header, key)
+    return _parsed(value) if value else None
 
 
 def number(header: Header, key: str) -> float | None:
     """The first number; None when absent, NaN when it is not one."""
     found = numbers(header, key)
     return found[0] if found else None
+
+
+def usable(header: Header, key: str) -> float | None:
+    """The first number; None when absent or not one."""
+    found = number(header, key)
+    return None if found is None or math.isnan(found) else found
 
 
 def whole(header: Header, key: str) -> int | None:
@@ -117,9 +138,31 @@ def whole(header: Header, key: str) -> int | None:
     return int(found) if 0 <= found < 2**31 and found == int(found) else -1
 
 
+def items(header: Header, key: str) -> list[Header]:
+    """The items of a sequence; [] when it is absent, or nothing that can be read."""
+    value = header.get(key)
+    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
+
+
 def present(header: Header, key: str) -> bool:
     """Whether a sequence is there with at least one item."""
     return bool(header.get(key))
+
+
+def unread(header: Header, key: str) -> bool:
+    """Whether the element is in the file, and its value not in this header: binary, or too long for short tags."""
+    return key in header and header[key] is None
+
+
+def _split(value: str) -> list[str]:
+    # In JIS X 0201 the byte of a backslash is a yen sign, and Orthanc before 1.13 shows it so in every value of a file
+    # with that character set. What is read here (CS, DS, IS) has neither sign inside a value: PS3.5 section 6.2.
+    return value.replace("\N{YEN SIGN}", "\\").split("\\")
+
+
+@lru_cache(maxsize=1024)  # a series, and a file of many frames, say most of their numbers again and again
+def _parsed(value: str) -> tuple[float, ...]:
+    return tuple(_number(part.strip()) for part in _split(value))
 
 
 def _number(part: str) -> float:

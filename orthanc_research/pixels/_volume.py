@@ -3,38 +3,47 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from pydicom import Dataset
 
 from orthanc_research.errors import GeometryError, PixelError, QueryError
 
-from ._frames import Frame
-from ._stacks import Stack
+from ._decode import decode, read_dataset
+from ._frames import Frame, Window
+from ._shear import moved
+from ._stacks import Stack, StackFile
+from ._values import VALUES, Values, convert, describe, with_file_facts
 
-__all__ = ["VALUES", "Values", "Volume", "volume_from"]
+__all__ = ["Filler", "Volume", "volume_from"]
 
-Values = Literal["stored", "rescaled"]
-VALUES: tuple[Values, ...] = ("stored", "rescaled")
+Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Volume:
     """Voxels in space.
 
-    - `array`: axes as in `dims`, (slice, row, column), C-order. Slices ascend along row x column direction.
+    - `array`: axes as in `dims`, C-order: (slice, row, column), with "extra" before them for 4-D and "sample" (red,
+      green, blue) after them for colour. Slices ascend along row x column direction.
+    - `axes`: the values along "extra" by name: {"echo_time": (12.0, 104.0)}, ascending; {} for 3-D.
     - `affine`: 4 x 4 float64, (slice, row, column, 1) → LPS mm, the patient axes of DICOM (PS3.3 C.7.6.2.1.1).
-    - `spacing`: mm between slices, rows, columns; `orientation`: the six direction cosines of the slices.
-    - `sop_uids`: one a slice, in the array's order.
-    - `values`: "stored" or "rescaled"; `units`: of the values ("HU", "BQML" …; "stored units" when nothing names them).
+    - `spacing`: mm between slices (along their normal), rows, columns; `orientation`: their six direction cosines.
+    - `sop_uids`, `frame_indices`: one a slice, in the array's order ("extra" outermost): the instance and the frame in
+      it, from 0; "" and -1 for a slice that is NaN because it is missing. The slices of a mosaic share theirs.
+    - `values`: "stored", "rescaled" or "suv"; `units`: of the values ("HU", "BQML" …; "stored units" when nothing names
+      them).
     - `inverted`: True for MONOCHROME1, whose smallest value shows white; the values are as they are.
-    - `issues`: sentences about what is unusual and was not refused.
+    - `window`: the first VOI window of the middle slice, of its rescaled values; not applied.
+    - `issues`: sentences about what is unusual and was not refused, or was asked for.
     """
 
-    array: npt.NDArray[Any]
+    array: Array
     dims: tuple[str, ...]
     affine: npt.NDArray[np.float64]
     spacing: tuple[float, float, float]
@@ -47,6 +56,9 @@ class Volume:
     values: Values
     inverted: bool
     issues: tuple[str, ...]
+    frame_indices: tuple[int, ...] = ()
+    axes: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    window: Window | None = None
 
     @property
     def affine_ras(self) -> npt.NDArray[np.float64]:
@@ -68,53 +80,138 @@ class Volume:
 
 def volume_from(
     stack: Stack,
-    arrays: Iterable[tuple[str | int, npt.NDArray[Any]]],
+    arrays: Iterable[tuple[str | int, Array]],
     values: str = "stored",
     dtype: npt.DTypeLike | None = None,
 ) -> Volume:
     """The volume of a stack that is "ok", filled slice by slice as `arrays` brings them, in any order.
 
-    `arrays` gives (SOPInstanceUID, or place in the stack, and what `decode` gave: stored values, (row, column) or
-    (frame, row, column)). "stored" keeps the source's integer type; "rescaled" is float32, slope and intercept of each
-    frame applied in float64 (PS3.3 C.11.1.1.2). `dtype` asks for another type, `PixelError` when a value does not fit.
+    `arrays` gives (place in `stack.frames`, and that frame's stored values, (row, column[, sample]), or all that
+    `decode` gave for its file), or (SOPInstanceUID, what `decode` gave for the file): all its frames at once.
+
+    "stored" keeps the source's type; "rescaled" and "suv" are float32, computed in float64 for each frame (PS3.3
+    C.11.1). `dtype` asks for another type, `PixelError` when a value does not fit.
 
     `GeometryError` when the stack is not "ok"; `PixelError` when a slice is missing, there twice, of another shape or
-    type than its header said, or cannot be rescaled; `QueryError` for values that are not `VALUES`.
+    type than its header said, or cannot be given as `values`; `QueryError` for values that are not `VALUES`, and for an
+    integer type where the stack needs NaN.
     """
-    source, affine, spacing, orientation = _geometry(stack.checked())
-    if values not in VALUES:
-        raise QueryError(f"values={values!r} is not there; choose from {', '.join(VALUES)}.")
-    chosen: Values = "rescaled" if values == "rescaled" else "stored"
-    units, notes = _units(stack) if chosen == "rescaled" else ("stored units", ())
-    wanted = _wanted(dtype, np.dtype(np.float32) if chosen == "rescaled" else source)
-    filled = _fill(stack, arrays, chosen, source, wanted)
-    first = stack.frames[0]
-    return Volume(
-        array=filled,
-        dims=stack.dims,
-        affine=affine,
-        spacing=spacing,
-        orientation=orientation,
-        frame_of_reference=stack.frame_of_reference,
-        sop_uids=stack.sop_uids,
-        series_uid=stack.series_uid,
-        modality=first.modality,
-        units=units,
-        values=chosen,
-        inverted=first.photometric == "MONOCHROME1",
-        issues=(*stack.issues, *notes),
-    )
+    filler = Filler(stack, values, dtype)
+    for key, array in arrays:
+        if isinstance(key, str):
+            filler.put_instance(key, array)
+        else:
+            filler.put(key, array)
+    return filler.volume()
 
 
-def _geometry(
-    stack: Stack,
-) -> tuple[np.dtype[Any], npt.NDArray[np.float64], tuple[float, float, float], tuple[float, ...]]:
+class Filler:
+    """One preallocated array that slices are put into, by several threads and in any order; then the volume.
+
+    Everything that can be refused from headers is refused when it is made, before a pixel is fetched: see
+    `volume_from`. `stack.files` lists what to read, each instance once.
+    """
+
+    def __init__(self, stack: Stack, values: str = "stored", dtype: npt.DTypeLike | None = None) -> None:
+        stack.checked()
+        self.stack = stack
+        self._source = _source(stack)
+        if values not in VALUES:
+            raise QueryError(f"values={values!r} is not there; choose from {', '.join(VALUES)}.")
+        self.values = next(each for each in VALUES if each == values)
+        self._wanted = _wanted(dtype, self._source if values == "stored" else np.dtype(np.float32))
+        self._slices = math.prod(stack.shape[: stack.dims.index("row")])
+        _check_nan(stack, self._wanted, self._slices)
+        self._described = describe(stack.frames, values) if not _lut_in_file(stack) else None
+        self._array = np.empty((self._slices, *stack.shape[stack.dims.index("row") :]), dtype=self._wanted)
+        empty = sorted(set(range(self._slices)) - set(stack.slots))
+        if empty:
+            self._array[empty] = np.nan
+        self._frames = list(stack.frames)
+        self._missing = set(range(len(stack.frames)))
+        self._lock = Lock()
+
+    def put(self, place: int, image: Array) -> None:
+        """The pixels of `stack.frames[place]`: stored values, (row, column[, sample]), or of its whole file."""
+        with self._lock:
+            if not 0 <= place < len(self._frames):
+                raise PixelError(f"The pixels of {place} are of no slice of this stack.")
+            frame = self._frames[place]
+            if place not in self._missing:
+                raise PixelError(f"The pixels of SOP instance {frame.sop_uid} came twice.")
+            self._missing.discard(place)
+        image = _image(frame, image, self._source)
+        target = self._array[self.stack.slots[place]]
+        _put(target, self._converted(frame, image, target, place), frame)
+
+    def put_file(self, file: StackFile, content: bytes | Dataset) -> None:
+        """Decode one of `stack.files` and put all its slices."""
+        dataset = read_dataset(content) if isinstance(content, bytes) and self._needs_file(file) else content
+        array = decode(dataset, file.sop_uid)
+        for place, _ in file.fills:
+            if isinstance(dataset, Dataset):
+                self._frames[place] = with_file_facts(self._frames[place], dataset)
+            self.put(place, array)
+
+    def put_instance(self, sop_uid: str, array: Array) -> None:
+        """What `decode` gave for one instance: all its slices."""
+        places = [place for place, frame in enumerate(self._frames) if frame.sop_uid == sop_uid]
+        if not places:
+            raise PixelError(f"The pixels of {sop_uid} are of no slice of this stack.")
+        for place in places:
+            self.put(place, array)
+
+    def volume(self) -> Volume:
+        """The volume, once every slice is there; `PixelError` says how many are not."""
+        stack, slices = self.stack, self._slices
+        if self._missing:
+            first = stack.frames[min(self._missing)].sop_uid
+            raise PixelError(
+                f"The pixels of {len(self._missing)} of {len(stack.frames)} slices did not come; the first is {first}."
+            )
+        units, notes = self._described or describe(self._frames, self.values)
+        by_slot = dict(zip(stack.slots, stack.frames, strict=True))
+        windows = stack.frames[len(stack.frames) // 2].windows
+        if stack.affine is None or stack.spacing is None or stack.orientation is None:
+            raise _by_hand()
+        return Volume(
+            array=self._array.reshape(stack.shape),
+            dims=stack.dims,
+            affine=stack.affine,
+            spacing=stack.spacing,
+            orientation=stack.orientation,
+            frame_of_reference=stack.frame_of_reference,
+            sop_uids=tuple(by_slot[k].sop_uid if k in by_slot else "" for k in range(slices)),
+            series_uid=stack.series_uid,
+            modality=stack.frames[0].modality,
+            units=units,
+            values=self.values,
+            inverted=stack.frames[0].photometric == "MONOCHROME1",
+            issues=(*stack.issues, *notes),
+            frame_indices=tuple(by_slot[k].index if k in by_slot else -1 for k in range(slices)),
+            axes=stack.axes,
+            window=windows[0] if windows else None,
+        )
+
+    def _needs_file(self, file: StackFile) -> bool:
+        return any(self._frames[place].modality_lut for place, _ in file.fills)
+
+    def _converted(self, frame: Frame, image: Array, target: Array, place: int) -> Array:
+        given = convert(frame, image, self.values, np.float64)
+        if self.stack.shifts is None:
+            return given
+        return moved(given, self.stack.shifts[place], (target.shape[0], target.shape[1]))
+
+
+def _source(stack: Stack) -> np.dtype[Any]:
     source = stack.frames[0].dtype
     if source is None or stack.affine is None or stack.spacing is None or stack.orientation is None:
-        raise GeometryError(
-            "no-geometry", "This stack says ok and has no affine or no integer type; it was made by hand."
-        )
-    return source, stack.affine, stack.spacing, stack.orientation
+        raise _by_hand()
+    return source
+
+
+def _by_hand() -> GeometryError:
+    return GeometryError("no-geometry", "This stack says ok and has no affine or no integer type; it was made by hand.")
 
 
 def _wanted(dtype: npt.DTypeLike | None, usual: np.dtype[Any]) -> np.dtype[Any]:
@@ -127,78 +224,36 @@ def _wanted(dtype: npt.DTypeLike | None, usual: np.dtype[Any]) -> np.dtype[Any]:
     return wanted
 
 
-def _units(stack: Stack) -> tuple[str, tuple[str, ...]]:
-    """The one unit of the rescaled values; `PixelError` when the frames do not let themselves be rescaled."""
-    for frame in stack.frames:
-        if frame.modality_lut:
-            raise PixelError(
-                f"SOP instance {frame.sop_uid} has a Modality LUT, which is not applied yet; use values='stored'."
-            )
-        if frame.slope == 0 or any(v is not None and math.isnan(v) for v in (frame.slope, frame.intercept)):
-            raise PixelError(f"SOP instance {frame.sop_uid}: RescaleSlope or RescaleIntercept cannot be right.")
-    units = sorted({frame.units for frame in stack.frames})
-    if len(units) > 1:
-        raise PixelError(
-            f"The slices have different units ({', '.join(u or 'none' for u in units)}); use values='stored'."
-        )
-    without = sum(frame.slope is None for frame in stack.frames)
-    if not without:
-        return units[0] or "unspecified", ()
-    note = (
-        f"{without} of {len(stack.frames)} slices have no RescaleSlope: slope 1 was used, and intercept 0 where absent."
-    )
-    nothing = all(frame.slope is None and frame.intercept is None for frame in stack.frames)
-    return (units[0] if units[0] and not (nothing and units[0] == "HU") else "stored units"), (note,)
+def _check_nan(stack: Stack, wanted: np.dtype[Any], slices: int) -> None:
+    """NaN stands for what was never there, and only floats have it."""
+    if wanted.kind == "f" or (stack.shifts is None and len(stack.slots) == slices):
+        return
+    option = "on_missing='nan'" if stack.shifts is None else "on_shear='resample'"
+    raise QueryError(f"{option} needs float values: values='rescaled', or dtype='float32'.")
 
 
-def _fill(
-    stack: Stack,
-    arrays: Iterable[tuple[str | int, npt.NDArray[Any]]],
-    values: Values,
-    source: np.dtype[Any],
-    wanted: np.dtype[Any],
-) -> npt.NDArray[Any]:
-    places = {frame.sop_uid: k for k, frame in enumerate(stack.frames)}
-    filled = np.empty(stack.shape, dtype=wanted)
-    missing = set(range(len(stack.frames)))
-    for key, array in arrays:
-        place = places.get(key) if isinstance(key, str) else (key if 0 <= key < len(stack.frames) else None)
-        if place is None:
-            raise PixelError(f"The pixels of {key} are of no slice of this stack.")
-        frame = stack.frames[place]
-        if place not in missing:
-            raise PixelError(f"The pixels of SOP instance {frame.sop_uid} came twice.")
-        image = _image(frame, array, source)
-        _put(filled[place], image if values == "stored" else _rescaled(frame, image), frame)
-        missing.discard(place)
-    if missing:
-        first = stack.frames[min(missing)].sop_uid
-        raise PixelError(
-            f"The pixels of {len(missing)} of {len(stack.frames)} slices did not come; the first is {first}."
-        )
-    return filled
+def _lut_in_file(stack: Stack) -> bool:
+    return any(frame.modality_lut and not (frame.lut and frame.lut.data) for frame in stack.frames)
 
 
-def _image(frame: Frame, array: npt.NDArray[Any], source: np.dtype[Any]) -> npt.NDArray[Any]:
-    image = array[frame.index] if array.ndim == 3 and frame.index < len(array) else array
-    if image.shape != (frame.rows, frame.columns) or image.dtype != source:
+def _image(frame: Frame, array: Array, source: np.dtype[Any]) -> Array:
+    """The frame's own pixels out of what came: one image, or all of its file."""
+    expected = (frame.rows, frame.columns, *((frame.samples,) if frame.samples > 1 else ()))
+    image = array
+    if array.ndim == len(expected) + 1 and frame.index < len(array):
+        image = array[frame.index]
+    if frame.tile is not None:
+        down, right = frame.tile
+        image = image[down : down + frame.rows, right : right + frame.columns]
+    if image.shape != expected or image.dtype != source:
         raise PixelError(
             f"SOP instance {frame.sop_uid}: the pixels are {array.shape} {array.dtype}, "
-            f"the header said {(frame.rows, frame.columns)} {source}."
+            f"the header said {expected} {source}."
         )
     return image
 
 
-def _rescaled(frame: Frame, image: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    slope = 1.0 if frame.slope is None else frame.slope
-    intercept = 0.0 if frame.intercept is None else frame.intercept
-    rescaled = image.astype(np.float64)
-    rescaled *= slope
-    rescaled += intercept
-    return rescaled
-
-
-def _put(target: npt.NDArray[Any], image: npt.NDArray[Any], frame: Frame) -> None:
+def _put(target: Array, image: Array, frame: Frame) -> None:
     """Copy into the volume's type; an integer type takes nothing that it would change."""
     if target.dtype.kind in "iu" and target.dtype != image.dtype:
         limits = np.iinfo(target.dtype)
@@ -213,5 +268,5 @@ def _put(target: npt.NDArray[Any], image: npt.NDArray[Any], frame: Frame) -> Non
             )
     with np.errstate(over="ignore"):  # looked at next
         target[...] = image
-    if target.dtype.kind == "f" and not np.isfinite(target).all():
+    if target.dtype.kind == "f" and not np.array_equal(np.isfinite(target), np.isfinite(image)):
         raise PixelError(f"SOP instance {frame.sop_uid}: values do not fit into {target.dtype}.")
