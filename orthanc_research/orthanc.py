@@ -23,7 +23,7 @@ from orthanc_research.export import export_series, stream_table
 from orthanc_research.feed import Change
 from orthanc_research.modality import Modality
 from orthanc_research.parallel import MAX_THREADS
-from orthanc_research.pixels import Stack, Volume, decode, one_stack
+from orthanc_research.pixels import Stack, Volume, arrange, check_words, decode, one_stack
 from orthanc_research.progress import Progress, progress_for
 from orthanc_research.rest import Auth, ChangeType, Connection, Job, Level, Rest
 from orthanc_research.tables import (
@@ -350,17 +350,25 @@ class Orthanc:
         *,
         dtype: npt.DTypeLike | None = None,
         min_slices: int = 3,
+        on_missing: str = "raise",
+        on_shear: str = "raise",
+        on_4d: str = "raise",
         verify: bool = False,
         progress: Progress | bool | None = False,
     ) -> Volume:
         """The volume of a series (or of a Stack): array (slice, row, column) and affine to LPS mm.
 
+        `on_missing="nan"`, `on_shear="keep" | "resample"` and `on_4d="stack"` accept what is refused otherwise, and
+        `volume.issues` says so; "split" is for `pixels.arrange`, which gives the stacks to choose from.
         `GeometryError` with a code and its reasons for what is not exactly one regular volume; `PixelError` for pixels
         that do not decode. `values="rescaled"` applies slope and intercept of each slice: float32, HU for CT. Files are
         not hash-checked unless `verify=True`, which costs one more request a slice.
         """
         fetch.check_values(values)
-        stack = series if isinstance(series, Stack) else one_stack(self.stacks(series, min_slices=min_slices))
+        check_words(on_missing, on_shear, on_4d)
+        found = [series] if isinstance(series, Stack) else self.stacks(series, min_slices=min_slices)
+        arranged = arrange(found, on_missing=on_missing, on_shear=on_shear, on_4d=on_4d, min_slices=min_slices)
+        stack = one_stack(arranged)
         bar, done = progress_for(progress, "volume")
         try:
             return fetch.volume(self.rest, stack, values, dtype, workers=self.workers, verify=verify, progress=bar)
