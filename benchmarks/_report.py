@@ -1,0 +1,126 @@
+"""results/*.json → the tables of docs/performance.md."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks._lab import table, write_block
+
+__all__ = ["BLOCKS", "write"]
+
+Found = Mapping[str, Any]
+Row = Mapping[str, Any]
+
+_OURS = "orthanc_research"
+
+
+def write(page: Path, results: Path) -> None:
+    """Write each block of the page that there are results for."""
+    for name, block in BLOCKS.items():
+        kept = results / f"{name}.json"
+        if kept.exists():
+            write_block(page, name, block(json.loads(kept.read_text())))
+
+
+def _tables(found: Found) -> str:
+    delays = sorted({row["delay_ms"] for row in found["rows"]})
+    text = f"{_machine(found)} Medians of {found['repeats']}.\n"
+    for job, title in found["titles"].items():
+        rows = [row for row in found["rows"] if row["job"] == job]
+        text += f"\n**{title[0].upper()}{title[1:]}**\n\n" + _job(rows, delays)
+    return text + "\n**What we hold to**\n\n" + _held(_targets(found["rows"], delays))
+
+
+def _job(rows: Sequence[Row], delays: Sequence[int]) -> str:
+    head = ["", "requests", "peak MB"]
+    for delay in delays:
+        head += [f"at {delay} ms", "ours = 1"]
+    lines = []
+    for tool in dict.fromkeys(row["tool"] for row in rows):
+        first = _row(rows, tool, delays[0])
+        line = [tool, f"{first['requests']:,}", first["peak_mb"] or ""]
+        for delay in delays:
+            seconds = _row(rows, tool, delay)["seconds"]
+            line += [_seconds(seconds), f"{_two(seconds / _row(rows, _OURS, delay)['seconds'])}"]
+        lines.append(line)
+    return table(head, lines)
+
+
+def _targets(rows: Sequence[Row], delays: Sequence[int]) -> Iterable[tuple[str, str, bool]]:
+    for delay, least in ((0, 12), (10, 100)):
+        series = [row for row in rows if row["job"] == "series" and row["delay_ms"] == delay]
+        peers = [row for row in series if row["tool"].startswith("pyorthanc, `find")]
+        for row in peers if delay in delays else ():
+            ratio = row["seconds"] / _row(series, _OURS, delay)["seconds"]
+            yield (
+                f"series at {delay} ms: {least} times as fast as {row['tool']}",
+                f"{_two(ratio)} times",
+                ratio >= least,
+            )
+    for job in dict.fromkeys(row["job"] for row in rows):
+        for delay in delays:
+            here = [row for row in rows if row["job"] == job]
+            ours, wire = (_row(here, tool, delay)["seconds"] for tool in (_OURS, "curl, the same requests"))
+            most = 1.25 * wire + 0.02
+            yield (
+                f"{job} at {delay} ms: at most 1.25 times the wire and 20 ms ({_seconds(most)})",
+                f"{_seconds(ours)}",
+                ours <= most,
+            )
+
+
+def _growth(found: Found) -> str:
+    rows = found["rows"]
+    lines = [
+        [
+            row["what"],
+            f"{row['rows']:,}",
+            f"{row['requests']:,}",
+            f"{row['requests'] / row['rows'] * 1000:.2f}",
+            f"{row['seconds'] / row['rows'] * 1000:.3f}",
+            row["peak_mb"],
+        ]
+        for row in sorted(rows, key=lambda row: row["what"])
+    ]
+    head = ["", "instances", "requests", "requests per 1,000", "seconds per 1,000", "peak MB"]
+    return f"{_machine(found)}\n\n" + table(head, lines) + "\n" + _held(_flat(rows))
+
+
+def _flat(rows: Sequence[Row]) -> Iterable[tuple[str, str, bool]]:
+    for what in dict.fromkeys(row["what"] for row in rows):
+        first, *_, last = (row for row in rows if row["what"] == what)
+        for thing in ("requests", "seconds", "peak_mb"):
+            per = 1 if thing == "peak_mb" else first["rows"] / last["rows"]
+            ratio = last[thing] * per / first[thing]
+            name = "peak memory" if thing == "peak_mb" else f"{thing} per 1,000"
+            yield f"{what}: {name} at the end at most 1.2 times those at the start", f"{_two(ratio)}", ratio <= 1.2
+        yield f"{what}: peak memory below 300 MB", f"{last['peak_mb']} MB", last["peak_mb"] < 300
+
+
+def _held(targets: Iterable[tuple[str, str, bool]]) -> str:
+    lines = [(what, measured, "yes" if held else "**no**") for what, measured, held in targets]
+    return table(["", "measured", "held"], lines)
+
+
+def _row(rows: Iterable[Row], tool: str, delay: int) -> Row:
+    return next(row for row in rows if row["tool"] == tool and row["delay_ms"] == delay)
+
+
+def _machine(found: Found) -> str:
+    versions = ", ".join(f"{name.replace('_', '-')} {each}" for name, each in found["versions"].items())
+    return f"{found['date']}, {found['cores']} cores for server and client together, {found['system']}: {versions}."
+
+
+def _seconds(value: float) -> str:
+    return f"{value * 1000:.0f} ms" if value < 1 else f"{value:.1f} s"
+
+
+def _two(value: float) -> str:
+    """Two digits, or all before the point."""
+    return f"{value:.0f}" if value >= 10 else f"{value:.1f}" if value >= 1 else f"{value:.2f}"
+
+
+BLOCKS: Mapping[str, Callable[[Found], str]] = {"tables": _tables, "tables-growth": _growth}

@@ -1,0 +1,107 @@
+"""The process that does one job of one tool, as often as it is told to: `python -m benchmarks._worker MODULE:FUNCTION`.
+
+A line of JSON in, a line of JSON out. The module is imported once, and each run calls the function with a server and
+the job's arguments; so neither imports nor another tool's memory are in what is measured. With "check" the cells of the
+table come, and nothing is timed.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import os
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+__all__ = ["canonical"]
+
+
+def main(job: str) -> None:
+    """Serve until the input ends."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what a tool prints is no answer
+    module, _, name = job.partition(":")
+    function = getattr(importlib.import_module(module), name)
+    for line in sys.stdin:
+        told = json.loads(line)
+        try:
+            answer = (_checked if told["check"] else _timed)(function, told["server"], told["arguments"])
+        except Exception as error:  # noqa: BLE001 - it is told to the process that asked
+            answer = {"error": f"{type(error).__name__}: {error}"}
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+
+def _timed(function: Any, server: list[str], arguments: dict[str, Any]) -> dict[str, Any]:
+    gc.collect()
+    _forget_peak()
+    start = time.perf_counter()
+    result = function(*server, **arguments)
+    seconds = time.perf_counter() - start
+    return {"seconds": seconds, "peak_mb": _peak(), "rows": result if isinstance(result, int) else len(result)}
+
+
+def _checked(function: Any, server: list[str], arguments: dict[str, Any]) -> dict[str, Any]:
+    result = function(*server, **arguments)
+    return {"cells": None if isinstance(result, int) else _cells(result)}
+
+
+def _cells(frame: Any) -> dict[str, dict[str, Any]]:
+    names = [str(name) for name in frame.columns]
+    rows = zip(*(frame[name] for name in frame.columns), strict=True) if names else ([] for _ in frame.index)
+    return {
+        str(identifier): dict(zip(names, map(canonical, row), strict=True))
+        for identifier, row in zip(frame.index, rows, strict=True)
+    }
+
+
+def canonical(value: Any) -> Any:
+    """One form for a value and for the DICOM text that it was read from: None, a number, a text, a list of these.
+
+    >>> canonical("20240102") == canonical(pd.Timestamp("2024-01-02"))  # doctest: +SKIP
+    True
+    """
+    if isinstance(value, str):
+        parts = value.strip(" \0").split("\\")
+        return canonical(parts) if len(parts) > 1 else _plain(parts[0])
+    if isinstance(value, list | tuple) or type(value).__name__ == "ndarray":
+        values = list(value)
+        if any(isinstance(each, dict) for each in values):
+            return None
+        # What may have several values is a list in our tables, also when it has one.
+        return canonical(values[0]) if len(values) == 1 else [canonical(each) for each in values]
+    if value is None or value != value or type(value).__name__ == "NAType":
+        return None
+    if hasattr(value, "strftime"):
+        return _plain(value.strftime("%H%M%S.%f" if type(value).__name__ == "time" else "%Y%m%d"))
+    return None if isinstance(value, dict) else _plain(str(value))
+
+
+def _plain(text: str) -> float | str | None:
+    with suppress(ValueError):
+        return float(text)
+    return text or None
+
+
+def _forget_peak() -> None:
+    with suppress(OSError):  # Linux only; elsewhere the peak is that of the whole life
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def _peak() -> float:
+    """MB (10⁶ bytes)."""
+    with suppress(OSError):
+        status = Path("/proc/self/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) * 1024 / 1e6
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,234 @@
+"""Tables of tags: this package, pyorthanc, orthanc-api-client and the bare wire, on one server in one run.
+
+    scripts/bench tables            three tables, at once and 10 ms away; writes results/ and docs/performance.md
+    scripts/bench tables --long     and how a parquet file of all instances grows, from 1,000 to 100,000 of them
+    scripts/bench tables --small    the same in a minute, shown and not kept
+    scripts/bench tables --docs     the page again, from results/
+
+Nothing is timed before all tools gave the same cells. Each run begins with a new client, as a script does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+
+import orthanc_research as ores
+from benchmarks import _data, _report
+from benchmarks._lab import ROOT, Server, Worker, curl, in_turns, machine
+from benchmarks.delay import DelayProxy
+
+__all__ = ["CURL", "JOBS", "OURS", "Sizes", "compare", "grow", "main", "same"]
+
+OURS = "orthanc_research"
+KEPT = f"{OURS}, its next find"
+CURL = "curl, the same requests"
+RESULTS = ROOT / "benchmarks" / "results"
+PACKAGES = ("orthanc-research", "pandas", "httpx", "pyorthanc", "orthanc_api_client")
+
+_SERIES = (
+    "PatientID",
+    "StudyDate",
+    "Modality",
+    "SeriesDescription",
+    "BodyPartExamined",
+    "Manufacturer",
+    "NumberOfSeriesRelatedInstances",
+)
+_CHOSEN = (
+    "SOPInstanceUID",
+    "InstanceNumber",
+    "ImagePositionPatient",
+    "SliceLocation",
+    "EchoTime",
+    "RepetitionTime",
+    "FlipAngle",
+    "PixelSpacing",
+)
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much there is on the server, and how often each tool is run."""
+
+    series: int = 100
+    per_series: int = 100
+    all_series: int = 20  # of which all tags are read
+    repeats: int = 5
+    delays: tuple[int, ...] = (0, 10)  # milliseconds of a round trip
+    growth: tuple[int, ...] = (1_000, 10_000, 100_000)  # instances
+
+    def title(self, job: str) -> str:
+        """What a job asks for."""
+        return {
+            "series": f"{len(_SERIES)} columns of {self.series} series",
+            "chosen": f"{len(_CHOSEN)} tags of {self.series * self.per_series:,} instances",
+            "all": f"all tags of {self.all_series * self.per_series:,} instances",
+        }[job]
+
+
+SMALL = Sizes(series=12, per_series=20, all_series=3, repeats=3, growth=(240, 480))
+
+# The first tool is ours, and the others must give its cells.
+JOBS: Mapping[str, Mapping[str, str]] = {
+    "series": {
+        OURS: "benchmarks.with_ours:series",
+        KEPT: "benchmarks.with_ours:series_kept",
+        "pyorthanc, `find_series`": "benchmarks.with_pyorthanc:series_found",
+        "pyorthanc, patients down": "benchmarks.with_pyorthanc:series_walked",
+        "pyorthanc, by hand": "benchmarks.with_pyorthanc:series_posted",
+        "orthanc-api-client": "benchmarks.with_orthanc_api_client:series",
+    },
+    "chosen": {
+        OURS: "benchmarks.with_ours:tags",
+        "pyorthanc": "benchmarks.with_pyorthanc:tags",
+        "pyorthanc, by hand": "benchmarks.with_pyorthanc:tags_of_series",
+        "orthanc-api-client": "benchmarks.with_orthanc_api_client:tags",
+    },
+    "all": {
+        OURS: "benchmarks.with_ours:tags",
+        "pyorthanc": "benchmarks.with_pyorthanc:tags",
+        "pyorthanc, by hand": "benchmarks.with_pyorthanc:tags_of_series",
+        "orthanc-api-client": "benchmarks.with_orthanc_api_client:all_tags",
+    },
+}
+
+
+def compare(orthanc: ores.LocalOrthanc, sizes: Sizes, *, only: Sequence[str] | None = None) -> dict[str, Any]:
+    """Every job with every tool (or `only` these) on a server that is empty: what is kept in results/tables.json."""
+    _note(f"storing {sizes.series * sizes.per_series:,} instances")
+    _data.fill(orthanc, 0, sizes.series, sizes.per_series)
+    found = orthanc.find("Series", columns=["SeriesInstanceUID"]).sort_values("SeriesInstanceUID")
+    ids = list(found.index)
+    arguments: Mapping[str, Mapping[str, Any]] = {
+        "series": {"columns": _SERIES},
+        "chosen": {"series": ids, "columns": _CHOSEN},
+        "all": {"series": ids[: sizes.all_series]},
+    }
+    rows: list[dict[str, Any]] = []
+    for job, tools in JOBS.items():
+        chosen = {tool: path for tool, path in tools.items() if only is None or tool in only}
+        rows += [{"job": job, **row} for row in _job(_server(orthanc), chosen, arguments[job], sizes)]
+    titles = {job: sizes.title(job) for job in JOBS}
+    return {**machine(orthanc.server.version, PACKAGES), "repeats": sizes.repeats, "titles": titles, "rows": rows}
+
+
+def _job(
+    server: Server, tools: Mapping[str, str], arguments: Mapping[str, Any], sizes: Sizes
+) -> Iterator[dict[str, Any]]:
+    with ExitStack() as stack:
+        workers = {tool: stack.enter_context(Worker(path)) for tool, path in tools.items()}
+        sent, expected = workers[OURS].check(server, **arguments)
+        requests = {OURS: len(sent), CURL: len(sent)}
+        for tool, worker in workers.items():
+            if tool != OURS:
+                others, cells = worker.check(server, second=tool == KEPT, **arguments)
+                same(expected, cells, tool)
+                requests[tool] = len(others)
+        for delay in sizes.delays:
+            with _away(server, delay) as there:
+                runs = {tool: partial(worker.run, there, **arguments) for tool, worker in workers.items()}
+                for tool, measured in in_turns({**runs, CURL: partial(curl, there, sent)}, sizes.repeats).items():
+                    _note(f"{delay} ms  {tool}: {measured.seconds:.3f} s")
+                    yield {"tool": tool, "delay_ms": delay, "requests": requests[tool], **measured.json()}
+
+
+def same(ours: Mapping[str, Mapping[str, Any]], others: Mapping[str, Mapping[str, Any]], tool: str) -> int:
+    """How many cells are the same in both; `ValueError`, with the names of the columns, when one is not.
+
+    Each value that the other tool has for an element of the standard that is neither a sequence nor binary must be in
+    ours, and the other way round.
+    """
+    if set(ours) != set(others):
+        raise ValueError(f"{tool} has {len(others)} rows, and {OURS} {len(ours)}.")
+    names = {name for row in (*ours.values(), *others.values()) for name in row}
+    compared = [name for name in names if name in _SERIES or _is_plain(name)]
+    differing = {name for row, cells in ours.items() for name in compared if cells.get(name) != others[row].get(name)}
+    if differing:
+        raise ValueError(f"{tool} and {OURS} differ in {', '.join(sorted(differing))}.")
+    return len(ours) * len(compared)
+
+
+def _is_plain(name: str) -> bool:
+    tag = tag_for_keyword(name)
+    return tag is not None and dictionary_VR(tag) not in ("SQ", "OB", "OW", "UN", "OB or OW", "US or SS or OW")
+
+
+@contextmanager
+def _away(server: Server, milliseconds: int) -> Iterator[Server]:
+    """The server, as far away as that; at 0 ms there is nothing between."""
+    if not milliseconds:
+        yield server
+        return
+    with DelayProxy(server.port, round_trip=milliseconds / 1000) as proxy:
+        yield server.at(proxy.url)
+
+
+def grow(orthanc: ores.LocalOrthanc, sizes: Sizes) -> dict[str, Any]:
+    """`tags_to_parquet` of everything on a server that grows: what is kept in results/tables-growth.json."""
+    rows = []
+    there = 0
+    for instances in sizes.growth:
+        start = time.perf_counter()
+        last = instances // sizes.per_series
+        _data.fill(orthanc, there, last, sizes.per_series)
+        there = last
+        _note(f"{instances:,} instances ({time.perf_counter() - start:.0f} s to store)")
+        for what, columns in ((f"{len(_CHOSEN)} tags", _CHOSEN), ("all tags", None)):
+            with Worker("benchmarks.with_ours:write") as worker:
+                sent, _ = worker.check(_server(orthanc), columns=columns)
+                job = partial(worker.run, _server(orthanc), columns=columns)
+                measured = in_turns({what: job}, max(3, sizes.repeats - 2))[what]
+            _note(f"{what}: {measured.seconds:.2f} s, {measured.peak_mb:.0f} MB")
+            rows.append({"what": what, "requests": len(sent), **measured.json()})
+    return {**machine(orthanc.server.version, PACKAGES), "rows": rows}
+
+
+def _server(orthanc: ores.LocalOrthanc) -> Server:
+    return Server(orthanc.url, *orthanc.server.auth)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; 1 when something that we hold to does not hold."""
+    parser = argparse.ArgumentParser(prog="scripts/bench tables", description="Tables of tags, beside other clients.")
+    parser.add_argument("--orthanc", default="1.12.7", help="version of the server (1.12.7)")
+    parser.add_argument("--long", action="store_true", help="the growth to 100,000 instances, too")
+    parser.add_argument("--small", action="store_true", help="small numbers, shown and not kept")
+    parser.add_argument("--docs", action="store_true", help="write docs/performance.md again and measure nothing")
+    given = parser.parse_args(arguments)
+    sizes = SMALL if given.small else Sizes()
+    if not given.docs:
+        kept = {"tables": compare, **({"tables-growth": grow} if given.long else {})}
+        for name, measure in kept.items():
+            with ores.LocalOrthanc(given.orthanc) as orthanc:
+                found = measure(orthanc, sizes)
+            sys.stdout.write("\n" + _report.BLOCKS[name](found) + "\n")
+            if not given.small:
+                _keep(RESULTS / f"{name}.json", found)
+    if given.small:
+        return 0
+    _report.write(ROOT / "docs" / "performance.md", RESULTS)
+    return 0
+
+
+def _keep(path: Path, found: Mapping[str, Any]) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(found, indent=1) + "\n")
+
+
+def _note(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

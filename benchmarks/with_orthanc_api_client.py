@@ -1,0 +1,54 @@
+"""The jobs of `tables`, with orthanc-api-client."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+from orthanc_api_client import OrthancApiClient
+
+__all__ = ["all_tags", "series", "tags"]
+
+
+def series(url: str, user: str, password: str, *, columns: Sequence[str]) -> pd.DataFrame:
+    """The studies with one find, which brings their patients' tags as well; then series by series."""
+    client = OrthancApiClient(url, user=user, pwd=password)
+    rows = {}
+    for study in client.studies.find(query={}):
+        for each in study.series:
+            rows[each.orthanc_id] = {
+                "PatientID": study.patient_main_dicom_tags.get("PatientID"),
+                "StudyDate": study.main_dicom_tags.get("StudyDate"),
+                "Modality": each.main_dicom_tags.get("Modality"),
+                "SeriesDescription": each.main_dicom_tags.get("SeriesDescription"),
+                "BodyPartExamined": each.main_dicom_tags.get("BodyPartExamined"),
+                "Manufacturer": each.main_dicom_tags.get("Manufacturer"),
+                "NumberOfSeriesRelatedInstances": len(each.info.instances_orthanc_ids),
+            }
+    return _frame(rows)[list(columns)]
+
+
+def tags(url: str, user: str, password: str, *, series: Sequence[str], columns: Sequence[str]) -> pd.DataFrame:
+    """Instance by instance."""
+    client = OrthancApiClient(url, user=user, pwd=password)
+    rows = {}
+    for identifier in series:
+        for instance in client.series.get(identifier).instances:
+            found = instance.tags
+            rows[instance.orthanc_id] = {name: found.get(name) for name in columns}
+    return _frame(rows)
+
+
+def all_tags(url: str, user: str, password: str, *, series: Sequence[str]) -> pd.DataFrame:
+    """Instance by instance; its own `Tags` cannot be gone through, so the JSON is asked for."""
+    client = OrthancApiClient(url, user=user, pwd=password)
+    rows: dict[str, Any] = {}
+    for identifier in series:
+        for instance in client.series.get(identifier).instances:
+            rows[instance.orthanc_id] = client.get_json(f"instances/{instance.orthanc_id}/simplified-tags")
+    return _frame(rows)
+
+
+def _frame(rows: dict[str, dict[str, Any]]) -> pd.DataFrame:
+    return pd.DataFrame(list(rows.values()), index=list(rows))

@@ -1,0 +1,42 @@
+"""The jobs of `tables`, with this package."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+import orthanc_research as ores
+
+__all__ = ["series", "series_kept", "tags", "write"]
+
+_kept: dict[str, ores.Orthanc] = {}
+
+
+def series(url: str, user: str, password: str, *, columns: Sequence[str]) -> pd.DataFrame:
+    """A new client, and a row for each series."""
+    with ores.Orthanc(url, auth=(user, password)) as orthanc:
+        return orthanc.find("Series", columns=columns)
+
+
+def series_kept(url: str, user: str, password: str, *, columns: Sequence[str]) -> pd.DataFrame:
+    """A row for each series, with the client that was there before: the next find in a notebook."""
+    orthanc = _kept.setdefault(url, ores.Orthanc(url, auth=(user, password)))
+    return orthanc.find("Series", columns=columns)
+
+
+def tags(
+    url: str, user: str, password: str, *, series: Sequence[str], columns: Sequence[str] | None = None
+) -> pd.DataFrame:
+    """A row for each instance of the series, with some tags or all of them."""
+    with ores.Orthanc(url, auth=(user, password)) as orthanc:
+        return orthanc.tags(series, columns)
+
+
+def write(url: str, user: str, password: str, *, columns: Sequence[str] | None = None) -> int:
+    """A parquet file with a row for each instance on the server; the number of rows."""
+    with tempfile.TemporaryDirectory() as folder, ores.Orthanc(url, auth=(user, password)) as orthanc:
+        found = orthanc.series()
+        return orthanc.tags_to_parquet(found, Path(folder) / "tags.parquet", columns, progress=False)

@@ -1,0 +1,82 @@
+"""The jobs of `tables`, with pyorthanc: as its documentation shows, and by hand for who knows Orthanc's routes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+import pyorthanc
+
+__all__ = ["series_found", "series_posted", "series_walked", "tags", "tags_of_series"]
+
+
+def series_walked(url: str, user: str, password: str, *, columns: Sequence[str]) -> pd.DataFrame:
+    """From the patients down, as its README goes through an archive."""
+    client = pyorthanc.Orthanc(url, user, password)
+    rows = {}
+    for patient in pyorthanc.find_patients(client):
+        for study in patient.studies:
+            for series in study.series:
+                rows[series.id_] = _row(patient, study, series)
+    return _frame(rows)[list(columns)]
+
+
+def series_found(url: str, user: str, password: str, *, columns: Sequence[str]) -> pd.DataFrame:
+    """By `find_series`, and from each series up."""
+    client = pyorthanc.Orthanc(url, user, password)
+    found = pyorthanc.find_series(client)
+    return _frame({each.id_: _row(each.parent_patient, each.parent_study, each) for each in found})[list(columns)]
+
+
+def series_posted(url: str, user: str, password: str, *, columns: Sequence[str]) -> pd.DataFrame:
+    """By hand: the body that Orthanc's own documentation describes, through the raw route."""
+    client = pyorthanc.Orthanc(url, user, password)
+    found: Any = client.post_tools_find(
+        {"Level": "Series", "Query": {}, "Expand": True, "RequestedTags": list(columns)},
+    )
+    return _frame({each["ID"]: each["RequestedTags"] for each in found})
+
+
+def tags(
+    url: str, user: str, password: str, *, series: Sequence[str], columns: Sequence[str] | None = None
+) -> pd.DataFrame:
+    """Instance by instance."""
+    client = pyorthanc.Orthanc(url, user, password)
+    rows = {}
+    for identifier in series:
+        for instance in pyorthanc.Series(identifier, client).instances:
+            rows[instance.id_] = _chosen(instance.simplified_tags, columns)
+    return _frame(rows)
+
+
+def tags_of_series(
+    url: str, user: str, password: str, *, series: Sequence[str], columns: Sequence[str] | None = None
+) -> pd.DataFrame:
+    """By hand: one raw route gives a whole series."""
+    client = pyorthanc.Orthanc(url, user, password)
+    rows = {}
+    for identifier in series:
+        answer: Any = client.get_series_id_instances_tags(identifier, params={"simplify": True})
+        rows |= {instance: _chosen(found, columns) for instance, found in answer.items()}
+    return _frame(rows)
+
+
+def _row(patient: Any, study: Any, series: Any) -> dict[str, Any]:
+    return {
+        "PatientID": patient.patient_id,
+        "StudyDate": study.main_dicom_tags["StudyDate"],
+        "Modality": series.modality,
+        "SeriesDescription": series.description,
+        "BodyPartExamined": series.body_part_examined,
+        "Manufacturer": series.manufacturer,
+        "NumberOfSeriesRelatedInstances": len(series.instances),
+    }
+
+
+def _chosen(found: dict[str, Any], columns: Sequence[str] | None) -> dict[str, Any]:
+    return found if columns is None else {name: found.get(name) for name in columns}
+
+
+def _frame(rows: dict[str, dict[str, Any]]) -> pd.DataFrame:
+    return pd.DataFrame(list(rows.values()), index=list(rows))
