@@ -6,6 +6,7 @@ A case is a list of Datasets with pixels in them. Each test says what must hold 
 from __future__ import annotations
 
 import io
+import struct
 from typing import Any
 
 import numpy as np
@@ -139,4 +140,124 @@ def as_short_tags(dataset: Dataset) -> dict[str, Any]:
         else:
             parts = value if element.VM > 1 else [value]
             made[key] = "\\".join("" if part is None else str(part) for part in parts)
+    return made
+
+
+# -- many frames in one file ------------------------------------------------------------------------------------------
+
+
+def make_enhanced(
+    array: npt.NDArray[Any],
+    positions: list[list[float]],
+    *,
+    own: dict[str, list[Any]] | None = None,
+    shared: dict[str, Any] | None = None,
+    **changes: Any,
+) -> Dataset:
+    """An enhanced CT (or what `changes` say): (frame, row, column) pixels at these positions.
+
+    `own` adds functional groups frame by frame, `shared` shared ones: keyword of the sequence → its one item.
+    """
+    made = make_slice(0, array, SOPClassUID=ENHANCED_CT)
+    for keyword in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness"):
+        delattr(made, keyword)
+    del made.RescaleSlope, made.RescaleIntercept
+    groups = {
+        "PlaneOrientationSequence": item(ImageOrientationPatient=AXIAL),
+        "PixelMeasuresSequence": item(PixelSpacing=[0.8, 0.7], SliceThickness=5.0),
+        "PixelValueTransformationSequence": item(RescaleSlope=1, RescaleIntercept=-1024, RescaleType="HU"),
+        **(shared or {}),
+    }
+    made.SharedFunctionalGroupsSequence = [_group({name: value for name, value in groups.items() if value is not None})]
+    made.NumberOfFrames = len(array)
+    made.PerFrameFunctionalGroupsSequence = [
+        _group(
+            {
+                "PlanePositionSequence": item(ImagePositionPatient=position),
+                **{name: values[k] for name, values in (own or {}).items()},
+            }
+        )
+        for k, position in enumerate(positions)
+    ]
+    for keyword, value in changes.items():
+        setattr(made, keyword, value)
+    made.file_meta.MediaStorageSOPClassUID = made.SOPClassUID
+    made.file_meta.MediaStorageSOPInstanceUID = made.SOPInstanceUID
+    return made
+
+
+def _group(sequences: dict[str, Dataset]) -> Dataset:
+    return item(**{name: Sequence([value]) for name, value in sequences.items()})
+
+
+def columns_of(count: int, gap: float = 2.5) -> list[list[float]]:
+    """So many positions, `gap` mm apart."""
+    return [[-10.0, 20.0, gap * k] for k in range(count)]
+
+
+def make_dose(offsets: list[float], **changes: Any) -> Dataset:
+    """An RT dose of one frame for each offset (PS3.3 C.8.8.3)."""
+    array = (np.arange(len(offsets) * 12).reshape(len(offsets), 4, 3) * 1000).astype(np.uint32)
+    made = make_slice(0, array, SOPClassUID=RTDOSE, Modality="RTDOSE", ImageType=None, RescaleSlope=None)
+    del made.RescaleIntercept
+    made.FrameIncrementPointer = 0x3004000C
+    made.GridFrameOffsetVector, made.DoseUnits, made.DoseGridScaling = offsets, "GY", "1.25e-4"
+    made.ImagePositionPatient = [5.0, 6.0, 70.0]
+    for keyword, value in changes.items():
+        setattr(made, keyword, value)
+    return made
+
+
+def make_nuclear(count: int = 4, gap: float = 2.5, **changes: Any) -> Dataset:
+    """A reconstructed nuclear medicine volume: place in Detector Information, slices by SliceVector."""
+    array = (np.arange(count * 12).reshape(count, 4, 3) * 10).astype(np.uint16)
+    kind = ["ORIGINAL", "PRIMARY", "RECON TOMO", "EMISSION"]
+    made = make_slice(0, array, SOPClassUID=NM, Modality="NM", ImageType=kind, SpacingBetweenSlices=gap)
+    del made.ImagePositionPatient, made.ImageOrientationPatient, made.RescaleSlope, made.RescaleIntercept
+    made.DetectorInformationSequence = sequence(ImagePositionPatient=[1.0, 2.0, 3.0], ImageOrientationPatient=AXIAL)
+    made.FrameIncrementPointer, made.SliceVector = 0x00540080, list(range(1, count + 1))
+    for keyword, value in changes.items():
+        if value is None:
+            made.pop(keyword, None)
+        else:
+            setattr(made, keyword, value)
+    return made
+
+
+# -- mosaics ----------------------------------------------------------------------------------------------------------
+
+
+def csa_header(**elements: list[str]) -> bytes:
+    """A Siemens CSA header of the second kind with these elements, each item as text."""
+    made = b"SV10\4\3\2\1" + struct.pack("<II", len(elements), 77)
+    for name, values in elements.items():
+        made += struct.pack("<64si4siii", name.encode(), len(values), b"FD", 4, len(values), 77)
+        for value in values:
+            data = value.encode() + b"\0"
+            made += struct.pack("<4i", len(data), len(data), 77, len(data)) + data + b"\0" * (-len(data) % 4)
+    return made
+
+
+def make_mosaic(count: int = 5, *, normal: float = 1.0, csa: bytes | None = None, **changes: Any) -> Dataset:
+    """A Siemens mosaic of `count` axial slices of 4 x 3, 2.5 mm apart, first one at (-10, 20, 0); slice k is all k."""
+    across = int(np.ceil(np.sqrt(count)))
+    array = np.zeros((across * 4, across * 3), dtype=np.uint16)
+    for k in range(count):
+        down, right = divmod(k, across)
+        array[down * 4 : down * 4 + 4, right * 3 : right * 3 + 3] = k + 1
+    corner = [-10.0 - (across - 1) * 3 / 2 * 0.7, 20.0 - (across - 1) * 4 / 2 * 0.8, 0.0]
+    kind = ["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"]
+    made = make_slice(0, array, SOPClassUID=MR, Modality="MR", ImageType=kind, ImagePositionPatient=corner)
+    made.SpacingBetweenSlices = 2.5
+    del made.RescaleSlope, made.RescaleIntercept
+    mr = made.private_block(0x0019, "SIEMENS MR HEADER", create=True)
+    mr.add_new(0x0A, "US", count)
+    if csa is None:
+        csa = csa_header(NumberOfImagesInMosaic=[str(count)], SliceNormalVector=["0.0", "0.0", f"{normal:.8f}"])
+    made.private_block(0x0029, "SIEMENS CSA HEADER", create=True).add_new(0x10, "OB", csa)
+    for keyword, value in changes.items():
+        if value is None:
+            made.pop(keyword, None)
+        else:
+            setattr(made, keyword, value)
     return made
