@@ -151,19 +151,3 @@ class DatasetError(Error):
 
 class CancelledError(Error):
     """The user asked to stop, through `progress`, before all was done; nothing half-done is left."""
-
-
-class CancelledError(Error):
-    """The user asked to stop, through `progress`, before all was done; nothing half-done is left."""
-
-
-class CancelledError(Error):
-    """The user asked to stop, through `progress`, before all was done; nothing half-done is left."""
-
-
-class CancelledError(Error):
-    """The user asked to stop, through `progress`, before all was done; nothing half-done is left."""
-
-
-class CancelledError(Error):
-    """The user asked to stop, through `progress`, before all was done; nothing half-done is left."""
