@@ -9,6 +9,7 @@ from importlib import import_module
 from importlib.metadata import version as _version
 from typing import TYPE_CHECKING, Any
 
+import orthanc_research.accessor  # noqa: F401 - registers df.orthanc
 from orthanc_research.capabilities import Capabilities
 from orthanc_research.errors import (
     AccessError,

@@ -18,7 +18,7 @@ ROOT = PACKAGE.parent
 
 # From the top down; what stands on one line may not import each other.
 LAYERS = [
-    {"cli"},
+    {"cli", "accessor"},
     {"demo"},
     {"local", "samples"},
     {"orthanc"},
@@ -52,6 +52,7 @@ OWNERS = {
         "samples",
         "demo",
         "cli",
+        "accessor",
     },
     "pyarrow": {"tables", "export", "demo"},
 }

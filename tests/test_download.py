@@ -17,7 +17,7 @@ import tracemalloc
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import httpx
 import pandas as pd
@@ -595,9 +595,9 @@ def test_chosen_instances_keep_their_order_and_those_that_are_gone_have_rows(
 ) -> None:
     orthanc.upload([*slices(4), *ores.samples.cohort(patients=2, studies=1, size=16, slices=3)[-2:]], progress=False)
     instances = orthanc.instances().sort_values("SOPInstanceUID")
-    one = instances.groupby("ParentSeries").head(1).index[0]
+    one = str(instances.groupby("ParentSeries").head(1).index[0])
     orthanc.rest.instances.delete(one)
-    small = instances["ParentSeries"].value_counts().idxmin()
+    small = str(instances["ParentSeries"].value_counts().idxmin())
     orthanc.rest.series.delete(small)
     gone = {one, *instances.index[instances["ParentSeries"] == small]}
     ledger = orthanc.download(instances, tmp_path, progress=False)
@@ -712,9 +712,9 @@ def test_a_full_disk_ends_it_and_says_how_much_is_missing(
     orthanc: ores.Orthanc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     orthanc.upload(slices(40), progress=False)
-    path_open = Path.open
+    path_open: Any = Path.open
 
-    def full(path: Path, *arguments: Any, **options: Any) -> IO[Any]:
+    def full(path: Path, *arguments: Any, **options: Any) -> Any:
         if path.name.endswith(".partial") and len(list(tmp_path.rglob("*.dcm"))) >= 5:
             raise OSError(errno.ENOSPC, "No space left on device")
         return path_open(path, *arguments, **options)
