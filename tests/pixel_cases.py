@@ -197,7 +197,7 @@ def columns_of(count: int, gap: float = 2.5) -> list[list[float]]:
 
 def make_dose(offsets: list[float], **changes: Any) -> Dataset:
     """An RT dose of one frame for each offset (PS3.3 C.8.8.3)."""
-    array = (np.arange(len(offsets) * 12).reshape(len(offsets), 4, 3) * 1000).astype(np.uint32)
+    array = (np.arange(len(offsets) * 20).reshape(len(offsets), 4, 5) * 1000).astype(np.uint32)
     made = make_slice(0, array, SOPClassUID=RTDOSE, Modality="RTDOSE", ImageType=None, RescaleSlope=None)
     del made.RescaleIntercept
     made.FrameIncrementPointer = 0x3004000C
@@ -210,7 +210,7 @@ def make_dose(offsets: list[float], **changes: Any) -> Dataset:
 
 def make_nuclear(count: int = 4, gap: float = 2.5, **changes: Any) -> Dataset:
     """A reconstructed nuclear medicine volume: place in Detector Information, slices by SliceVector."""
-    array = (np.arange(count * 12).reshape(count, 4, 3) * 10).astype(np.uint16)
+    array = (np.arange(count * 20).reshape(count, 4, 5) * 10).astype(np.uint16)
     kind = ["ORIGINAL", "PRIMARY", "RECON TOMO", "EMISSION"]
     made = make_slice(0, array, SOPClassUID=NM, Modality="NM", ImageType=kind, SpacingBetweenSlices=gap)
     del made.ImagePositionPatient, made.ImageOrientationPatient, made.RescaleSlope, made.RescaleIntercept
