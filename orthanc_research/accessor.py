@@ -67,7 +67,7 @@ class OrthancAccessor:
         return self._client().tags(self._frame, columns, **options)
 
     def montage(self, values: str = "stored", **options: Any) -> Any:
-        """`plots.montage` of the volume of one series: a `Figure`; `QueryError` unless there is one row, of a series."""
+        """`plots.montage` of the volume of one series: a `Figure`; `QueryError` unless it is one row, of a series."""
         from orthanc_research import plots  # matplotlib alone would double the time of an import
 
         return plots.montage(self._client().volume(self._frame, values), **options)

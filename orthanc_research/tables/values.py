@@ -86,13 +86,12 @@ def _text(column: ColumnType) -> Parser:
         text = _as_text(value).rstrip(" \0")
         if yen and "\u00a5" in text:
             text = text.replace("\u00a5", "\\")
-        if free or "\\" not in text:
-            text, reason = _encodable(text if leading else text.lstrip(" \0"))
-            return text or None, reason
-        parts = [part.rstrip(" \0") if leading else part.strip(" \0") for part in text.split("\\")]
+        several = not free and "\\" in text
+        if several and not one:
+            text = "\\".join(part.rstrip(" \0") if leading else part.strip(" \0") for part in text.split("\\"))
+        text, reason = _encodable(text if leading else text.lstrip(" \0"))
         # Of a text nothing is cut off: two patients "A\B" and "A\C" must not become one "A".
-        text, reason = _encodable("\\".join(parts))
-        return text, reason or (_ALL_KEPT if one else None)
+        return text or None, reason or (_ALL_KEPT if several and one else None)
 
     return parse
 
