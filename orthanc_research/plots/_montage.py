@@ -1,4 +1,4 @@
-"""Figures of volumes, as `matplotlib.figure.Figure`: never pyplot, so nothing is global and nothing opens a window."""
+"""Slices of a volume side by side."""
 
 from __future__ import annotations
 
