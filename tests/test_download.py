@@ -565,6 +565,15 @@ def test_a_layout_is_refused_before_anything_is_sent_or_made(orthanc: ores.Ortha
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("layout", ["x" * 300 + "/{SOPInstanceUID}", "{SOPInstanceUID}" + "x" * 300])
+def test_a_name_that_is_too_long_is_a_row(orthanc: ores.Orthanc, tmp_path: Path, layout: str) -> None:
+    orthanc.upload(slices(2), progress=False)
+    ledger = orthanc.download(orthanc.series(), tmp_path, layout=layout, progress=False)
+    assert counts(ledger) == {"failed": 2}
+    assert ledger["error"].str.contains("File name too long").all()
+    assert dicom(tmp_path) == {}
+
+
 def test_two_instances_never_have_one_path() -> None:
     places = Places(check_layout("{SeriesNumber}{SOPInstanceUID}"))
     one = Place(("1.2", "s"), ("1.2", "r"), ("2.3.4", "a"), number="1")

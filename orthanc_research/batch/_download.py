@@ -11,6 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -149,8 +150,9 @@ def _folder(path: str | os.PathLike[str]) -> Path:
 def _sweep(folder: Path, items: Sequence[_Item]) -> None:
     """Delete what runs that were killed left half-written where this one writes; parts of large files stay."""
     for place in {(folder / item.path).parent for item in items} | {folder}:
-        if place.is_dir():
-            sweep(place)
+        with suppress(OSError):  # a name that cannot be: its row will say so
+            if place.is_dir():
+                sweep(place)
 
 
 # -- what there is ----------------------------------------------------------------------------------------------------
