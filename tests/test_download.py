@@ -518,6 +518,13 @@ def test_what_others_put_there_is_never_overwritten(orthanc: ores.Orthanc, tmp_p
             for identifier in ledger.index
             if orthanc.dicom(identifier).SOPInstanceUID == each.SOPInstanceUID
         }
+    # Not even when nobody knows any more what was whose: the name with the Orthanc ID is ours.
+    (tmp_path / MANIFEST).unlink()
+    next(tmp_path.glob(f"{one.SOPInstanceUID}-*.dcm")).write_bytes(b"half")
+    ledger = orthanc.download(orthanc.series(), tmp_path, layout="{SOPInstanceUID}.dcm", progress=False)
+    assert counts(ledger) == {"already-there": 2, "done": 1}
+    assert theirs.read_bytes() == b"mine"
+    assert {hashlib.md5(encoded(each)).hexdigest() for each in (one, two, three)} <= set(dicom(tmp_path).values())
 
 
 WRONG_LAYOUTS = [
