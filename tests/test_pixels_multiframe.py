@@ -32,6 +32,7 @@ from pixel_cases import (
 from pydicom import Dataset
 
 from orthanc_research.errors import GeometryError
+from orthanc_research.export.frames import frame_rows, read_frames, write_frames
 from orthanc_research.pixels import (
     Filler,
     Frame,
@@ -525,3 +526,17 @@ def test_two_thousand_frames_take_seconds_at_most() -> None:
 def test_decode_and_frames_agree_on_how_many_there_are() -> None:
     for dataset in synthetic():
         assert len(decode(as_file(dataset))) == len(frames_of(dataset)) == int(dataset.get("NumberOfFrames", 1))
+
+
+def test_an_exported_frame_has_the_place_and_slope_of_its_own(tmp_path: Path) -> None:
+    own = [item(RescaleSlope=k + 1, RescaleIntercept=0, RescaleType="US") for k in range(3)]
+    enhanced = make_enhanced(pixels(3), columns_of(3), own={"PixelValueTransformationSequence": own})
+    rows = frame_rows(enhanced, decode(enhanced))
+    assert write_frames(tmp_path / "frames.parquet", rows, {}) == 3
+    for k, (columns, array) in enumerate(read_frames(tmp_path / "frames.parquet")):
+        assert (columns["FrameNumber"], columns["RescaleSlope"]) == (k + 1, k + 1)
+        assert columns["ImagePositionPatient"] == [-10, 20, 2.5 * k]
+        np.testing.assert_array_equal(array, pixels(3)[k])
+    enhanced.NumberOfFrames = 3
+    enhanced.PerFrameFunctionalGroupsSequence = enhanced.PerFrameFunctionalGroupsSequence[:2]
+    assert {row.frame.position for row in frame_rows(enhanced, pixels(3))} == {None}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -60,8 +61,10 @@ class FrameRow:
 
 def frame_rows(dataset: Dataset, array: npt.NDArray[Any]) -> list[FrameRow]:
     """The rows of one decoded instance, `array` as `pixels.decode` gives it: (frame, row, column[, sample])."""
-    header = frames_of(dataset)[0]
-    return [FrameRow(header, number, image) for number, image in enumerate(array, 1)]
+    frames = frames_of(dataset)
+    if len(frames) != len(array):  # a file whose frames cannot be told apart: none of them has a place
+        frames = [dataclasses.replace(frames[0], position=None)] * len(array)
+    return [FrameRow(frame, number, image) for number, (frame, image) in enumerate(zip(frames, array, strict=True), 1)]
 
 
 def write_frames(path: str | os.PathLike[str], rows: Iterable[FrameRow], metadata: Mapping[str, str]) -> int:
