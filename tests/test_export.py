@@ -356,12 +356,12 @@ def test_a_file_that_is_not_there_or_not_ours_is_told(tmp_path: Path) -> None:
 def test_options_are_refused_before_the_first_request(cohort: ores.Orthanc, tmp_path: Path) -> None:
     identifier = str(cohort.series().index[0])
     bad: list[Callable[[], object]] = [
-        *(lambda v=v: cohort.volume(identifier, v) for v in ("HU", "suv", "hu")),
+        *(lambda v=v: cohort.volume(identifier, v) for v in ("HU", "SUV", "hu")),
         lambda: cohort.volume(identifier, min_slices=1),
         lambda: cohort.volume(identifier, min_slices="3"),  # type: ignore[arg-type]
         lambda: cohort.stacks(identifier, min_slices=1),
         lambda: cohort.export([identifier], tmp_path / "x", values="hu", progress=False),
-        lambda: cohort.export([identifier], tmp_path / "x", format="npy", values="suv", progress=False),
+        lambda: cohort.export([identifier], tmp_path / "x", format="npy", values="hu", progress=False),
         lambda: cohort.export([identifier], tmp_path / "x", min_slices=1, progress=False),
         lambda: cohort.export([identifier], tmp_path / "x", format="nifti", progress=False),
     ]
@@ -425,7 +425,7 @@ def test_bad_requests_are_refused_before_anything_is_written(cohort: ores.Orthan
     with pytest.raises(errors.QueryError, match="stored values"):
         cohort.export(cohort.series(), tmp_path / "x", values="rescaled", progress=False)
     with pytest.raises(errors.QueryError, match="choose from stored, rescaled"):
-        cohort.volume(cohort.series(Modality="CT"), "suv")
+        cohort.volume(cohort.series(Modality="CT"), "hu")
     with pytest.raises(errors.QueryError, match="takes one series"):
         cohort.volume(cohort.series())
     assert not (tmp_path / "x").exists()
