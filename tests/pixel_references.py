@@ -212,7 +212,7 @@ def outcome(reference: Reference, realdata: Path) -> Outcome:
     folder = realdata / reference.folder
     datasets = datasets_of(folder / reference.series)
     found = stacks_of(datasets, min_slices=reference.min_slices)
-    arranged = arrange(found, min_slices=reference.min_slices, **dict(reference.options))  # type: ignore[arg-type]
+    arranged = arrange(found, min_slices=reference.min_slices, **dict(reference.options))
     if reference.refused:
         return _refused(reference, folder, arranged, datasets)
     volume = built(one_stack([arranged[reference.pick]]), datasets, reference.values)

@@ -61,7 +61,7 @@ def test_nothing_is_accepted_unless_asked_for(datasets: list[Dataset], code: str
 @pytest.mark.parametrize("name", ["on_missing", "on_shear", "on_4d"])
 def test_a_word_that_is_none_of_the_choices_is_named(name: str) -> None:
     with pytest.raises(QueryError, match=f"{name}='drop' is not there; choose from raise"):
-        arrange([], **{name: "drop"})
+        arrange([], **{name: "drop"})  # type: ignore[arg-type]
 
 
 def test_a_volume_that_is_one_stays_as_it_is() -> None:
@@ -286,7 +286,7 @@ def test_an_instance_that_is_there_twice_is_refused_whatever_is_accepted() -> No
     datasets = [*echoes(), *echoes()[:1]]
     for options in ({"on_4d": "stack"}, {"on_4d": "split"}, {"on_missing": "split"}, {"on_missing": "nan"}):
         with pytest.raises(GeometryError, match="duplicate-instances"):
-            one_stack(arrange(stacks_of(datasets), **options))
+            one_stack(arrange(stacks_of(datasets), **options))  # type: ignore[arg-type]
 
 
 def test_colour_over_time_has_both_axes() -> None:

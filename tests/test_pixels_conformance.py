@@ -122,8 +122,8 @@ def _geometry(volume: Volume) -> highdicom.VolumeGeometry:
 @pytest.mark.parametrize("name", CLASSIC)
 def test_nibabel_takes_the_array_and_the_ras_affine_as_they_are(name: str) -> None:
     volume = built(CLASSIC[name], "rescaled")
-    image = nibabel.Nifti1Image(volume.array, volume.affine_ras)
-    np.testing.assert_allclose(image.header.get_zooms(), volume.spacing, rtol=1e-6)
+    image: Any = nibabel.Nifti1Image(volume.array, volume.affine_ras)  # type: ignore[no-untyped-call]
+    np.testing.assert_allclose(image.header.get_zooms(), np.array(volume.spacing), rtol=1e-6)
     place = image.affine @ [1, 2, 3, 1]
     np.testing.assert_allclose(place[:3] * [-1, -1, 1], (volume.affine @ [1, 2, 3, 1])[:3], atol=1e-9)
 

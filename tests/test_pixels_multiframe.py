@@ -50,7 +50,7 @@ from orthanc_research.rest import Rest
 
 def pixels(count: int, dtype: str = "i2") -> npt.NDArray[Any]:
     """Frame k is all 10 k, but for its first pixel."""
-    array = np.ones((count, 6, 5), dtype) * (10 * np.arange(count)).astype(dtype)[:, None, None]
+    array: npt.NDArray[Any] = np.ones((count, 6, 5), dtype) * (10 * np.arange(count)).astype(dtype)[:, None, None]
     array[:, 0, 0] = 1
     return array
 
@@ -257,7 +257,7 @@ def test_a_parametric_map_keeps_its_float_type(dtype: str) -> None:
         ({"NumberOfFrames": 0}, "NumberOfFrames"),
     ],
 )
-def test_a_file_whose_frames_cannot_be_told_apart_is_one_bad_header(change: dict[str, int], said: str) -> None:
+def test_a_file_whose_frames_cannot_be_told_apart_is_one_bad_header(change: dict[str, Any], said: str) -> None:
     stack = only(make_enhanced(pixels(3), columns_of(3), **change))
     assert (stack.status, len(stack.frames)) == ("bad-header", 1)
     assert said in stack.reason
@@ -271,7 +271,18 @@ def test_a_frame_without_a_place_does_not_spoil_the_others() -> None:
 
 def test_damaged_functional_groups_give_a_verdict_and_no_exception() -> None:
     header = as_short_tags(make_enhanced(pixels(3), columns_of(3)))
-    for value in ("?", None, [], [None] * 3, [[]] * 3, [{"0020,9113": "x"}] * 3, [{"0020,9113": [None]}] * 3, 7, {}):
+    damaged: tuple[Any, ...] = (
+        "?",
+        None,
+        [],
+        [None] * 3,
+        [[]] * 3,
+        [{"0020,9113": "x"}] * 3,
+        [{"0020,9113": [None]}] * 3,
+        7,
+        {},
+    )
+    for value in damaged:
         for key in ("5200,9230", "5200,9229", "0020,9222"):
             stacks = stacks_of([{**header, key: value}])
             assert {s.status for s in stacks} <= {"ok", "bad-header", "no-geometry", "4d", "duplicate-positions"}
@@ -285,7 +296,7 @@ def test_damaged_functional_groups_give_a_verdict_and_no_exception() -> None:
 def test_dose_frames_lie_by_their_offsets_along_the_normal() -> None:
     dose = make_dose([0.0, 3.0, 6.0, 9.0])
     volume = volume_of(only(dose), [dose], "rescaled")
-    assert (volume.units, volume.array.dtype, volume.spacing) == ("GY", np.float32, (3.0, 0.8, 0.7))
+    assert (volume.units, volume.array.dtype.name, volume.spacing) == ("GY", "float32", (3.0, 0.8, 0.7))
     np.testing.assert_array_equal((volume.affine @ [2, 1, 1, 1])[:3], [5.7, 6.8, 76.0])
     np.testing.assert_array_equal(volume.array[3], (dose.pixel_array[3] * 1.25e-4).astype(np.float32))
 

@@ -13,6 +13,7 @@ import pydicom
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pixel_cases import Each, as_file, item, make_series
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
@@ -21,7 +22,6 @@ from orthanc_research import errors
 from orthanc_research.pixels import Segments, Stack, one_stack, segments, stacks_of, volume_from
 from orthanc_research.pixels._contours import filled
 from orthanc_research.pixels._segmentation import _srgb
-from tests.pixel_cases import Each, as_file, item, make_series
 
 highdicom = pytest.importorskip("highdicom")
 
