@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from benchmarks._wire import Sent, recorded
+from orthanc_research import Orthanc
 
 __all__ = ["ROOT", "Measured", "Run", "Server", "Worker", "curl", "in_turns", "machine", "table", "write_block"]
 
@@ -36,6 +37,11 @@ class Server:
     url: str
     user: str
     password: str = field(repr=False)
+
+    @classmethod
+    def of(cls, orthanc: Orthanc) -> Self:
+        """Where this client sends to, with a user name and a password."""
+        return cls(orthanc.url, *(orthanc.rest.connection.basic_auth() or ("", "")))
 
     @property
     def port(self) -> int:

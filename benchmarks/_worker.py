@@ -74,7 +74,7 @@ def canonical(value: Any) -> Any:
             return None
         # What may have several values is a list in our tables, also when it has one.
         return canonical(values[0]) if len(values) == 1 else [canonical(each) for each in values]
-    if value is None or value != value or type(value).__name__ == "NAType":
+    if value is None or type(value).__name__ == "NAType" or value != value:
         return None
     if hasattr(value, "strftime"):
         return _plain(value.strftime("%H%M%S.%f" if type(value).__name__ == "time" else "%Y%m%d"))

@@ -1,0 +1,230 @@
+"""The benchmarks run and measure what they say: the proxy delays, cells are the files', the page is the results'."""
+
+from __future__ import annotations
+
+import io
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pydicom
+import pytest
+
+import orthanc_research as ores
+from benchmarks import _data, _report
+from benchmarks._lab import ROOT, Server, Worker, table, write_block
+from benchmarks._wire import recorded
+from benchmarks._worker import canonical
+from benchmarks.delay import DelayProxy
+from benchmarks.tables import CURL, OURS, Sizes, compare, grow, same
+
+Cells = dict[str, dict[str, Any]]
+TINY = Sizes(series=4, per_series=3, all_series=2, repeats=1, delays=(0, 5), growth=(15,))
+
+
+@pytest.fixture
+def echo() -> Iterator[int]:
+    """The port of a server that sends back what it gets, until the end, and says goodbye then."""
+
+    def answer(connection: socket.socket) -> None:
+        with connection:
+            while piece := connection.recv(1 << 16):
+                connection.sendall(piece)
+            connection.sendall(b"bye")
+
+    def serve() -> None:
+        while True:
+            try:
+                threading.Thread(target=answer, args=listener.accept()[:1], daemon=True).start()
+            except OSError:
+                return
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=serve, daemon=True).start()
+        yield int(listener.getsockname()[1])
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+def _exactly(connection: socket.socket, count: int) -> bytes:
+    found = b""
+    while len(found) < count:
+        found += connection.recv(count - len(found))
+    return found
+
+
+def test_the_proxy_holds_each_answer_back_by_a_round_trip_and_loses_nothing(echo: int) -> None:
+    with DelayProxy(echo, round_trip=0.05) as proxy:
+        start = time.monotonic()
+        with socket.create_connection(("127.0.0.1", proxy.port), timeout=10) as connection:
+            connection.sendall(b"first")
+            assert _exactly(connection, 5) == b"first"
+            assert time.monotonic() - start >= 0.1  # to connect, and there and back
+            start = time.monotonic()
+            connection.sendall(b"second")
+            assert _exactly(connection, 6) == b"second"
+            assert time.monotonic() - start >= 0.05
+
+
+def test_the_proxy_delays_many_connections_and_many_bytes_at_once_and_passes_ends_on(echo: int) -> None:
+    blob = bytes(range(256)) * 4096 * 4  # 4 MB: if each piece waited for the one before, 16 round trips and more
+    found: dict[int, bytes] = {}
+
+    def send(connection: socket.socket) -> None:
+        connection.sendall(blob)
+        connection.shutdown(socket.SHUT_WR)
+
+    def talk(n: int, port: int) -> None:
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+            sender = threading.Thread(target=send, args=(connection,))
+            sender.start()
+            found[n] = b"".join(iter(lambda: connection.recv(1 << 16), b""))
+            sender.join()
+
+    with DelayProxy(echo, round_trip=0.2) as proxy:
+        start = time.monotonic()
+        talkers = [threading.Thread(target=talk, args=(n, proxy.port)) for n in range(6)]
+        for each in talkers:
+            each.start()
+        for each in talkers:
+            each.join()
+        seconds = time.monotonic() - start
+    assert [found[n] == blob + b"bye" for n in range(6)] == [True] * 6
+    assert 0.4 <= seconds < 0.2 * 16
+
+
+def test_the_proxy_ends_a_connection_that_cannot_be_made() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    with DelayProxy(port, round_trip=0) as proxy, socket.create_connection(("127.0.0.1", proxy.port)) as connection:
+        assert connection.recv(1) == b""
+
+
+def test_what_a_client_sends_is_taken_down_as_it_was(orthanc: ores.Orthanc) -> None:
+    server = Server.of(orthanc)
+    with recorded(server.port) as wire, ores.Orthanc(wire.url, auth=(server.user, server.password)) as client:
+        client.system()
+        client.rest.tools.lookup("1.2.3")
+        client.system()
+        sent = wire.requests()
+        wire.forget()
+        client.system()
+        assert [one.target for one in wire.requests()] == ["/system"]
+    assert sorted((one.method, one.target, one.body) for one in sent) == [
+        ("GET", "/system", b""),
+        ("GET", "/system", b""),
+        ("POST", "/tools/lookup", b"1.2.3"),
+    ]
+
+
+def test_made_images_are_whole_and_differ() -> None:
+    images = [pydicom.dcmread(io.BytesIO(file)) for n in (0, 1, 7) for file in _data.series(n, 3)]
+    assert len({image.SOPInstanceUID for image in images}) == 9
+    assert len({image.SeriesInstanceUID for image in images}) == 3
+    assert [image.StudyInstanceUID for image in images[:6]] == [images[0].StudyInstanceUID] * 6
+    assert [image.PatientID for image in images[::3]] == ["BENCH-000000", "BENCH-000000", "BENCH-000001"]
+    assert all(image.file_meta.MediaStorageSOPInstanceUID == image.SOPInstanceUID for image in images)
+    assert all(len(image) > 72 and image.pixel_array.shape == (32, 32) for image in images)
+    assert not [image for image in images if "MARK" in str(image)]
+
+
+def test_one_value_has_one_form_as_text_and_as_our_tables_have_it() -> None:
+    for text, typed in (
+        ("20240102", pd.Timestamp("2024-01-02")),
+        ("101112.5", pd.Timestamp("2024-01-02 10:11:12.5").time()),
+        ("-0.50 ", -0.5),
+        ("0012", 12),
+        ("1\\2.5\\3", [1.0, 2.5, 3.0]),
+        ("12", [12]),
+        ("", pd.NA),
+        ("CT ", "CT"),
+    ):
+        assert canonical(text) == canonical(typed), text
+    assert canonical("1.2.840.10008") == "1.2.840.10008"
+    assert canonical("12") != canonical("13")
+
+
+def test_tools_that_differ_in_one_cell_are_not_timed() -> None:
+    ours: Cells = {"a": {"EchoTime": 1.0, "Private": "x"}, "b": {"EchoTime": 2.0}}
+    assert same(ours, {"a": {"EchoTime": 1.0}, "b": {"EchoTime": 2.0}}, "other") == 2
+    differing: list[Cells] = [
+        {"a": {"EchoTime": 1.0}, "b": {"EchoTime": 2.5}},
+        {"a": {"EchoTime": 1.0}, "b": {}},
+        {"a": {"EchoTime": 1.0, "FlipAngle": 9.0}, "b": {"EchoTime": 2.0}},
+        {"a": {"EchoTime": 1.0}},
+    ]
+    for others in differing:
+        with pytest.raises(ValueError, match="other"):
+            same(ours, others, "other")
+
+
+def test_every_tag_that_is_compared_is_what_the_file_says(orthanc: ores.Orthanc) -> None:
+    _data.fill(orthanc, 0, 2, 3)
+    with Worker("benchmarks.with_ours:tags") as worker:
+        sent, cells = worker.check(Server.of(orthanc), series=list(orthanc.series().index))
+    assert [one.target for one in sent].count("/system") == 1
+    truth: Cells = {}
+    for file in (file for n in range(2) for file in _data.series(n, 3)):
+        image = pydicom.dcmread(io.BytesIO(file))
+        identity = (image.PatientID, image.StudyInstanceUID, image.SeriesInstanceUID, image.SOPInstanceUID)
+        truth[ores.orthanc_id(*identity)] = {
+            element.keyword: canonical(
+                "\\".join(map(str, element.value)) if element.VM > 1 else str(element.value if element.VM else "")
+            )
+            for element in image
+            if element.VR not in ("SQ", "OB", "OW") and not element.tag.is_private
+        }
+    assert same(truth, cells, "ours") > 6 * 80
+
+
+def test_a_benchmark_runs_from_end_to_end_and_makes_its_page(tmp_path: Path) -> None:
+    with ores.LocalOrthanc() as orthanc:
+        found = compare(orthanc, TINY, only=[OURS])
+        grown = grow(orthanc, TINY)
+    assert {(row["job"], row["delay_ms"], row["tool"]) for row in found["rows"]} == {
+        (job, delay, tool) for job in ("series", "chosen", "all") for delay in (0, 5) for tool in (OURS, CURL)
+    }
+    assert {row["job"]: row["rows"] for row in found["rows"] if row["tool"] == OURS} == {
+        "series": 4,
+        "chosen": 12,
+        "all": 6,
+    }
+    assert all(row["seconds"] > 0 and row["requests"] >= 1 for row in found["rows"])
+    assert all(50 < row["peak_mb"] < 1000 for row in found["rows"] if row["tool"] == OURS)
+    assert [row["rows"] for row in grown["rows"] if row["tool"] == OURS] == [15, 15]  # 12 were there already
+    assert all(row["requests"] >= 3 for row in grown["rows"])
+
+    page = tmp_path / "page.md"
+    page.write_text("Before\n<!-- tables -->\n<!-- /tables -->\n<!-- tables-growth -->\n<!-- /tables-growth -->\n")
+    for name, each in (("tables", found), ("tables-growth", grown)):
+        (tmp_path / f"{name}.json").write_text(json.dumps(each))
+    _report.write(page, tmp_path)
+    text = page.read_text()
+    assert "**All tags of 6 instances**" in text
+    assert text.count(f"\n| {OURS} |") == 3
+    assert found["versions"]["Orthanc"] in text
+    assert orthanc.url not in text
+
+
+def test_a_block_of_a_page_is_replaced_and_nothing_else(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("a\n<!-- x -->\nold\n<!-- /x -->\nb\n")
+    for _ in range(2):
+        write_block(page, "x", table(["", "n"], [["one|two", 1]]))
+        assert page.read_text() == "a\n<!-- x -->\n\n|  | n |\n| --- | ---: |\n| one\\|two | 1 |\n\n<!-- /x -->\nb\n"
+    with pytest.raises(ValueError, match="has 0 places for y"):
+        write_block(page, "y", "text")
+
+
+def test_the_page_holds_what_was_measured() -> None:
+    page = (ROOT / "docs" / "performance.md").read_text()
+    kept = {name: ROOT / "benchmarks" / "results" / f"{name}.json" for name in _report.BLOCKS}
+    assert kept["tables"].exists()
+    for name, path in kept.items():
+        if path.exists():  # the long one is measured now and then
+            text = _report.BLOCKS[name](json.loads(path.read_text()))
+            assert f"<!-- {name} -->\n\n{text.strip()}\n\n<!-- /{name} -->" in page
