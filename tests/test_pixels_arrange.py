@@ -264,6 +264,11 @@ def test_magnitude_and_phase_are_never_one_axis() -> None:
     assert [(s.status, s.frames[0].component) for s in stacks_of(datasets)] == [("ok", "magnitude"), ("ok", "phase")]
 
 
+def test_magnitude_and_phase_do_not_take_turns_in_one_volume() -> None:
+    kinds = Each(*([["ORIGINAL", "PRIMARY", "M", "ND"], ["ORIGINAL", "PRIMARY", "P", "ND"]] * 3))
+    assert [len(s.frames) for s in stacks_of(at(0, 1, 2, 3, 4, 5, ImageType=kinds, Modality="MR"))] == [3, 3]
+
+
 def test_a_volume_whose_slices_differ_in_image_type_stays_one() -> None:
     kinds = [["DERIVED" if k else "ORIGINAL", "PRIMARY", "AXIAL"] for k in range(3)]
     assert only(at(0, 1, 2, ImageType=Each(*kinds))).status == "ok"

@@ -28,7 +28,17 @@ from pixel_references import (
 from pydicom import Dataset
 
 from orthanc_research.errors import Error, GeometryError, PixelError
-from orthanc_research.pixels import Stack, Volume, arrange, decode, frames_of, one_stack, read_dataset, stacks_of
+from orthanc_research.pixels import (
+    Stack,
+    Volume,
+    arrange,
+    decode,
+    frames_of,
+    one_stack,
+    read_dataset,
+    references_of,
+    stacks_of,
+)
 
 PAGE = Path(__file__).parent.parent / "docs" / "pixels.md"
 MARK = "<!-- what follows is made by tests/test_pixels_realdata.py -->\n"
@@ -189,11 +199,42 @@ def test_a_dose_is_in_its_own_units_and_place(realdata: Path) -> None:
 
 
 def test_every_rtstruct_of_the_ibsi_series_points_at_images_that_are_not_there(realdata: Path) -> None:
-    """Its verdict is no image's, and the image series beside it is a volume all the same."""
-    for mask in sorted(realdata.glob("ct-pet-mr-rtstruct/*/*/mask")):
-        (stack,) = stacks_of(datasets_of(mask))
-        assert stack.status == "not-an-image"
-        assert "contours" in stack.reason
+    """Its references all dangle, and it still says what it is of; the series beside it is a volume all the same."""
+    structures = sorted(realdata.glob("ct-pet-mr-rtstruct/*/*/mask"))
+    assert len(structures) == 6
+    for structure in structures:
+        (stack,) = stacks_of(datasets_of(structure))
+        assert (stack.status, "contours" in stack.reason) == ("not-an-image", True)
+        references = stack.frames[0].references
+        images = stacks_of(datasets_of(structure.parent / "image"))[0].sop_uids
+        assert len(references) >= len(images)
+        assert not {reference.sop_uid for reference in references} & set(images)
+        assert {bool(reference.series_uid) for reference in references} == {True}
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        ("nonimage-and-rt/rt-utils/rt.dcm", 2),
+        ("nonimage-and-rt/rt-utils/non_existent_reference_rt.dcm", 3),
+        ("nonimage-and-rt/dicompyler/rtss.dcm", 98),
+        ("nonimage-and-rt/rtplan.dcm", 2),
+        ("nonimage-and-rt/rtdose.dcm", 1),
+        ("nonimage-and-rt/waveform_ecg.dcm", 0),
+        ("nonimage-and-rt/test-SR.dcm", 5),
+        ("seg-sm-highdicom/seg_image_ct_binary.dcm", 4),
+        ("seg-sm-highdicom/sr_document.dcm", 1),
+        ("seg-sm-highdicom/sm_annotations.dcm", 1),
+    ],
+)
+def test_what_is_no_image_keeps_what_it_points_at(realdata: Path, name: str, count: int) -> None:
+    (dataset,) = datasets_of(realdata / name)
+    frame = frames_of(dataset)[0]
+    assert frame.references == references_of(dataset)
+    assert len(frame.references) == count
+    assert all(reference.sop_uid and reference.sop_class for reference in frame.references)
+    named = {str(element.value) for element in dataset.iterall() if element.keyword == "ReferencedSOPInstanceUID"}
+    assert {reference.sop_uid for reference in frame.references} <= named
 
 
 def test_nine_files_in_seven_syntaxes_are_one_image(realdata: Path) -> None:

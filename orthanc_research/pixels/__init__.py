@@ -15,6 +15,8 @@ from ._decode import decode, read_dataset
 from ._frames import EXTRA_AXES, Frame, Window, frames_of
 from ._header import Header, header_from_dataset
 from ._mosaic import wanted_bytes
+from ._references import Reference, references_of
+from ._segments import Segments, segments
 from ._stacks import Stack, StackFile, one_stack, stacks_of
 from ._values import VALUES, Values
 from ._volume import Filler, Volume, volume_from
@@ -29,6 +31,8 @@ __all__ = [
     "Filler",
     "Frame",
     "Header",
+    "Reference",
+    "Segments",
     "Stack",
     "StackFile",
     "Values",
@@ -41,6 +45,8 @@ __all__ = [
     "header_from_dataset",
     "one_stack",
     "read_dataset",
+    "references_of",
+    "segments",
     "stacks_of",
     "volume_from",
     "wanted_bytes",

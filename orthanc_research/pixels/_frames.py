@@ -16,9 +16,10 @@ from pydicom import Dataset
 from ._codes import Code
 from ._functional import frame_changes
 from ._header import Header, header_from_dataset, items, number, numbers, present, text, texts, usable, whole
-from ._kinds import float_bits, orientation_of, position_of, spacing_of, verdict_of
+from ._kinds import float_bits, kind_of, orientation_of, position_of, spacing_of, verdict_of
 from ._lut import Lut, modality_lut, rescale_of
 from ._mosaic import Mosaic, is_mosaic, mosaic_of
+from ._references import Reference, references_of
 from ._suv import SuvFacts, suv_facts
 
 __all__ = ["EXTRA_AXES", "Frame", "Window", "frames_of"]
@@ -61,8 +62,9 @@ class Frame:
     `image_type` is Frame Type where there is one. `float_bits` is 32 or 64 for float pixels, else 0.
     `component` of an MR image is "magnitude", "phase", "real", "imaginary" or "". `extra` holds further (name, number)
     pairs that may tell frames at one position apart: dimension indices, time slots, `frame_time` in ms.
-    `mosaic` says how a mosaic is tiled, when that is proven; `tile` is the (row, column) where a frame's pixels start
-    in the image that holds it, for a frame cut from a mosaic.
+    `references` are what an object that is no image, or a dose, points at. `mosaic` says how a mosaic is tiled, when
+    that is proven; `tile` is the (row, column) where a frame's pixels start in the image that holds it, for a frame cut
+    from a mosaic.
     """
 
     sop_uid: str
@@ -105,6 +107,7 @@ class Frame:
     lossy: bool = False
     lut: Lut | None = None
     suv: SuvFacts | None = None
+    references: tuple[Reference, ...] = ()
     mosaic: Mosaic | None = None
     tile: tuple[int, int] | None = None
 
@@ -133,17 +136,18 @@ def frames_of(header: Header | Dataset, instance: str = "") -> list[Frame]:
     if isinstance(header, Dataset):
         header = header_from_dataset(header)
     base, changes, wrong = frame_changes(header)
+    references = references_of(header) if kind_of(header) or text(header, "0008,0060") == "RTDOSE" else ()
     made: list[Frame] = []
     known = tuple(_extra(base))
     for index, change in enumerate(changes):
         if made and change.keys() <= {"extra"}:  # a frame of a cine, and there may be thousands
             made.append(replace(made[0], index=index, extra=(*change.get("extra", ()), *known)))
         else:
-            made.append(_frame({**base, **change}, instance, index, wrong))
+            made.append(_frame({**base, **change}, instance, index, wrong, references))
     return made
 
 
-def _frame(header: Header, instance: str, index: int, wrong: str) -> Frame:
+def _frame(header: Header, instance: str, index: int, wrong: str, references: tuple[Reference, ...]) -> Frame:
     tiled = is_mosaic(header)
     code, reason = verdict_of(header, tiled, wrong)
     slope, intercept, units = rescale_of(header)
@@ -188,6 +192,7 @@ def _frame(header: Header, instance: str, index: int, wrong: str) -> Frame:
         lossy=text(header, "0028,2110") == "01",
         lut=modality_lut(header),
         suv=suv_facts(header),
+        references=references,
         mosaic=mosaic_of(header) if tiled and verdict_of(header, False)[0] in ("ok", "no-geometry") else None,
     )
 

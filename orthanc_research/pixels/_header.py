@@ -39,7 +39,7 @@ Header = Mapping[str, Any]
 
 _BINARY = {"AT", "FD", "FL", "OB", "OD", "OF", "OL", "OV", "OW", "SL", "SQ", "SS", "SV", "UL", "UN", "US", "UV"}
 _UNREADABLE = "?"  # present, and not what its VR says: not a number, not absent
-_DEEPEST = 6  # of nested sequences that are read; functional groups need four
+_DEEPEST = 16  # of nested sequences that are read; functional groups need four, reports some more
 
 # DS and IS, PS3.5 §6.2; Python's own float() would also take "nan", "1_000" and Arabic digits.
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)

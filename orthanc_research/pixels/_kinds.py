@@ -8,7 +8,7 @@ from collections.abc import Container
 from ._codes import Code
 from ._header import Header, numbers, text, texts, whole
 
-__all__ = ["float_bits", "orientation_of", "position_of", "spacing_of", "verdict_of"]
+__all__ = ["float_bits", "kind_of", "orientation_of", "position_of", "spacing_of", "verdict_of"]
 
 _FARTHEST = 1e6  # mm; a position or a pixel beyond is a damaged header, and its square would overflow later
 _SKEW = 1e-3  # how far from orthonormal an orientation may be; 3-digit cosines of re-written files pass
@@ -69,7 +69,7 @@ def verdict_of(header: Header, mosaic: bool, wrong: str = "") -> tuple[Code, str
 
     `wrong` is what was found wrong in telling the frames of its file apart.
     """
-    kind = _kind(header)
+    kind = kind_of(header)
     if kind:
         return "not-an-image", f"It is {kind}, not an image."
     if mosaic:
@@ -87,7 +87,7 @@ def verdict_of(header: Header, mosaic: bool, wrong: str = "") -> tuple[Code, str
     return code, reason
 
 
-def _kind(header: Header) -> str:
+def kind_of(header: Header) -> str:
     sop_class = text(header, "0008,0016").removeprefix(_STORAGE)
     for prefix, kind in _NOT_IMAGE_CLASSES.items():
         if sop_class == prefix or (prefix.endswith(".") and sop_class.startswith(prefix)):

@@ -100,8 +100,8 @@ def stacks_of(source: Source, *, min_slices: int = 3) -> list[Stack]:
 
     `source` holds frames, Datasets or short headers, or is the answer of `GET /series/{id}/instances-tags?short` itself
     (Orthanc ID → header). Frames are grouped first (series, frame of reference, stack ID, size, type, photometric,
-    localizer or not; orientation to 1e-3, spacing to 1e-4 mm; magnitude and phase, or units, or image types that meet
-    at one position), then ordered, then judged; the result does not depend on the order of `source`. Mosaics are cut
+    localizer or not, magnitude or phase; orientation to 1e-3, spacing to 1e-4 mm; units or image types that meet at one
+    position), then ordered, then judged; the result does not depend on the order of `source`. Mosaics are cut
     into their slices where the header proves how. `QueryError` when `min_slices` is below 2: one slice has no distance
     to the next.
     """
@@ -163,7 +163,8 @@ def _groups(frames: list[Frame]) -> list[list[Frame]]:
     for frame in frames:
         kind = (frame.series_uid, frame.frame_of_reference, frame.code, frame.rows, frame.columns, frame.samples)
         values = (frame.photometric, frame.bits_allocated, frame.pixel_representation, frame.float_bits)
-        alike[(*kind, *values, frame.stack_id, "LOCALIZER" in frame.image_type)].append(frame)
+        said = (frame.component, frame.stack_id, "LOCALIZER" in frame.image_type)
+        alike[(*kind, *values, *said)].append(frame)
     return [group for kind in alike.values() for group in (_by_geometry(kind) if kind[0].code == "ok" else [kind])]
 
 
@@ -210,10 +211,9 @@ def assess(group: list[Frame], min_slices: int, repeated: frozenset[str] = froze
 def _kinds_that_meet(places: list[list[Frame]], findings: Findings) -> list[list[Frame]]:
     """Frames that are not of one kind although at one position, kind by kind; [] when none meet.
 
-    Magnitude and phase, or a map in other units, always; other image types (Dixon's four images) unless one of
-    `EXTRA_AXES` tells them apart.
+    Maps in different units always; image types (Dixon's four images) unless one of `EXTRA_AXES` tells them apart.
     """
-    apart = _by_kind(places, lambda frame: (frame.component, frame.units))
+    apart = _by_kind(places, lambda frame: frame.units)
     named = findings.axes is not None and len(findings.axes.names) == 1 and findings.axes.names[0] in EXTRA_AXES
     return apart if apart or named else _by_kind(places, lambda frame: frame.image_type)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["BYTES", "CONVERTED", "LONG_TAGS", "MACROS", "SEQUENCES", "TAGS"]
+__all__ = ["BYTES", "CONVERTED", "LONG_TAGS", "MACROS", "REFERENCE_SEQUENCES", "SEQUENCES", "TAGS"]
 
 # fmt: off
 _IDENTITY = (
@@ -48,9 +48,11 @@ MACROS = (
 )
 # Legacy Converted Enhanced: what the classic files held besides (PS3.3 C.7.6.16.2.25.1, C.7.6.16.2.25.2)
 CONVERTED = ("0020,9170", "0020,9171")
-_REFERENCE_SEQUENCES = (
-    "0008,1115", "0008,114a", "0008,1199", "0008,1140", "0040,a375", "3006,0010", "3006,0012", "3006,0014",
-    "3006,0016", "300c,0002", "300c,0060",
+# Where objects that are no images say what they are of
+REFERENCE_SEQUENCES = (
+    "0008,1115", "0008,114a", "0008,1199", "0008,1140", "0008,2112", "0040,a375", "0040,a385", "0040,a730",
+    "0042,0013", "3006,0010", "3006,0012", "3006,0014", "3006,0016", "3006,0039", "3006,0040", "300c,0002",
+    "300c,0060",
 )
 _OTHER_SEQUENCES = (
     "5200,9229", "5200,9230", "0020,9222", "0028,3000", "0028,3010", "0040,08ea", "0054,0016", "0054,0022",
@@ -58,7 +60,7 @@ _OTHER_SEQUENCES = (
 )
 # fmt: on
 
-SEQUENCES = frozenset((*MACROS, *CONVERTED, *_REFERENCE_SEQUENCES, *_OTHER_SEQUENCES))
+SEQUENCES = frozenset((*MACROS, *CONVERTED, *REFERENCE_SEQUENCES, *_OTHER_SEQUENCES))
 
 BYTES = frozenset({"0029,1010"})  # Siemens CSA image header: the normal of a mosaic's slices
 
