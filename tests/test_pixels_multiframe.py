@@ -31,7 +31,8 @@ from pixel_cases import (
 )
 from pydicom import Dataset
 
-from orthanc_research.errors import GeometryError
+import orthanc_research as ores
+from orthanc_research.errors import GeometryError, QueryError
 from orthanc_research.export.frames import frame_rows, read_frames, write_frames
 from orthanc_research.pixels import (
     Filler,
@@ -551,3 +552,32 @@ def test_an_exported_frame_has_the_place_and_slope_of_its_own(tmp_path: Path) ->
     enhanced.NumberOfFrames = 3
     enhanced.PerFrameFunctionalGroupsSequence = enhanced.PerFrameFunctionalGroupsSequence[:2]
     assert {row.frame.position for row in frame_rows(enhanced, pixels(3))} == {None}
+
+
+def test_the_volume_from_a_server_is_the_one_from_the_files(orthanc: ores.Orthanc) -> None:
+    times = [item(TemporalPositionIndex=k % 2 + 1) for k in range(6)]
+    places = [columns_of(3)[k // 2] for k in range(6)]
+    cases: list[tuple[list[Dataset], str, dict[str, str]]] = [
+        ([make_enhanced(pixels(4), columns_of(4))], "rescaled", {}),
+        ([make_enhanced(pixels(6), places, own={"FrameContentSequence": times})], "stored", {"on_4d": "stack"}),
+        ([make_dose([0.0, 3.0, 6.0])], "rescaled", {}),
+        ([make_nuclear(4, -2.5)], "stored", {}),
+        ([d for k, d in enumerate(make_series(6)) if k != 3], "rescaled", {"on_missing": "nan"}),
+        ([make_slice(k, np.full((6, 5, 3), k, np.uint8)) for k in range(3)], "stored", {}),
+    ]
+    for number, (datasets, values, options) in enumerate(cases):
+        for dataset in datasets:
+            dataset.SeriesInstanceUID = f"1.2.3.{number}"
+            dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = f"{dataset.SOPInstanceUID}.{number}"
+            orthanc.rest.instances.upload(as_file(dataset))
+        (series,) = orthanc.series(SeriesInstanceUID=f"1.2.3.{number}").index
+        found = orthanc.volume(series, values, **options)  # type: ignore[arg-type]
+        (stack,) = arrange(stacks_of(datasets), **options)  # type: ignore[arg-type]
+        expected = volume_of(stack, datasets, values)
+        np.testing.assert_array_equal(found.array, expected.array)
+        np.testing.assert_array_equal(found.affine, expected.affine)
+        for name in ("dims", "spacing", "sop_uids", "frame_indices", "units", "axes", "issues"):
+            assert getattr(found, name) == getattr(expected, name), name
+    with orthanc.rest.counting() as requests, pytest.raises(QueryError, match="on_4d='drop'"):
+        orthanc.volume(series, on_4d="drop")
+    assert not requests
