@@ -13,8 +13,9 @@ from orthanc_research.errors import QueryError
 from ._codes import Code
 from ._frames import Frame
 from ._geometry import clusters, examine, normal_of
+from ._judge import assess, stack_from
 from ._shear import unsheared
-from ._stacks import Stack, assess, stack_from
+from ._stack import Stack
 
 __all__ = ["On4d", "OnMissing", "OnShear", "arrange"]
 

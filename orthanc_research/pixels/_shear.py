@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ._geometry import normal_of
-
-if TYPE_CHECKING:
-    from ._stacks import Stack
+from ._stack import Stack
 
 __all__ = ["moved", "unsheared"]
 
