@@ -1,11 +1,12 @@
 """Tables of tags: this package, pyorthanc, orthanc-api-client and the bare wire, on one server in one run.
 
-    scripts/bench tables            three tables, at once and 10 ms away; writes results/ and docs/performance.md
-    scripts/bench tables --long     and how a parquet file of all instances grows, from 1,000 to 100,000 of them
-    scripts/bench tables --small    the same in a minute, shown and not kept
+    scripts/bench tables            three tables, at once and 10 ms away (two hours on two cores, mostly of the others)
+    scripts/bench tables --long     a parquet file of all instances instead, from 1,000 to 100,000 of them
+    scripts/bench tables --small    either in a minute, shown and not kept
     scripts/bench tables --docs     the page again, from results/
 
-Nothing is timed before all tools gave the same cells. Each run begins with a new client, as a script does.
+Both write results/ and docs/performance.md. Nothing is timed before all tools gave the same cells. Each run begins with
+a new client, as a script does.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ __all__ = ["CURL", "JOBS", "OURS", "Sizes", "compare", "grow", "main", "same"]
 OURS = "orthanc_research"
 KEPT = f"{OURS}, its next find"
 CURL = "curl, the same requests"
+COMPARED = "1.12.7"
 # 1.12.5 to 1.13.0 with the built-in SQLite go through all instances that there are for each one that they are asked for
 # (1.12.7 at 10,000 instances: 6 ms an instance, 0.5 ms at 200), so there nothing can be flat, whatever a client does.
 GROWING = "1.10.1"
@@ -219,20 +221,19 @@ def _wire(server: Server, sent: Sequence[Sent]) -> dict[str, Callable[[], Run]]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command."""
     parser = argparse.ArgumentParser(prog="scripts/bench tables", description="Tables of tags, beside other clients.")
-    parser.add_argument("--orthanc", default="1.12.7", help="version of the server (1.12.7)")
-    parser.add_argument("--long", action="store_true", help=f"the growth to 100,000 instances, too ({GROWING})")
+    parser.add_argument("--orthanc", help=f"version of the server ({COMPARED}; {GROWING} with --long)")
+    parser.add_argument("--long", action="store_true", help="how a file grows to 100,000 instances, instead")
     parser.add_argument("--small", action="store_true", help="small numbers, shown and not kept")
     parser.add_argument("--docs", action="store_true", help="write docs/performance.md again and measure nothing")
     given = parser.parse_args(arguments)
     sizes = SMALL if given.small else Sizes()
     if not given.docs:
-        kept = {"tables": (given.orthanc, compare), **({"tables-growth": (GROWING, grow)} if given.long else {})}
-        for name, (version, measure) in kept.items():
-            with ores.LocalOrthanc(version) as orthanc:
-                found = measure(orthanc, sizes)
-            sys.stdout.write("\n" + _report.BLOCKS[name](found) + "\n")
-            if not given.small:
-                _keep(RESULTS / f"{name}.json", found)
+        name, measure = ("tables-growth", grow) if given.long else ("tables", compare)
+        with ores.LocalOrthanc(given.orthanc or (GROWING if given.long else COMPARED)) as orthanc:
+            found = measure(orthanc, sizes)
+        sys.stdout.write("\n" + _report.BLOCKS[name](found) + "\n")
+        if not given.small:
+            _keep(RESULTS / f"{name}.json", found)
     if given.small:
         return 0
     _report.write(ROOT / "docs" / "performance.md", RESULTS)
