@@ -33,7 +33,7 @@ from orthanc_research.errors import (
 )
 from orthanc_research.export import read_frames, read_parquet, read_volume, write_csv, write_table, write_volume
 from orthanc_research.orthanc import Orthanc, attach
-from orthanc_research.pixels import Stack, Volume
+from orthanc_research.pixels import Segments, Stack, Volume, segments
 from orthanc_research.progress import Bar, Progress, Silent
 from orthanc_research.rest import AsyncRest, Connection, Job, Rest
 from orthanc_research.tables import issues, orthanc_id, to_numpy
@@ -70,6 +70,7 @@ __all__ = [
     "QueryError",
     "ResponseError",
     "Rest",
+    "Segments",
     "ServerError",
     "Silent",
     "Stack",
@@ -85,6 +86,7 @@ __all__ = [
     "read_parquet",
     "read_volume",
     "samples",
+    "segments",
     "to_numpy",
     "write_csv",
     "write_table",

@@ -141,7 +141,7 @@ def _group(rest: Rest, group: Sequence[_Known], plan: TagsPlan) -> list[Row]:
     """The rows of several series by one request; those that it does not answer exactly are read one by one."""
     found: dict[str, dict[str, ShortTags]] = {each.id: {} for each in group}
     try:
-        answers = _from_index(rest, group) if plan.route == "index" else _by_find(rest, group, plan)
+        answers = _by_find(rest, group, plan) if _finds(rest, plan) else _from_index(rest, group)
     except ServerError as error:
         if error.status != 500:
             raise
@@ -163,6 +163,11 @@ def _group(rest: Rest, group: Sequence[_Known], plan: TagsPlan) -> list[Row]:
     return rows
 
 
+def _finds(rest: Rest, plan: TagsPlan) -> bool:
+    # Ten times as fast as bulk-content on 1.12.7 with 10,000 instances, and absent before 1.12.5.
+    return plan.route == "find" or rest.capabilities().has("extended-find")
+
+
 def _from_index(rest: Rest, group: Sequence[_Known]) -> Sequence[Json]:
     return rest.tools.bulk_content([each.id for each in group], "Instance", form="short")
 
@@ -174,13 +179,15 @@ def _by_find(rest: Rest, group: Sequence[_Known], plan: TagsPlan) -> Sequence[Js
     body: dict[str, Any] = {
         "Level": "Instance",
         "Query": {"SeriesInstanceUID": "\\".join(uids)},
-        "RequestedTags": list(plan.requested),
         "Short": True,
     }
+    if plan.requested:
+        body["RequestedTags"] = list(plan.requested)
     if not rest.capabilities().has("extended-find"):
         return rest.tools.find({**body, "Expand": True})
     index = ["MainDicomTags"] if len(plan.requested) < len(plan.columns) else []
-    return rest.tools.find({**body, "ResponseContent": ["Parent", "RequestedTags", *index]})
+    outside = ["RequestedTags"] if plan.requested else []
+    return rest.tools.find({**body, "ResponseContent": ["Parent", *outside, *index]})
 
 
 def _representative(rest: Rest, series: _Known, plan: TagsPlan) -> list[Row]:

@@ -30,6 +30,7 @@ from pixel_cases import (
     make_slice,
 )
 from pydicom import Dataset
+from pydicom.uid import UID
 
 import orthanc_research as ores
 from orthanc_research.errors import GeometryError, QueryError
@@ -568,7 +569,8 @@ def test_the_volume_from_a_server_is_the_one_from_the_files(orthanc: ores.Orthan
     for number, (datasets, values, options) in enumerate(cases):
         for dataset in datasets:
             dataset.SeriesInstanceUID = f"1.2.3.{number}"
-            dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = f"{dataset.SOPInstanceUID}.{number}"
+            dataset.SOPInstanceUID = UID(f"{dataset.SOPInstanceUID}.{number}")
+            dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
             orthanc.rest.instances.upload(as_file(dataset))
         (series,) = orthanc.series(SeriesInstanceUID=f"1.2.3.{number}").index
         found = orthanc.volume(series, values, **options)  # type: ignore[arg-type]

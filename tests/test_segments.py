@@ -384,7 +384,7 @@ def seg(pixels: npt.NDArray[Any], kind: str = "BINARY", sources: list[Dataset] |
     ]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return highdicom.seg.Segmentation(
+        made: Dataset = highdicom.seg.Segmentation(
             source_images=images,
             pixel_array=pixels,
             segmentation_type=kind,
@@ -398,6 +398,7 @@ def seg(pixels: npt.NDArray[Any], kind: str = "BINARY", sources: list[Dataset] |
             software_versions="1",
             device_serial_number="1",
         )
+    return made
 
 
 def _complete(images: list[Dataset]) -> list[Dataset]:
@@ -462,7 +463,7 @@ def _two(pixels: npt.NDArray[Any], images: list[Dataset]) -> Dataset:
     kinds = [highdicom.seg.SegmentDescription.from_dataset(each) for each in both.SegmentSequence]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return highdicom.seg.Segmentation(
+        made: Dataset = highdicom.seg.Segmentation(
             source_images=images,
             pixel_array=pixels,
             segmentation_type="BINARY",
@@ -476,6 +477,7 @@ def _two(pixels: npt.NDArray[Any], images: list[Dataset]) -> Dataset:
             software_versions="1",
             device_serial_number="1",
         )
+    return made
 
 
 def test_a_grid_that_is_turned_by_whole_axes_is_the_same_voxels() -> None:

@@ -93,7 +93,7 @@ def test_no_whole_number_becomes_another_one() -> None:
 def test_a_structured_array_has_a_field_for_each_column() -> None:
     array = ores.to_numpy(FRAME.drop(columns="WindowCenter"), structured=True)
     assert array.shape == (2,)
-    assert {name: str(array.dtype[name].base) for name in array.dtype.names} == {
+    assert {name: str(array.dtype[name].base) for name in array.dtype.names or ()} == {
         "ID": "<U3",
         "PatientName": "<U9",
         "StudyDate": "datetime64[s]",
@@ -132,9 +132,9 @@ def test_columns_of_the_users_own_are_taken_too() -> None:
     frame["group"] = pd.Categorical(["a", "b"])
     assert ores.to_numpy(frame, ["label", "mask"]).tolist() == [[1.0, 1.0], [2.0, 0.0]]
     array = ores.to_numpy(frame, ["label", "mask", "gap"], structured=True)
-    assert [str(array.dtype[name]) for name in array.dtype.names] == ["int64", "bool", "timedelta64[s]"]
+    assert [str(array.dtype[name]) for name in array.dtype.names or ()] == ["int64", "bool", "timedelta64[s]"]
     assert ores.to_numpy(FRAME.describe()).shape[0] == 8
-    frame["odd"] = [object(), 1]
+    frame["odd"] = pd.Series([object(), 1], index=frame.index, dtype=object)
     with pytest.raises(QueryError, match="no NumPy type"):
         ores.to_numpy(frame, ["odd"], structured=True)
 

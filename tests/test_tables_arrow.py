@@ -155,8 +155,8 @@ def test_columns_of_the_users_own_and_changed_dtypes_come_back_as_they_were() ->
     frame["seen"] = pd.array([2**60 + 1, None], dtype="Int64")
     frame["whole"] = pd.array([1, 2], dtype="Int16")
     frame["good"] = pd.array([True, None], dtype="boolean")
-    frame["when"] = pd.to_datetime(["2021-03-05 10:30", None]).astype("datetime64[s]")
-    frame["zone"] = pd.to_datetime(["2021-03-05 10:30", None]).tz_localize("Europe/Brussels")
+    frame["when"] = pd.DatetimeIndex(["2021-03-05 10:30", "NaT"]).astype("datetime64[s]")
+    frame["zone"] = pd.DatetimeIndex(["2021-03-05 10:30", "NaT"]).tz_localize("Europe/Brussels")
     frame["age"] = (frame["when"] - frame["StudyDate"]).astype("timedelta64[s]")
     frame["Rows"] = frame["Rows"].astype("float64")
     frame["FileSize"] = frame["FileSize"].astype("int32")
@@ -193,7 +193,7 @@ def test_an_index_that_would_be_lost_is_refused_and_row_numbers_are_not() -> Non
 
 def test_a_column_of_mixed_kinds_is_refused_without_showing_what_it_holds() -> None:
     frame = frame_from({"Rows": ["1", "2"]}, 2)
-    frame["note"] = [1, "DOE^JOHN"]
+    frame["note"] = pd.Series([1, "DOE^JOHN"], index=frame.index, dtype=object)
     with pytest.raises(QueryError, match="note mixes kinds") as caught:
         to_arrow(frame)
     assert "DOE" not in str(caught.value)

@@ -96,7 +96,7 @@ def grid_of(target: Volume | Stack) -> Grid:
     return Grid(
         shape=(slices, rows, columns),
         affine=target.affine,
-        inverse=np.linalg.inv(target.affine),
+        inverse=np.linalg.inv(target.affine).astype(np.float64),
         spacing=target.spacing,
         frame_of_reference=target.frame_of_reference,
     )

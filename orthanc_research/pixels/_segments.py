@@ -60,7 +60,8 @@ class Segments:
         if self.dims[0] == "segment":
             chosen: npt.NDArray[Any] = self.array[list(self.labels).index(number)]
             return chosen
-        return self.array == number
+        equal: npt.NDArray[Any] = self.array == number
+        return equal
 
     def _number(self, segment: int | str) -> int:
         named = [number for number, each in self.labels.items() if segment in (number, each.label)]

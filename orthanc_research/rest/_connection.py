@@ -97,6 +97,8 @@ class Connection:
 
     def tls(self) -> ssl.SSLContext | bool:
         """What verifies the server and identifies us."""
+        if self.url.startswith("http://") and not self.trust_env and self.verify is True and self.cert is None:
+            return False  # nothing is encrypted, no redirect is followed, and reading the CAs takes 30 ms
         if self.verify is False and self.cert is None:
             return False
         try:

@@ -5,7 +5,7 @@ Keys are numbers ("0010,0020"): names collide, and unknown private elements all 
 dictionary knows.
 
     route            asks                                   when
-    "index"          bulk-content, many series at once      every column is of the instance level of the index
+    "index"          a find (bulk-content before 1.12.5)    every column is of the instance level of the index
     "find"           /tools/find with RequestedTags, too    … or outside the index, on 1.11 and later
     "instances-tags" one request a series                   everything else: it reads the files
 
@@ -61,7 +61,7 @@ _ANSWERED = frozenset({*COMPUTED, "SOPClassesInStudy", "InstanceAvailability"})
 _SHORT = frozenset({"AE", "AS", "AT", "CS", "DA", "DT", "TM", "UI", "SS", "US", "SL", "UL", "SV", "UV", "FL", "FD"})
 _OFFSET = "_utc_offset_min"
 _ROUTES: Mapping[Route, str] = {
-    "index": "POST /tools/bulk-content of the series, then of 2,000 instances at once",
+    "index": "POST /tools/bulk-content of the series, then /tools/find or bulk-content of 2,000 instances at once",
     "find": "POST /tools/bulk-content of the series, then /tools/find with RequestedTags of 2,000 instances at once",
     "instances-tags": "GET /series/{id}/instances-tags",
 }
