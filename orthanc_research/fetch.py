@@ -11,7 +11,7 @@ from pydicom import Dataset
 
 from orthanc_research.errors import AccessError, NotFoundError, QueryError, ResponseError
 from orthanc_research.parallel import Outcome, thread_map
-from orthanc_research.pixels import VALUES, Stack, Volume, decode, read_dataset, stacks_of, volume_from
+from orthanc_research.pixels import LONG_TAGS, VALUES, Stack, Volume, decode, read_dataset, stacks_of, volume_from
 from orthanc_research.progress import Progress
 from orthanc_research.rest import Rest
 
@@ -76,7 +76,7 @@ def stacks(rest: Rest, series: str, chosen: Sequence[str] = (), *, min_slices: i
     `NotFoundError` when a chosen instance is no longer there; `QueryError` for an ID that is not of a series.
     """
     check_slices(min_slices)
-    headers = rest.series.instances_tags(series)
+    headers = rest.series.instances_tags(series, [key.replace(",", "-") for key in LONG_TAGS])
     # 1.10.1 takes the ID of a patient, a study or an instance here, and answers for all that is below it.
     below = {str(header.get("0020,000e", "")).strip(" \0") for header in headers.values()}
     if len(below) > 1:
