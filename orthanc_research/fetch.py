@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy.typing as npt
 from pydicom import Dataset
 
-from orthanc_research.errors import AccessError, NotFoundError, QueryError, ResponseError
+from orthanc_research.errors import AccessError, CancelledError, NotFoundError, QueryError, ResponseError
 from orthanc_research.parallel import Outcome, thread_map
-from orthanc_research.pixels import LONG_TAGS, VALUES, Stack, Volume, decode, read_dataset, stacks_of, volume_from
+from orthanc_research.pixels import (
+    LONG_TAGS,
+    VALUES,
+    Filler,
+    Stack,
+    StackFile,
+    Volume,
+    read_dataset,
+    stacks_of,
+    wanted_bytes,
+)
 from orthanc_research.progress import Progress
 from orthanc_research.rest import Rest
 
@@ -73,6 +83,7 @@ def check_values(values: str) -> None:
 def stacks(rest: Rest, series: str, chosen: Sequence[str] = (), *, min_slices: int) -> list[Stack]:
     """Every stack of a series (or of the chosen instances of it) with its verdict, from headers alone: one request.
 
+    A Siemens mosaic costs one more: the element that proves its tiling is binary, and not among the headers.
     `NotFoundError` when a chosen instance is no longer there; `QueryError` for an ID that is not of a series.
     """
     check_slices(min_slices)
@@ -81,7 +92,13 @@ def stacks(rest: Rest, series: str, chosen: Sequence[str] = (), *, min_slices: i
     below = {str(header.get("0020,000e", "")).strip(" \0") for header in headers.values()}
     if len(below) > 1:
         raise QueryError(f"This is the ID of something that holds {len(below)} series; give one of them.")
-    return stacks_of(present(headers, chosen) if chosen else headers, min_slices=min_slices)
+    wanted = present(headers, chosen) if chosen else headers
+    return stacks_of({each: _with_bytes(rest, each, header) for each, header in wanted.items()}, min_slices=min_slices)
+
+
+def _with_bytes(rest: Rest, instance: str, header: Mapping[str, Any]) -> Mapping[str, Any]:
+    keys = wanted_bytes(header)
+    return {**header, **{key: rest.instances.content(instance, key.replace(",", "-")) for key in keys}}
 
 
 def present(found: Mapping[str, T], chosen: Sequence[str]) -> dict[str, T]:
@@ -102,21 +119,21 @@ def volume(
     verify: bool,
     progress: Progress,
 ) -> Volume:
-    """The volume of a stack: one request a slice, decoded on `workers` threads into one array."""
-    stack.checked()
-    places = list(zip(stack.sop_uids, stack.instances, strict=True))
-    progress.total(len(places), "slices")
-    get = _getter(rest, verify, progress)
-    outcomes = thread_map(get, places, workers=workers, fatal=(Exception,))
-    arrays = ((index, outcome.get()) for index, outcome in enumerate(outcomes))
-    return volume_from(stack, arrays, values, dtype)
+    """The volume of a stack: one request an instance, decoded on `workers` threads into one array.
 
+    What headers alone refuse is refused before the first request. `CancelledError` when the user asked to stop.
+    """
+    filler = Filler(stack, values, dtype)
+    progress.total(len(stack.files), "files")
 
-def _getter(rest: Rest, verify: bool, progress: Progress) -> Callable[[tuple[str, str]], npt.NDArray[Any]]:
-    def get(place: tuple[str, str]) -> npt.NDArray[Any]:
-        sop_uid, instance = place
-        array = decode(file(rest, instance, verify=verify), sop_uid)
+    def fill(part: StackFile) -> None:
+        filler.put_file(part, file(rest, part.instance, verify=verify))
         progress.advance()
-        return array
 
-    return get
+    done = 0
+    for outcome in thread_map(fill, stack.files, workers=workers, progress=progress, fatal=(Exception,)):
+        outcome.get()
+        done += 1
+    if done < len(stack.files):
+        raise CancelledError("Reading was stopped on request; there is no volume.")
+    return filler.volume()
