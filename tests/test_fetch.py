@@ -44,7 +44,7 @@ def test_a_mosaic_is_cut_where_its_header_proves_it(orthanc: ores.Orthanc) -> No
     assert [target.rpartition("/")[2].partition("?")[0] for _, target in requests] == ["instances-tags", "0029-1010"]
     volume = orthanc.volume(stack)
     assert volume.array[:, 0, 0].tolist() == [1, 2, 3, 4, 5]
-    orthanc.upload(make_slice(), progress=False)
+    orthanc.upload(make_slice(7, SeriesInstanceUID="1.2.99"), progress=False)
     (other,) = set(orthanc.series().index) - set(series.index)
     with orthanc.rest.counting() as requests:
         orthanc.stacks(other)
