@@ -282,7 +282,8 @@ def tags_frame(rows: Iterable[Row], plan: TagsPlan) -> pd.DataFrame:
     for column in chosen:
         _add(columns, column, read, problems)
     if plan.all:
-        columns["Private"] = column_of("Private", [_privates(tags) for tags in read], problems)
+        odd = sorted(key for key in _keys(read) if _KEY.fullmatch(key) and int(key[:4], 16) % 2)
+        columns["Private"] = column_of("Private", [_privates(tags, odd) for tags in read], problems)
     return frame_of([instance for instance, _, _ in given], columns, problems)
 
 
@@ -320,28 +321,49 @@ def _order(name: str) -> tuple[int, int]:
 
 
 def _add(columns: dict[str, Any], column: TagsColumn, read: Sequence[Tags], problems: Problems) -> None:
-    values = [_value(tags, column, row, problems) for row, tags in enumerate(read)]
+    plain = len(column.path) == 1 and column.creator is None
+    values = _plain(read, column, problems) if plain else _along(read, column, problems)
     columns[column.name] = column_of(column.name, values, problems)
     if column.creator is None and column_type(column.name).kind == "datetime":
         offset = f"{column.name}{_OFFSET}"
         columns[offset] = typed(column_type(offset), [offset_of(value) for value in values])
 
 
-def _value(tags: Tags, column: TagsColumn, row: int, problems: Problems) -> Any:
+def _plain(read: Sequence[Tags], column: TagsColumn, problems: Problems) -> list[Any]:
+    """The values of an element at the top of its file: most are, and there are a hundred a row."""
+    key = column.path[0]
+    values = [tags.get(key) for tags in read]
+    for row, value in enumerate(values):
+        if value is None and key in read[row]:
+            _not_sent(column, row, problems)
+    return values
+
+
+def _along(read: Sequence[Tags], column: TagsColumn, problems: Problems) -> list[Any]:
+    """The values of private elements, and of those inside sequences: of the first item of each."""
+    values = []
+    for row, tags in enumerate(read):
+        here, key = _place(tags, column)
+        value = None if key is None else here.get(key)
+        if value is None and key in here:
+            _not_sent(column, row, problems)
+        values.append(value)
+    return values
+
+
+def _place(tags: Tags, column: TagsColumn) -> tuple[Tags, str | None]:
     here: Any = tags
     for through in column.path[:-1]:
         items = here.get(through)
         if not isinstance(items, list) or not items or not isinstance(items[0], Mapping):
-            return None
+            return {}, None
         here = items[0]
-    key: str | None = column.path[-1] if column.creator is None else _block(here, column)
-    if key is None or key not in here:
-        return None
-    value = here[key]
-    if value is None:
-        # Binary values have no columns, so null can only mean that Orthanc would not send it.
-        problems.setdefault(row, []).append(f"{column.name}: {NOT_SENT}")
-    return value
+    return here, column.path[-1] if column.creator is None else _block(here, column)
+
+
+def _not_sent(column: TagsColumn, row: int, problems: Problems) -> None:
+    # Binary values have no columns, so null can only mean that Orthanc would not send it.
+    problems.setdefault(row, []).append(f"{column.name}: {NOT_SENT}")
 
 
 def _block(tags: Tags, column: TagsColumn) -> str | None:
@@ -356,7 +378,7 @@ def _block(tags: Tags, column: TagsColumn) -> str | None:
 
 def _present(read: Sequence[Tags]) -> list[TagsColumn]:
     """Every public element that some row has and that is not binary, in the order of tags."""
-    keys = sorted({key for tags in read for key in tags if _public(key)})
+    keys = sorted(key for key in _keys(read) if _public(key))
     found = []
     for key in keys:
         tag = _number(key)
@@ -371,7 +393,13 @@ def _present(read: Sequence[Tags]) -> list[TagsColumn]:
     return found
 
 
-def _privates(tags: Tags) -> Any:
-    found = {key: value for key, value in tags.items() if _KEY.fullmatch(key) and int(key[:4], 16) % 2}
-    # Keys in order, so that equal files give equal texts.
-    return json.loads(json.dumps(found, sort_keys=True)) if found else None
+def _keys(read: Sequence[Tags]) -> set[str]:
+    return set().union(*read)
+
+
+def _privates(tags: Tags, odd: Sequence[str]) -> Any:
+    """The private elements, in order, so that equal files give equal texts."""
+    found = {key: tags[key] for key in odd if key in tags}
+    if any(isinstance(value, list) for value in found.values()):
+        return json.loads(json.dumps(found, sort_keys=True))
+    return found or None
