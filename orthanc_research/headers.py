@@ -30,6 +30,8 @@ Json = Mapping[str, Any]
 _BULK = 1000
 # Instances a request: about a second of a small server, a few MB of answer, and still few requests.
 _GROUP = 2000
+# Rows a chunk: every tag of a CT slice is 10 kB as Python objects, three times over on its way into a frame.
+_CHUNK = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ def rows(
         if max_rows is not None and count + len(chunk) > max_rows:
             raise too_many(sum(len(each.wanted) for each in _known(rest, series)), max_rows)
         progress.advance()
-        if len(chunk) >= _GROUP:
+        if len(chunk) >= _CHUNK:
             count += len(chunk)
             yield chunk
             chunk = []

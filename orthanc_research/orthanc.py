@@ -188,8 +188,9 @@ class Orthanc:
         not in it, and NA. `tags` reads the files.
 
         Orthanc 1.10 needs one more request a page for each level of parents whose tags are shown; a client's first
-        find that answers anything is followed by two that learn whether this server caps its answers, and a find of
-        several pages by three that show that nothing came meanwhile (`search`).
+        find that answers anything is followed by one that learns how much there is, and, where it asked for less, one
+        that learns whether this server caps its answers; a find of several pages by three that show that nothing came
+        meanwhile (`search`).
 
         `QueryError` before anything is sent for what makes no sense; `UnsupportedError` for what this server would
         ignore (labels before 1.12, order and metadata before 1.12.5); `ResponseError` for a capped answer that cannot

@@ -3,9 +3,10 @@
 An administrator may cap what a find gives (LimitFindResults, LimitFindInstances in Orthanc's configuration), and such
 an answer looks complete. Observed with a cap of 3 on 12 series: 1.12.7 and 1.13.0 go on with `Since` (3, 3, 3, 3, 0);
 1.10.1 gives one more than the cap and does not go on; with a criterion outside the index the cap comes before the
-criterion. So a client's first find that answers anything is followed by two requests that learn the cap, once for
-instances and once for the other levels: a cap, or that so many answers at least are given. What is not below that is
-asked about again, at most once a minute, and after this client has stored something.
+criterion. So a client's first find that answers anything is followed by a request that learns how much there is, and,
+unless it was given all of that, by one that learns the cap, once for instances and once for the other levels: a cap, or
+that so many answers at least are given. What is not below that is asked about again, at most once a minute, and after
+this client has stored something.
 
 Pages are no snapshot. Each asks for one answer more than it needs, and that one must be the first of the next page;
 and no resource of that level may have come meanwhile, by the change log, from before the first page until after the
@@ -23,7 +24,7 @@ from typing import Any
 
 from orthanc_research.errors import ResponseError
 from orthanc_research.rest import Level, Rest
-from orthanc_research.tables import FindPlan
+from orthanc_research.tables import LEVELS, FindPlan
 
 __all__ = ["Known", "answers"]
 
@@ -31,6 +32,12 @@ _PROBE = 10_000
 _FRESH = 60.0  # seconds
 _TRIES = 3
 _CHANGES = 1000
+_COUNTS: dict[Level, str] = {
+    "Patient": "CountPatients",
+    "Study": "CountStudies",
+    "Series": "CountSeries",
+    "Instance": "CountInstances",
+}
 Json = dict[str, Any]
 
 
@@ -117,7 +124,7 @@ def _related(rest: Rest, plan: FindPlan, found: Sequence[Json]) -> dict[Level, d
 
 def _cut(rest: Rest, plan: FindPlan, count: int, level: str) -> bool:
     """True when a page that is not full may go on because the server cut it."""
-    known = _known(rest, plan, count, "Instance" if level == "Instance" else "Series")
+    known = _known(rest, plan, count, next(each for each in LEVELS if each == level))
     if known.cap is None:
         return False
     if plan.paged and rest.capabilities().has("extended-find"):
@@ -130,19 +137,25 @@ def _cut(rest: Rest, plan: FindPlan, count: int, level: str) -> bool:
     )
 
 
-def _known(rest: Rest, plan: FindPlan, count: int, kind: Level) -> Known:
-    known: Known | None = rest.find_caps.get(kind)
+def _known(rest: Rest, plan: FindPlan, count: int, level: Level) -> Known:
+    kind: Level = "Instance" if level == "Instance" else "Series"
+    there = [rest.find_caps[key] for key in {level, kind} if key in rest.find_caps]
+    known: Known | None = max(there, key=lambda each: each.when, default=None)
     now = time.monotonic()
     # An unpaged find may have been cut before its criterion was looked at, so its own count says nothing.
     enough = known is not None and (count < known.floor if plan.paged else False)
     if known is None or (known.cap is None and not enough and now - known.when > _FRESH):
-        known = rest.find_caps[kind] = _probe(rest, kind, max(_PROBE, plan.page + 1), now)
+        counts = rest.system.statistics()
+        if count >= int(counts[_COUNTS[level]]):
+            # All there is was given. Of the other levels, which share a cap and have more, that says nothing.
+            known = rest.find_caps[level] = Known(None, count, now)
+        else:
+            known = rest.find_caps[kind] = _probe(rest, kind, int(counts[_COUNTS[kind]]), max(_PROBE, plan.page + 1))
     return known
 
 
-def _probe(rest: Rest, kind: Level, most: int, now: float) -> Known:
-    counts = rest.system.statistics()
-    there = int(counts["CountInstances" if kind == "Instance" else "CountSeries"])
+def _probe(rest: Rest, kind: Level, there: int, most: int) -> Known:
+    now = time.monotonic()
     given = len(rest.tools.find({"Level": kind, "Query": {}, "Limit": most}))
     if given < min(there, most):
         # Asked again, since something may have been deleted between the two.

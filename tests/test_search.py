@@ -59,9 +59,24 @@ def test_the_cap_is_learnt_once(orthanc: ores.Orthanc) -> None:
     with orthanc.rest.counting() as third:
         assert orthanc.studies(PatientID="NOBODY").empty
     old = not orthanc.capabilities().has("requested-tags")
-    assert len(first) == 1 + old + 2
+    with orthanc.rest.counting() as fourth:
+        assert len(orthanc.instances(InstanceNumber=[1, 2])) == 4
+        assert len(orthanc.instances(InstanceNumber=1)) == 2
+    # Everything was given, which the server's own count shows; of a part, only a find of everything can.
+    assert [target for _, target in first] == ["tools/find", "statistics", *["tools/bulk-content"] * old]
     assert len(second) == 2 + 2 * old
     assert len(third) == 1
+    assert [target for _, target in fourth].count("tools/find") == 3
+
+
+def test_what_was_given_whole_says_nothing_of_a_level_that_has_more(capped: ores.Orthanc) -> None:
+    with ores.Orthanc(capped.url, auth=capped.server.auth) as orthanc:  # type: ignore[attr-defined]
+        assert len(orthanc.patients()) == 3
+        if orthanc.capabilities().has("extended-find"):
+            assert len(orthanc.series()) == 12
+        else:
+            with pytest.raises(errors.ResponseError, match="gives at most"):
+                orthanc.series()
 
 
 def test_a_cap_shows_when_the_archive_has_outgrown_it(version: str, monkeypatch: pytest.MonkeyPatch) -> None:
