@@ -37,6 +37,7 @@ from orthanc_research.pixels import Segments, Stack, Volume, segments
 from orthanc_research.progress import Bar, Progress, Silent
 from orthanc_research.rest import AsyncRest, Connection, Job, Rest
 from orthanc_research.tables import issues, orthanc_id, to_numpy
+from orthanc_research.volumes import SeriesVolume
 
 if TYPE_CHECKING:
     from orthanc_research import plots, samples
@@ -71,6 +72,7 @@ __all__ = [
     "ResponseError",
     "Rest",
     "Segments",
+    "SeriesVolume",
     "ServerError",
     "Silent",
     "Stack",

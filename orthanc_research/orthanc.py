@@ -23,8 +23,9 @@ from orthanc_research.export import export_series, stream_table
 from orthanc_research.feed import Change
 from orthanc_research.modality import Modality
 from orthanc_research.parallel import MAX_THREADS
-from orthanc_research.pixels import Stack, Volume, arrange, check_words, decode, one_stack
+from orthanc_research.pixels import Stack, Volume, decode, one_stack
 from orthanc_research.progress import Progress, progress_for
+from orthanc_research.references import references
 from orthanc_research.rest import Auth, ChangeType, Connection, Job, Level, Rest
 from orthanc_research.tables import (
     LEVELS,
@@ -44,8 +45,10 @@ from orthanc_research.tables import (
     plan_find,
     plan_lookup,
     plan_tags,
+    references_frame,
     tags_frame,
 )
+from orthanc_research.volumes import Reading, SeriesVolume, volumes
 
 __all__ = ["Orthanc", "attach", "client_of"]
 
@@ -365,16 +368,68 @@ class Orthanc:
         that do not decode. `values="rescaled"` applies slope and intercept of each slice: float32, HU for CT. Files are
         not hash-checked unless `verify=True`, which costs one more request a slice.
         """
-        fetch.check_values(values)
-        check_words(on_missing, on_shear, on_4d)
+        how = Reading(
+            values=values,
+            dtype=dtype,
+            min_slices=min_slices,
+            on_missing=on_missing,
+            on_shear=on_shear,
+            on_4d=on_4d,
+            verify=verify,
+        )
         found = [series] if isinstance(series, Stack) else self.stacks(series, min_slices=min_slices)
-        arranged = arrange(found, on_missing=on_missing, on_shear=on_shear, on_4d=on_4d, min_slices=min_slices)
-        stack = one_stack(arranged)
+        stack = one_stack(how.stacks(found))
         bar, done = progress_for(progress, "volume")
         try:
             return fetch.volume(self.rest, stack, values, dtype, workers=self.workers, verify=verify, progress=bar)
         finally:
             done()
+
+    def volumes(
+        self,
+        resources: Any,
+        values: str = "stored",
+        *,
+        dtype: npt.DTypeLike | None = None,
+        min_slices: int = 3,
+        on_missing: str = "raise",
+        on_shear: str = "raise",
+        on_4d: str = "raise",
+        verify: bool = False,
+        progress: Progress | bool | None = None,
+    ) -> Iterator[SeriesVolume]:
+        """The volume of each series of the resources, in turn; the next is fetched while you work on this one.
+
+        >>> for found in orthanc.volumes(orthanc.series(Modality="CT")):  # doctest: +SKIP
+        ...     print(found.series, found.volume if found.status == "ok" else found.error)
+
+        Arguments are those of `volume`. A series that is no volume has the code of its `GeometryError` as `status` and
+        the reason as `error`, one that cannot be read "failed"; none is left out. With "split" each stack of a series
+        has its turn. Two volumes are in memory at most. `AccessError`, `UnreachableError` and `CancelledError` end it.
+        """
+        how = Reading(
+            values=values,
+            dtype=dtype,
+            min_slices=min_slices,
+            on_missing=on_missing,
+            on_shear=on_shear,
+            on_4d=on_4d,
+            verify=verify,
+        )
+        return self._volumes(resolve.series_of(self.rest, resolve.select(self.rest, resources)), how, progress)
+
+    def references(self, resources: Any) -> pd.DataFrame:
+        """Which objects point at which: a row for each instance that a segmentation, contours, a report … refer to.
+
+        Of the resources, what is no image (SEG, RTSTRUCT, SR, PR, KO, RTPLAN, RTDOSE, REG …, by Modality) is asked what
+        it points at; for those that are images, all such objects of the same patients are, and those that point at
+        them are shown. Index `ID` is the instance that points, with its `SOPInstanceUID`, `Modality` and
+        `ParentSeries`; `ReferencedSOPInstanceUID`, `ReferencedSOPClassUID` and `ReferencedSeriesInstanceUID` are what
+        it says; `Target` and `TargetSeries` are the Orthanc IDs of what that is here, of the same patient, and
+        `Dangling` is True where it is not. One request a series that points, and a few to find them and their targets.
+        """
+        chosen = [series for series, _ in resolve.series_of(self.rest, resolve.select(self.rest, resources))]
+        return self._ours(references_frame(references(self.rest, chosen, workers=self.workers)), "Instance")
 
     # -- move and change ----------------------------------------------------------------------------------------------
 
@@ -644,6 +699,15 @@ class Orthanc:
         return pd.DataFrame([asdict(metric) for metric in self.rest.tools.metrics_prometheus()])
 
     # -- how ----------------------------------------------------------------------------------------------------------
+
+    def _volumes(
+        self, series: Sequence[tuple[str, Sequence[str]]], how: Reading, progress: Progress | bool | None
+    ) -> Iterator[SeriesVolume]:
+        bar, done = progress_for(progress, "volumes")
+        try:
+            yield from volumes(self.rest, series, how, workers=self.workers, progress=bar)
+        finally:
+            done()
 
     def _tags_plan(self, resources: Any, columns: Any, per: str) -> tuple[Selection, TagsPlan]:
         plan = plan_tags(columns, per=per)  # what is wrong with the columns is said before anything is asked

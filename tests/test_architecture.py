@@ -23,7 +23,7 @@ LAYERS = [
     {"local", "samples"},
     {"orthanc"},
     {"modality", "feed"},
-    {"batch", "export", "plots"},
+    {"batch", "export", "plots", "references", "volumes"},
     {"fetch", "headers", "resolve", "search"},
     {"tables", "pixels"},
     {"rest"},

@@ -14,6 +14,7 @@ from ._codes import CODES, Code
 from ._decode import decode, read_dataset
 from ._frames import EXTRA_AXES, Frame, Window, frames_of
 from ._header import Header, header_from_dataset
+from ._kinds import POINTING
 from ._mosaic import wanted_bytes
 from ._references import Reference, references_of
 from ._segments import Segments, segments
@@ -26,6 +27,7 @@ __all__ = [
     "CODES",
     "EXTRA_AXES",
     "LONG_TAGS",
+    "POINTING",
     "VALUES",
     "Code",
     "Filler",

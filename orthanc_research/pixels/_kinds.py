@@ -8,7 +8,7 @@ from collections.abc import Container
 from ._codes import Code
 from ._header import Header, numbers, text, texts, whole
 
-__all__ = ["float_bits", "kind_of", "orientation_of", "position_of", "spacing_of", "verdict_of"]
+__all__ = ["POINTING", "float_bits", "kind_of", "orientation_of", "position_of", "spacing_of", "verdict_of"]
 
 _FARTHEST = 1e6  # mm; a position or a pixel beyond is a damaged header, and its square would overflow later
 _SKEW = 1e-3  # how far from orthonormal an orientation may be; 3-digit cosines of re-written files pass
@@ -29,6 +29,9 @@ _NOT_IMAGES = {
     "RWV": "a value mapping",
     "ANN": "a set of annotations",
 }
+POINTING = frozenset({*_NOT_IMAGES, "RTDOSE"})
+"""Modalities (PS3.3 C.7.3.1.1.1) of objects that are about other instances."""
+
 # By SOP class too (PS3.4 B.5), because Modality is free text for whoever wrote the file.
 _NOT_IMAGE_CLASSES = {
     "4.2": "a spectrum",

@@ -14,6 +14,7 @@ from orthanc_research.tables.lists import changes_frame, exports_frame, jobs_fra
 from orthanc_research.tables.lookup import LookupPlan, lookup_frame, plan_lookup
 from orthanc_research.tables.overview import OVERVIEW_COLUMNS, overview_frame
 from orthanc_research.tables.plan import FindPlan, plan_find
+from orthanc_research.tables.pointers import Pointer, references_frame
 from orthanc_research.tables.remote import (
     ANNOUNCED,
     KEYS,
@@ -48,6 +49,7 @@ __all__ = [
     "FindPlan",
     "Level",
     "LookupPlan",
+    "Pointer",
     "Query",
     "RemotePlan",
     "Row",
@@ -77,6 +79,7 @@ __all__ = [
     "plan_remote",
     "plan_tags",
     "project",
+    "references_frame",
     "remote_frame",
     "selection",
     "tag_of",

@@ -1,0 +1,142 @@
+"""Volumes of many series, one after the other: the next one is fetched while the caller works on the one before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy.typing as npt
+
+from orthanc_research import fetch
+from orthanc_research.errors import AccessError, CancelledError, Error, GeometryError, OrthancError
+from orthanc_research.pixels import Stack, Volume, arrange, check_words, one_stack
+from orthanc_research.progress import Progress, Silent
+from orthanc_research.rest import Rest, is_server_gone
+
+__all__ = ["Reading", "SeriesVolume", "volumes"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SeriesVolume:
+    """What came of a series: its volume, or why there is none.
+
+    - `series`: its Orthanc ID; `number`: which of its stacks, from 0, where "split" asked for more than one.
+    - `status`: "ok", a code of `GeometryError`, or "failed" (pixels that do not decode, an instance that is gone).
+    - `error`: the reason in a sentence, None when it is "ok"; `volume`: None unless it is.
+    """
+
+    series: str
+    number: int
+    status: str
+    error: str | None
+    volume: Volume | None
+
+    def __repr__(self) -> str:
+        return f"<SeriesVolume {self.series}[{self.number}] {self.status}>"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """How each volume is to be read: see `Orthanc.volume`. `QueryError` for what makes no sense."""
+
+    values: str = "stored"
+    dtype: npt.DTypeLike | None = None
+    min_slices: int = 3
+    on_missing: str = "raise"
+    on_shear: str = "raise"
+    on_4d: str = "raise"
+    verify: bool = False
+
+    def __post_init__(self) -> None:
+        fetch.check_values(self.values)
+        fetch.check_slices(self.min_slices)
+        check_words(self.on_missing, self.on_shear, self.on_4d)
+
+    def stacks(self, found: Sequence[Stack]) -> list[Stack]:
+        """What is to be a volume: the one stack of a series, or all of them where it is to be split."""
+        words = {"on_missing": self.on_missing, "on_shear": self.on_shear, "on_4d": self.on_4d}
+        arranged = arrange(found, min_slices=self.min_slices, **words)
+        return arranged if "split" in words.values() else [one_stack(arranged)]
+
+
+def volumes(
+    rest: Rest, series: Sequence[tuple[str, Sequence[str]]], how: Reading, *, workers: int, progress: Progress
+) -> Iterator[SeriesVolume]:
+    """One a series, in their order: two volumes are in memory at most, the caller's and the next.
+
+    What would be the same for every other series (a refused password, a server that is gone) is raised, and so is
+    `CancelledError`. When the caller stops reading, the work stops.
+    """
+    quiet = _Behind(progress)
+    progress.total(len(series), "series")
+    try:
+        yield from _ahead(_each(rest, series, how, workers, quiet), quiet)
+    finally:
+        quiet.cancel()
+
+
+def _ahead(items: Iterator[T], behind: Silent) -> Iterator[T]:
+    """The same items; each is begun on a thread of its own when the one before it is handed out."""
+    end = object()
+    with ThreadPoolExecutor(1, thread_name_prefix="orthanc-research-ahead") as pool:
+        try:
+            future = pool.submit(next, items, end)
+            while (item := future.result()) is not end:
+                future = pool.submit(next, items, end)
+                yield item  # type: ignore[misc]  # end is no T, and was told above
+        finally:
+            behind.cancel()  # before the pool waits for what is under way
+
+
+class _Behind(Silent):
+    """What a volume in the background hears: nothing but that it should stop."""
+
+    def __init__(self, caller: Progress) -> None:
+        super().__init__()
+        self._caller = caller
+
+    @property
+    def cancelled(self) -> bool:
+        return super().cancelled or self._caller.cancelled
+
+    def series_done(self) -> None:
+        """One more, for the caller's bar."""
+        self._caller.advance()
+
+
+def _each(
+    rest: Rest, series: Sequence[tuple[str, Sequence[str]]], how: Reading, workers: int, progress: _Behind
+) -> Iterator[SeriesVolume]:
+    for identifier, chosen in series:
+        if progress.cancelled:
+            raise CancelledError("Reading was stopped on request; the other series were not read.")
+        try:
+            stacks = how.stacks(fetch.stacks(rest, identifier, chosen, min_slices=how.min_slices))
+        except Error as error:
+            yield _without(identifier, 0, error)
+        else:
+            for number, stack in enumerate(stacks):
+                yield _read(rest, identifier, number, stack, how, workers, progress)
+        progress.series_done()
+
+
+def _read(
+    rest: Rest, series: str, number: int, stack: Stack, how: Reading, workers: int, progress: Progress
+) -> SeriesVolume:
+    try:
+        volume = fetch.volume(rest, stack, how.values, how.dtype, workers=workers, verify=how.verify, progress=progress)
+    except (Error, MemoryError) as error:  # a damaged header may claim more than any memory holds
+        return _without(series, number, error)
+    return SeriesVolume(series, number, "ok", None, volume)
+
+
+def _without(series: str, number: int, error: Error | MemoryError) -> SeriesVolume:
+    if isinstance(error, AccessError | CancelledError) or (isinstance(error, OrthancError) and is_server_gone(error)):
+        raise error
+    if isinstance(error, MemoryError):
+        return SeriesVolume(series, number, "failed", "Its array does not fit into memory.", None)
+    return SeriesVolume(series, number, error.code if isinstance(error, GeometryError) else "failed", str(error), None)
