@@ -131,4 +131,8 @@ def _two(value: float) -> str:
     return f"{value:.0f}" if value >= 10 else f"{value:.1f}" if value >= 1 else f"{value:.2f}"
 
 
-BLOCKS: Mapping[str, Callable[[Found], str]] = {"tables": _tables, "tables-growth": _growth}
+BLOCKS: Mapping[str, Callable[[Found], str]] = {
+    "tables": _tables,
+    "tables-series": _tables,
+    "tables-growth": _growth,
+}
