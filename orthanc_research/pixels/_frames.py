@@ -22,7 +22,7 @@ from ._mosaic import Mosaic, is_mosaic, mosaic_of
 from ._references import Reference, references_of
 from ._suv import SuvFacts, suv_facts
 
-__all__ = ["EXTRA_AXES", "Frame", "Window", "frames_of"]
+__all__ = ["EXTRA_AXES", "Frame", "Window", "frames_of", "tiles_of"]
 
 EXTRA_AXES = ("temporal_position", "b_value", "echo_time", "trigger_time", "acquisition_number")
 """What may tell two slices at one position apart, in the order in which it is asked."""
@@ -145,6 +145,27 @@ def frames_of(header: Header | Dataset, instance: str = "") -> list[Frame]:
         else:
             made.append(_frame({**base, **change}, instance, index, wrong, references))
     return made
+
+
+def tiles_of(frame: Frame) -> list[Frame]:
+    """A frame for every slice of a proven mosaic; the frame itself when there is nothing to cut."""
+    mosaic = frame.mosaic
+    if mosaic is None:
+        return [frame]
+    places = (divmod(k, mosaic.across) for k in range(len(mosaic.positions)))
+    return [
+        replace(
+            frame,
+            rows=mosaic.rows,
+            columns=mosaic.columns,
+            position=position,
+            tile=(down * mosaic.rows, right * mosaic.columns),
+            mosaic=None,
+            code="ok",
+            reason="",
+        )
+        for position, (down, right) in zip(mosaic.positions, places, strict=True)
+    ]
 
 
 def _frame(header: Header, instance: str, index: int, wrong: str, references: tuple[Reference, ...]) -> Frame:

@@ -6,20 +6,15 @@ sequence with the position of each. Where one of these is absent, the image stay
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from ._header import Header, items, text, texts, usable, whole
 from ._kinds import orientation_of, position_of, spacing_of
 
-if TYPE_CHECKING:
-    from ._frames import Frame
-
-__all__ = ["Mosaic", "is_mosaic", "mosaic_of", "tiles_of", "wanted_bytes"]
+__all__ = ["Mosaic", "is_mosaic", "mosaic_of", "wanted_bytes"]
 
 Point = tuple[float, float, float]
 
@@ -63,27 +58,6 @@ def wanted_bytes(header: Header) -> tuple[str, ...]:
 def mosaic_of(header: Header) -> Mosaic | None:
     """How the mosaic is tiled; None when the header does not prove it."""
     return _uih(header) if _uih_tiles(header) > 1 else _siemens(header)
-
-
-def tiles_of(frame: Frame) -> list[Frame]:
-    """A frame for every slice of a proven mosaic; the frame itself when there is nothing to cut."""
-    mosaic = frame.mosaic
-    if mosaic is None:
-        return [frame]
-    places = (divmod(k, mosaic.across) for k in range(len(mosaic.positions)))
-    return [
-        dataclasses.replace(
-            frame,
-            rows=mosaic.rows,
-            columns=mosaic.columns,
-            position=position,
-            tile=(down * mosaic.rows, right * mosaic.columns),
-            mosaic=None,
-            code="ok",
-            reason="",
-        )
-        for position, (down, right) in zip(mosaic.positions, places, strict=True)
-    ]
 
 
 def _siemens(header: Header) -> Mosaic | None:

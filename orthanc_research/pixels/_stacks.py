@@ -11,10 +11,9 @@ from pydicom import Dataset
 
 from orthanc_research.errors import QueryError
 
-from ._frames import Frame, frames_of
+from ._frames import Frame, frames_of, tiles_of
 from ._header import Header
 from ._judge import assess
-from ._mosaic import tiles_of
 from ._stack import Stack, StackFile, one_stack
 
 __all__ = ["Source", "Stack", "StackFile", "one_stack", "stacks_of"]
