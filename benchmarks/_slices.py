@@ -117,7 +117,8 @@ def _image(n: int, k: int, pixels: int) -> npt.NDArray[np.int16]:
     """A chest as far as a codec can see, and noise of 20 HU, a quarter of it in the air."""
     body, noise = _body(pixels)
     noise = noise * np.random.default_rng((n, k)).standard_normal((pixels, pixels), dtype=np.float32)
-    return np.rint(body + noise).astype("<i2")
+    image: npt.NDArray[np.int16] = np.rint(body + noise).astype("<i2")
+    return image
 
 
 @cache

@@ -68,7 +68,7 @@ def _digests(arrays: dict[str, Any]) -> dict[str, dict[str, Any]]:
         values = np.ascontiguousarray(array, dtype="<i2")
         if not np.array_equal(values, array):
             raise ValueError("An array has values that are not int16.")
-        found[name] = {"shape": list(values.shape), "hash": hashlib.blake2b(values).hexdigest()}
+        found[name] = {"shape": list(values.shape), "hash": hashlib.blake2b(values.data).hexdigest()}
     return found
 
 
