@@ -157,20 +157,30 @@ def _job(server: Server, tools: Mapping[str, str], what: Stored, sizes: Sizes) -
     arguments = {"what": vars(what)}
     with ExitStack() as stack:
         workers = {tool: stack.enter_context(Worker(path)) for tool, path in tools.items()}
-        pool = stack.enter_context(ThreadPoolExecutor(2))  # some of them take a minute
-        checked = dict(
-            zip(workers, pool.map(lambda each: each.check(server, **arguments), workers.values()), strict=True)
-        )
-        differing = [tool for tool, (_, voxels) in checked.items() if tool != LIMIT and voxels != checked[OURS][1]]
-        if differing:
-            raise ValueError(f"The voxels of {', '.join(differing)} are others than ours.")
+        requests = _checked(workers, server, arguments)
         runs = {tool: partial(worker.run, server, **arguments) for tool, worker in workers.items()}
         others = {tool: sizes.fewer for tool in tools if tool != LIMIT and not tool.startswith(OURS)}
         for tool, measured in in_turns(runs, sizes.repeats, fewer=others).items():
             note(f"{tool}: {measured.seconds:.3f} s, {measured.above_mb:.0f} MB")
             if tool == LIMIT and {run.rows for run in measured.runs} != {what.size}:
                 raise ValueError(f"{LIMIT} did not fetch the bytes of all files.")
-            yield {"tool": tool, "requests": len(checked[tool][0]), **measured.json()}
+            yield {"tool": tool, "requests": requests[tool], **measured.json()}
+
+
+def _checked(workers: Mapping[str, Worker], server: Server, arguments: Mapping[str, Any]) -> dict[str, int]:
+    """How many requests each tool sends; `ValueError` when its voxels are not ours. Two at once: some need a minute."""
+
+    def check(worker: Worker) -> tuple[int, Any]:
+        sent, voxels = worker.check(server, **arguments)
+        note(f"{worker.job} sent {len(sent):,} requests")
+        return len(sent), voxels
+
+    with ThreadPoolExecutor(2) as pool:
+        found = dict(zip(workers, pool.map(check, workers.values()), strict=True))
+    differing = [tool for tool, (_, voxels) in found.items() if tool != LIMIT and voxels != found[OURS][1]]
+    if differing:
+        raise ValueError(f"The voxels of {', '.join(differing)} are others than ours.")
+    return {tool: requests for tool, (requests, _) in found.items()}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -18,10 +18,10 @@ import pydicom
 import pytest
 
 import orthanc_research as ores
-from benchmarks import _data, _report, _slices, pixels
+from benchmarks import _data, _report, _slices, pixels, with_ours
 from benchmarks._lab import LIMIT, OURS, ROOT, Run, Server, Worker, in_turns, table, write_block
 from benchmarks._wire import recorded
-from benchmarks._worker import canonical
+from benchmarks._worker import canonical, checked
 from benchmarks.delay import DelayProxy
 from benchmarks.tables import CURL, Sizes, compare, grow, same
 
@@ -222,8 +222,8 @@ def test_made_slices_are_whole_and_what_all_tools_must_give_is_their_voxels(orth
     assert all(len(slice_) > 100 and sum(each.tag.is_private for each in slice_) > 3 for slice_ in made)
     stored = orthanc.upload(made, progress=False)
     what = {"level": "Series", "id": stored["ParentSeries"].iloc[0], "instances": list(stored["ID"])}
-    with Worker("benchmarks.with_ours:volumes") as worker:
-        _, found = worker.check(Server.of(orthanc), what=what)
+    server = Server.of(orthanc)
+    found = checked(with_ours.volumes, [server.url, server.user, server.password], {"what": what})["cells"]
     truth = np.stack([np.frombuffer(slice_.PixelData, dtype="<i2").reshape(16, 16) for slice_ in made])
     assert found == {_slices.series_uid(9): {"shape": [4, 16, 16], "hash": hashlib.blake2b(truth.data).hexdigest()}}
 
