@@ -55,9 +55,9 @@ def all_tags(url: str, user: str, password: str, *, series: Sequence[str]) -> pd
 
 
 def single(url: str, user: str, password: str, *, what: Mapping[str, Any]) -> dict[str, Any]:
-    """The files of a study, one by one."""
+    """The files of a series, one by one."""
     client = OrthancApiClient(url, user=user, pwd=password)
-    instances = (instance for series in client.studies.get(what["id"]).series for instance in series.instances)
+    instances = client.series.get(what["id"]).instances
     files = (client.instances.get_file(instance.orthanc_id) for instance in instances)
     return stacked(pydicom.dcmread(io.BytesIO(file)) for file in files)
 
