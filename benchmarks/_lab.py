@@ -1,7 +1,8 @@
 """What every benchmark needs: a process a tool, turns that drift hits alike, the wire's own time, tables in pages.
 
 A tool's job is a function "module:function" of (url, user, password, **arguments) that returns a DataFrame indexed by
-Orthanc ID, or a number of rows. It runs in a process of its own (`_worker`), so that memory and imports do not mix.
+Orthanc ID, a dict of arrays, or a number of rows. It runs in a process of its own (`_worker`), so that memory and
+imports do not mix.
 """
 
 from __future__ import annotations
@@ -25,9 +26,28 @@ from typing import Any, Self
 from benchmarks._wire import Sent, recorded
 from orthanc_research import Orthanc
 
-__all__ = ["ROOT", "Measured", "Run", "Server", "Worker", "curl", "in_turns", "machine", "table", "write_block"]
+__all__ = [
+    "LIMIT",
+    "OURS",
+    "RESULTS",
+    "ROOT",
+    "Measured",
+    "Run",
+    "Server",
+    "Worker",
+    "curl",
+    "in_turns",
+    "keep",
+    "machine",
+    "note",
+    "table",
+    "write_block",
+]
 
 ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+OURS = "orthanc_research"
+LIMIT = "http.client, bytes only"
 
 
 @dataclass(frozen=True)
@@ -55,11 +75,15 @@ class Server:
 
 @dataclass(frozen=True)
 class Run:
-    """One run: seconds, and the highest resident memory of the process meanwhile, in MB (10⁶ bytes)."""
+    """One run: seconds, and the highest resident memory of the process meanwhile, in MB (10⁶ bytes).
+
+    `above_mb` is what of it is more than the process had before its first run, with all imports done.
+    """
 
     seconds: float
     peak_mb: float = 0.0
     rows: int = 0
+    above_mb: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -78,6 +102,11 @@ class Measured:
         """The highest of all."""
         return max(run.peak_mb for run in self.runs)
 
+    @property
+    def above_mb(self) -> float:
+        """The highest of all."""
+        return max(run.above_mb for run in self.runs)
+
     def json(self) -> dict[str, Any]:
         """What is kept of it."""
         return {
@@ -85,6 +114,7 @@ class Measured:
             "runs": [round(run.seconds, 4) for run in self.runs],
             "peak_mb": round(self.peak_mb),
             "rows": self.runs[0].rows,
+            "above_mb": round(self.above_mb),
         }
 
 
@@ -99,7 +129,7 @@ class Worker:
     def run(self, server: Server, **arguments: Any) -> Run:
         """Do the job once."""
         answer = self._ask(server, arguments, check=False)
-        return Run(answer["seconds"], answer["peak_mb"], answer["rows"])
+        return Run(answer["seconds"], answer["peak_mb"], answer["rows"], answer["peak_mb"] - answer["before_mb"])
 
     def check(self, server: Server, *, second: bool = False, **arguments: Any) -> tuple[list[Sent], Any]:
         """Do the job once, untimed: the requests that it sent, and the cells of its table ({ID: {column: value}}).
@@ -138,12 +168,15 @@ class Worker:
         self.close()
 
 
-def in_turns(jobs: Mapping[str, Callable[[], Run]], repeats: int) -> dict[str, Measured]:
-    """Run A B C A B C …, so that whatever else the machine does hits all alike."""
+def in_turns(
+    jobs: Mapping[str, Callable[[], Run]], repeats: int, *, fewer: Mapping[str, int] | None = None
+) -> dict[str, Measured]:
+    """Run A B C A B C …, so that whatever else the machine does hits all alike; those in `fewer` only so often."""
     runs: dict[str, list[Run]] = {name: [] for name in jobs}
-    for _ in range(repeats):
+    for turn in range(repeats):
         for name, job in jobs.items():
-            runs[name].append(job())
+            if turn < (fewer or {}).get(name, repeats):
+                runs[name].append(job())
     return {name: Measured(tuple(each)) for name, each in runs.items()}
 
 
@@ -194,6 +227,17 @@ def machine(orthanc: str, packages: Iterable[str] = ()) -> dict[str, Any]:
         "versions": found,
         "date": time.strftime("%Y-%m-%d"),
     }
+
+
+def keep(name: str, found: Mapping[str, Any]) -> None:
+    """Write results/*.json."""
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n")
+
+
+def note(text: str) -> None:
+    """Say how far a benchmark is."""
+    sys.stderr.write(f"{text}\n")
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

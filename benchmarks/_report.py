@@ -7,14 +7,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks._lab import table, write_block
+from benchmarks._lab import LIMIT, OURS, table, write_block
 
-__all__ = ["BLOCKS", "write"]
+__all__ = ["BLOCKS", "PIXELS", "pixels", "write"]
 
 Found = Mapping[str, Any]
 Row = Mapping[str, Any]
-
-_OURS = "orthanc_research"
 
 
 def write(page: Path, results: Path) -> None:
@@ -44,7 +42,7 @@ def _job(rows: Sequence[Row], delays: Sequence[int]) -> str:
         line = [tool, f"{first['requests']:,}", first["peak_mb"] or ""]
         for delay in delays:
             seconds = _row(rows, tool, delay)["seconds"]
-            line += [_seconds(seconds), f"{_two(seconds / _row(rows, _OURS, delay)['seconds'])}"]
+            line += [_seconds(seconds), f"{_two(seconds / _row(rows, OURS, delay)['seconds'])}"]
         lines.append(line)
     return table(head, lines)
 
@@ -54,7 +52,7 @@ def _targets(rows: Sequence[Row], delays: Sequence[int]) -> Iterable[tuple[str, 
         series = [row for row in rows if row["job"] == "series" and row["delay_ms"] == delay]
         peers = [row for row in series if row["tool"].startswith("pyorthanc, `find")]
         for row in peers if delay in delays else ():
-            ratio = row["seconds"] / _row(series, _OURS, delay)["seconds"]
+            ratio = row["seconds"] / _row(series, OURS, delay)["seconds"]
             yield (
                 f"series at {delay} ms: {least} times as fast as {row['tool']}",
                 f"{_two(ratio)} times",
@@ -62,14 +60,14 @@ def _targets(rows: Sequence[Row], delays: Sequence[int]) -> Iterable[tuple[str, 
             )
     for wire in rows:
         if wire["tool"].startswith("curl"):
-            ours = _row((row for row in rows if row["job"] == wire["job"]), _OURS, wire["delay_ms"])["seconds"]
+            ours = _row((row for row in rows if row["job"] == wire["job"]), OURS, wire["delay_ms"])["seconds"]
             most = 1.25 * wire["seconds"] + 0.02
             what = f"{wire['job']} at {wire['delay_ms']} ms: at most 1.25 times the wire and 20 ms ({_seconds(most)})"
             yield what, _seconds(ours), ours <= most
 
 
 def _growth(found: Found) -> str:
-    ours = [row for row in found["rows"] if row["tool"] == _OURS]
+    ours = [row for row in found["rows"] if row["tool"] == OURS]
     lines = []
     for row in sorted(ours, key=lambda row: row["what"]):
         wire = [each for each in found["rows"] if _is_wire_of(each, row)]
@@ -91,7 +89,7 @@ def _growth(found: Found) -> str:
 
 
 def _is_wire_of(row: Row, ours: Row) -> bool:
-    return row["tool"] != _OURS and (row["what"], row["instances"]) == (ours["what"], ours["instances"])
+    return row["tool"] != OURS and (row["what"], row["instances"]) == (ours["what"], ours["instances"])
 
 
 def _flat(rows: Sequence[Row]) -> Iterable[tuple[str, str, bool]]:
@@ -106,6 +104,59 @@ def _flat(rows: Sequence[Row]) -> Iterable[tuple[str, str, bool]]:
             name = "peak memory" if thing == "peak_mb" else f"{thing} per 1,000"
             yield f"{what}: {name} at most 1.2 times that at {first['rows']:,}", f"{_two(ratio)}", ratio <= 1.2
         yield f"{what}: peak memory below 300 MB", f"{last['peak_mb']} MB", last["peak_mb"] < 300
+
+
+def pixels(found: Found) -> str:
+    text = f"{_machine(found)} Medians of {found['repeats']} of ours and of the limit, of {found['fewer']} of others.\n"
+    for job, about in found["jobs"].items():
+        rows = [row for row in found["rows"] if row["job"] == job]
+        text += f"\n**{about['title'][0].upper()}{about['title'][1:]}**\n\n" + _arrays(rows, about["mb"])
+    return text + "\n**What we hold to**\n\n" + _held(_pixel_targets(found))
+
+
+def _arrays(rows: Sequence[Row], mb: float) -> str:
+    ours, limit = (_of(rows, tool)["seconds"] for tool in (OURS, LIMIT))
+    return table(
+        ["", "requests", "seconds", "MB/s", "ours = 1", "of the limit", "peak MB"],
+        [
+            [
+                row["tool"],
+                f"{row['requests']:,}",
+                f"{row['seconds']:.2f}",
+                f"{mb / row['seconds']:.0f}",
+                _two(row["seconds"] / ours),
+                _two(limit / row["seconds"]),
+                row["above_mb"],
+            ]
+            for row in rows
+        ],
+    )
+
+
+def _pixel_targets(found: Found) -> Iterable[tuple[str, str, bool]]:
+    # 1.10.1 packs each file with gzip for a client that does not say no.
+    times = {"get_zip": 20, "get_pydicom": 15 if found["versions"]["Orthanc"].startswith("1.10.") else 3}
+    for job, about in found["jobs"].items():
+        rows = [row for row in found["rows"] if row["job"] == job]
+        ours, limit = _of(rows, OURS), _of(rows, LIMIT)["seconds"]
+        for row in rows if about["uncompressed"] else ():
+            seconds = row["seconds"]
+            if row["tool"].startswith(OURS):
+                least = 0.5 if row["tool"] == OURS else 0.3
+                yield f"{job}, {row['tool']}: {least} of the limit", _two(limit / seconds), limit / seconds >= least
+            for way, least in times.items():
+                if row["tool"] == f"pyorthanc, `{way}`":
+                    measured = f"{_two(seconds / ours['seconds'])} times (the limit {_two(seconds / limit)})"
+                    what = f"{job}: {least} times as fast as {row['tool']}"
+                    yield what, measured, seconds / ours["seconds"] >= least
+        if about["uncompressed"]:
+            most = 1.2 * about["mb"] + 100
+            what = f"{job}: peak memory at most 1.2 times the arrays and 100 MB ({most:.0f} MB)"
+            yield what, f"{ours['above_mb']} MB", ours["above_mb"] <= most
+
+
+def _of(rows: Iterable[Row], tool: str) -> Row:
+    return next(row for row in rows if row["tool"] == tool)
 
 
 def _held(targets: Iterable[tuple[str, str, bool]]) -> str:
@@ -131,8 +182,10 @@ def _two(value: float) -> str:
     return f"{value:.0f}" if value >= 10 else f"{value:.1f}" if value >= 1 else f"{value:.2f}"
 
 
+PIXELS = ("pixels-1.10.1", "pixels-1.12.7")  # a server each
 BLOCKS: Mapping[str, Callable[[Found], str]] = {
     "tables": _tables,
     "tables-series": _tables,
     "tables-growth": _growth,
+    **dict.fromkeys(PIXELS, pixels),
 }

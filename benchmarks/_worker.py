@@ -2,12 +2,13 @@
 
 A line of JSON in, a line of JSON out. The module is imported once, and each run calls the function with a server and
 the job's arguments; so neither imports nor another tool's memory are in what is measured. With "check" the cells of the
-table come, and nothing is timed.
+table come, or what tells arrays apart, and nothing is timed.
 """
 
 from __future__ import annotations
 
 import gc
+import hashlib
 import importlib
 import json
 import os
@@ -17,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-__all__ = ["canonical"]
+__all__ = ["canonical", "checked"]
 
 
 def main(job: str) -> None:
@@ -26,10 +27,12 @@ def main(job: str) -> None:
     os.dup2(2, 1)  # what a tool prints is no answer
     module, _, name = job.partition(":")
     function = getattr(importlib.import_module(module), name)
+    before = _resident("VmRSS")
     for line in sys.stdin:
         told = json.loads(line)
         try:
-            answer = (_checked if told["check"] else _timed)(function, told["server"], told["arguments"])
+            answer = (checked if told["check"] else _timed)(function, told["server"], told["arguments"])
+            answer["before_mb"] = before
         except Exception as error:  # noqa: BLE001 - it is told to the process that asked
             answer = {"error": f"{type(error).__name__}: {error}"}
         answers.write(json.dumps(answer) + "\n")
@@ -42,12 +45,32 @@ def _timed(function: Any, server: list[str], arguments: dict[str, Any]) -> dict[
     start = time.perf_counter()
     result = function(*server, **arguments)
     seconds = time.perf_counter() - start
-    return {"seconds": seconds, "peak_mb": _peak(), "rows": result if isinstance(result, int) else len(result)}
+    return {
+        "seconds": seconds,
+        "peak_mb": _resident("VmHWM"),
+        "rows": result if isinstance(result, int) else len(result),
+    }
 
 
-def _checked(function: Any, server: list[str], arguments: dict[str, Any]) -> dict[str, Any]:
+def checked(function: Any, server: list[str], arguments: dict[str, Any]) -> dict[str, Any]:
+    """What tells the job's result from another: "cells" of a table, shapes and hashes of arrays, None of a number."""
     result = function(*server, **arguments)
-    return {"cells": None if isinstance(result, int) else _cells(result)}
+    if isinstance(result, int):
+        return {"cells": None}
+    return {"cells": _digests(result) if isinstance(result, dict) else _cells(result)}
+
+
+def _digests(arrays: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Shape and hash of each array as int16; `ValueError` when it holds anything else."""
+    import numpy as np
+
+    found = {}
+    for name, array in arrays.items():
+        values = np.ascontiguousarray(array, dtype="<i2")
+        if not np.array_equal(values, array):
+            raise ValueError("An array has values that are not int16.")
+        found[name] = {"shape": list(values.shape), "hash": hashlib.blake2b(values.data).hexdigest()}
+    return found
 
 
 def _cells(frame: Any) -> dict[str, dict[str, Any]]:
@@ -92,11 +115,11 @@ def _forget_peak() -> None:
         Path("/proc/self/clear_refs").write_text("5")
 
 
-def _peak() -> float:
-    """MB (10⁶ bytes)."""
+def _resident(what: str) -> float:
+    """MB (10⁶ bytes) of resident memory: "VmRSS" is now, "VmHWM" the peak; elsewhere than on Linux always the peak."""
     with suppress(OSError):
         status = Path("/proc/self/status").read_text()
-        return int(status.partition("VmHWM:")[2].split()[0]) * 1024 / 1e6
+        return int(status.partition(f"{what}:")[2].split()[0]) * 1024 / 1e6
     import resource
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -13,7 +13,6 @@ a new client, as a script does.
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import sys
 import time
@@ -21,27 +20,24 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 
 import orthanc_research as ores
 from benchmarks import _data, _report
-from benchmarks._lab import ROOT, Run, Server, Worker, curl, in_turns, machine
+from benchmarks._lab import OURS, RESULTS, ROOT, Run, Server, Worker, curl, in_turns, keep, machine, note
 from benchmarks._wire import Sent
 from benchmarks.delay import DelayProxy
 
 __all__ = ["CURL", "JOBS", "OURS", "Sizes", "compare", "grow", "main", "same"]
 
-OURS = "orthanc_research"
 KEPT = f"{OURS}, its next find"
 CURL = "curl, the same requests"
 NEWER = "1.12.7"
 # 1.12.5 to 1.13.0 with the built-in SQLite go through all instances that there are for each one that they are asked for
 # (1.12.7 at 10,000 instances: 6 ms an instance, 0.5 ms at 200), so there nothing can be flat, whatever a client does.
 STEADY = "1.10.1"
-RESULTS = ROOT / "benchmarks" / "results"
 PACKAGES = ("orthanc-research", "pandas", "httpx", "pyorthanc", "orthanc_api_client")
 
 _SERIES = (
@@ -119,7 +115,7 @@ def compare(
 
     The wire's own time is left out where there is no curl, and by hand the first table where a server has no such find.
     """
-    _note(f"storing {sizes.series * sizes.per_series:,} instances")
+    note(f"storing {sizes.series * sizes.per_series:,} instances")
     _data.fill(orthanc, 0, sizes.series, sizes.per_series)
     found = orthanc.find("Series", columns=["SeriesInstanceUID"]).sort_values("SeriesInstanceUID")
     ids = list(found.index)
@@ -159,7 +155,7 @@ def _job(
             with _away(server, delay) as there:
                 runs = {tool: partial(worker.run, there, **arguments) for tool, worker in workers.items()}
                 for tool, measured in in_turns({**runs, **_wire(there, sent)}, sizes.repeats).items():
-                    _note(f"{delay} ms  {tool}: {measured.seconds:.3f} s")
+                    note(f"{delay} ms  {tool}: {measured.seconds:.3f} s")
                     yield {"tool": tool, "delay_ms": delay, "requests": requests[tool], **measured.json()}
 
 
@@ -203,7 +199,7 @@ def grow(orthanc: ores.Orthanc, sizes: Sizes) -> dict[str, Any]:
         last = instances // sizes.per_series
         _data.fill(orthanc, there, last, sizes.per_series)
         there = last
-        _note(f"{instances:,} instances ({time.perf_counter() - start:.0f} s to store)")
+        note(f"{instances:,} instances ({time.perf_counter() - start:.0f} s to store)")
         for what, columns in ((f"{len(_CHOSEN)} tags", _CHOSEN), ("all tags", None)):
             runs = _written(Server.of(orthanc), columns, min(3, sizes.repeats))
             rows += [{"instances": instances, "what": what, **row} for row in runs]
@@ -215,7 +211,7 @@ def _written(server: Server, columns: Sequence[str] | None, repeats: int) -> Ite
         sent, _ = worker.check(server, columns=columns)
         jobs = {OURS: partial(worker.run, server, columns=columns)} | _wire(server, sent)
         for tool, measured in in_turns(jobs, repeats).items():
-            _note(f"{tool}: {measured.seconds:.2f} s, {measured.peak_mb:.0f} MB")
+            note(f"{tool}: {measured.seconds:.2f} s, {measured.peak_mb:.0f} MB")
             yield {"tool": tool, "requests": len(sent), **measured.json()}
 
 
@@ -241,20 +237,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             found = measure(orthanc, sizes)
         sys.stdout.write("\n" + _report.BLOCKS[name](found) + "\n")
         if not given.small:
-            _keep(RESULTS / f"{name}.json", found)
+            keep(name, found)
     if given.small:
         return 0
     _report.write(ROOT / "docs" / "performance.md", RESULTS)
     return 0
-
-
-def _keep(path: Path, found: Mapping[str, Any]) -> None:
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(found, indent=1) + "\n")
-
-
-def _note(text: str) -> None:
-    sys.stderr.write(f"{text}\n")
 
 
 if __name__ == "__main__":

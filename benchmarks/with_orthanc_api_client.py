@@ -1,14 +1,18 @@
-"""The jobs of `tables`, with orthanc-api-client."""
+"""The jobs of `tables` and `pixels`, with orthanc-api-client."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import io
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
+import pydicom
 from orthanc_api_client import OrthancApiClient
 
-__all__ = ["all_tags", "series", "tags"]
+from benchmarks._stack import stacked
+
+__all__ = ["all_tags", "series", "single", "tags"]
 
 
 def series(url: str, user: str, password: str, *, columns: Sequence[str]) -> pd.DataFrame:
@@ -48,6 +52,14 @@ def all_tags(url: str, user: str, password: str, *, series: Sequence[str]) -> pd
         for instance in client.series.get(identifier).instances:
             rows[instance.orthanc_id] = client.get_json(f"instances/{instance.orthanc_id}/simplified-tags")
     return _frame(rows)
+
+
+def single(url: str, user: str, password: str, *, what: Mapping[str, Any]) -> dict[str, Any]:
+    """The files of a series, one by one."""
+    client = OrthancApiClient(url, user=user, pwd=password)
+    instances = client.series.get(what["id"]).instances
+    files = (client.instances.get_file(instance.orthanc_id) for instance in instances)
+    return stacked(pydicom.dcmread(io.BytesIO(file)) for file in files)
 
 
 def _frame(rows: dict[str, dict[str, Any]]) -> pd.DataFrame:

@@ -1,16 +1,17 @@
-"""The jobs of `tables`, with this package."""
+"""The jobs of `tables` and `pixels`, with this package."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 import orthanc_research as ores
 
-__all__ = ["series", "series_kept", "tags", "write"]
+__all__ = ["series", "series_kept", "tags", "verified", "volumes", "write"]
 
 _kept: dict[str, ores.Orthanc] = {}
 
@@ -40,3 +41,24 @@ def write(url: str, user: str, password: str, *, columns: Sequence[str] | None =
     with tempfile.TemporaryDirectory() as folder, ores.Orthanc(url, auth=(user, password)) as orthanc:
         found = orthanc.series()
         return orthanc.tags_to_parquet(found, Path(folder) / "tags.parquet", columns, progress=False)
+
+
+def volumes(url: str, user: str, password: str, *, what: Mapping[str, Any], verify: bool = False) -> dict[str, Any]:
+    """The volume of a series, or of each series of a study."""
+    with ores.Orthanc(url, auth=(user, password)) as orthanc:
+        return {volume.series_uid: volume.array for volume in _volumes(orthanc, what["level"], what["id"], verify)}
+
+
+def verified(url: str, user: str, password: str, *, what: Mapping[str, Any]) -> dict[str, Any]:
+    """The same, each file held against the server's MD5."""
+    return volumes(url, user, password, what=what, verify=True)
+
+
+def _volumes(orthanc: ores.Orthanc, level: str, identifier: str, verify: bool) -> Iterator[ores.Volume]:
+    if level == "Series":
+        yield orthanc.volume(identifier, verify=verify)
+        return
+    for found in orthanc.volumes(identifier, verify=verify, progress=False):
+        if found.volume is None:
+            raise ValueError(found.error)
+        yield found.volume

@@ -1,14 +1,21 @@
-"""The jobs of `tables`, with pyorthanc: as its documentation shows, and by hand for who knows Orthanc's routes."""
+"""The jobs of `tables` and `pixels`, with pyorthanc as its documentation shows; and by hand for who knows Orthanc."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import io
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
+import pydicom
 import pyorthanc
 
-__all__ = ["series_found", "series_posted", "series_walked", "tags", "tags_of_series"]
+from benchmarks._stack import stacked
+
+__all__ = ["series_found", "series_posted", "series_walked", "single", "tags", "tags_of_series", "zipped"]
+
+_PATIENCE = 600.0  # seconds; with the 5 s that it has by default, a large zip ends in a time-out
 
 
 def series_walked(url: str, user: str, password: str, *, columns: Sequence[str]) -> pd.DataFrame:
@@ -60,6 +67,27 @@ def tags_of_series(
         answer: Any = client.get_series_id_instances_tags(identifier, params={"simplify": True})
         rows |= {instance: _chosen(found, columns) for instance, found in answer.items()}
     return _frame(rows)
+
+
+def zipped(url: str, user: str, password: str, *, what: Mapping[str, Any]) -> dict[str, Any]:
+    """The zip of a series or study, and its files read by pydicom."""
+    client = pyorthanc.Orthanc(url, user, password, timeout=_PATIENCE)
+    content = io.BytesIO(getattr(pyorthanc, what["level"])(what["id"], client).get_zip())
+
+    def unpacked() -> Iterator[pydicom.Dataset]:
+        with zipfile.ZipFile(content) as archive:
+            for name in archive.namelist():
+                yield pydicom.dcmread(io.BytesIO(archive.read(name)))
+
+    return stacked(unpacked())
+
+
+def single(url: str, user: str, password: str, *, what: Mapping[str, Any]) -> dict[str, Any]:
+    """Instance by instance, as pydicom's Datasets."""
+    client = pyorthanc.Orthanc(url, user, password, timeout=_PATIENCE)
+    resource = getattr(pyorthanc, what["level"])(what["id"], client)
+    series = [resource] if what["level"] == "Series" else resource.series
+    return stacked(instance.get_pydicom() for each in series for instance in each.instances)
 
 
 def _row(patient: Any, study: Any, series: Any) -> dict[str, Any]:

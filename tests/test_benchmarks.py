@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import socket
@@ -11,17 +12,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pydicom
 import pytest
 
 import orthanc_research as ores
-from benchmarks import _data, _report
-from benchmarks._lab import ROOT, Server, Worker, table, write_block
+from benchmarks import _data, _report, _slices, pixels, with_ours
+from benchmarks._lab import LIMIT, OURS, ROOT, Run, Server, Worker, in_turns, table, write_block
 from benchmarks._wire import recorded
-from benchmarks._worker import canonical
+from benchmarks._worker import canonical, checked
 from benchmarks.delay import DelayProxy
-from benchmarks.tables import CURL, OURS, Sizes, compare, grow, same
+from benchmarks.tables import CURL, Sizes, compare, grow, same
 
 Cells = dict[str, dict[str, Any]]
 TINY = Sizes(series=4, per_series=3, all_series=2, repeats=1, delays=(0, 5), growth=(15,))
@@ -208,6 +210,75 @@ def test_a_benchmark_runs_from_end_to_end_and_makes_its_page(tmp_path: Path) -> 
     assert text.count(f"\n| {OURS} |") == 3
     assert found["versions"]["Orthanc"] in text
     assert orthanc.url not in text
+
+
+def test_made_slices_are_whole_and_what_all_tools_must_give_is_their_voxels(orthanc: ores.Orthanc) -> None:
+    made = list(_slices.ct_series(9, 4, pixels=16, study=8))
+    assert len({slice_.PixelData for slice_ in made}) == len({slice_.SOPInstanceUID for slice_ in made}) == 4
+    assert {slice_.SeriesInstanceUID for slice_ in made} == {_slices.series_uid(9)}
+    assert {slice_.StudyInstanceUID for slice_ in made} == {
+        next(_slices.ct_series(8, 1, pixels=16, study=8))[0x0020000D].value
+    }
+    assert all(len(slice_) > 100 and sum(each.tag.is_private for each in slice_) > 3 for slice_ in made)
+    stored = orthanc.upload(made, progress=False)
+    what = {"level": "Series", "id": stored["ParentSeries"].iloc[0], "instances": list(stored["ID"])}
+    server = Server.of(orthanc)
+    found = checked(with_ours.volumes, [server.url, server.user, server.password], {"what": what})["cells"]
+    truth = np.stack([np.frombuffer(slice_.PixelData, dtype="<i2").reshape(16, 16) for slice_ in made])
+    assert found == {_slices.series_uid(9): {"shape": [4, 16, 16], "hash": hashlib.blake2b(truth.data).hexdigest()}}
+
+
+def test_slow_tools_take_fewer_turns() -> None:
+    turns: list[str] = []
+
+    def run(tool: str) -> Run:
+        turns.append(tool)
+        return Run(float(len(turns)), peak_mb=9.0, above_mb=1.0)
+
+    measured = in_turns({"a": lambda: run("a"), "b": lambda: run("b")}, 3, fewer={"b": 1})
+    assert turns == ["a", "b", "a", "a"]
+    assert (measured["a"].seconds, measured["b"].seconds, measured["a"].above_mb) == (3.0, 2.0, 1.0)
+
+
+def test_volumes_are_measured_from_end_to_end_and_make_their_block() -> None:
+    tiny = pixels.Sizes(slices=5, j2k=3, study=(2, 3), pixels=64, repeats=1, fewer=1)
+    with ores.LocalOrthanc() as orthanc:
+        found = pixels.compare(orthanc, tiny, only=[OURS, pixels.VERIFIED, LIMIT])
+    files = {"slices": 5, "j2k": 3, "study": 6}
+    assert {row["job"]: row["requests"] for row in found["rows"] if row["tool"] == LIMIT} == files
+    assert {row["job"]: row["rows"] for row in found["rows"] if row["tool"] == OURS} == {
+        "slices": 1,
+        "j2k": 1,
+        "study": 2,
+    }
+    assert [row["job"] for row in found["rows"] if row["tool"] == pixels.VERIFIED] == ["slices"]
+    assert all(row["seconds"] > 0 and 0 <= row["above_mb"] < 200 for row in found["rows"])
+    text = _report.pixels(found)
+    assert "**The 2 volumes of a study of 3 uncompressed CT slices each (64², 0 MB)**" in text
+    assert text.count(f"\n| {OURS} |") == 3
+
+
+def test_volumes_are_held_to_the_limit_and_to_what_each_server_does_to_others() -> None:
+    def rows(**seconds: float) -> list[dict[str, Any]]:
+        tools = {"ours": OURS, "limit": LIMIT, "zip": "pyorthanc, `get_zip`", "single": "pyorthanc, `get_pydicom`"}
+        return [
+            {"job": "slices", "tool": tools[name], "requests": 1, "seconds": each, "above_mb": 700}
+            for name, each in seconds.items()
+        ]
+
+    def held(version: str, mb: float, **seconds: float) -> list[bool]:
+        about = {"slices": {"title": "volumes", "mb": mb, "uncompressed": True}}
+        text = _report.pixels(
+            {
+                "date": "", "cores": 2, "system": "", "versions": {"Orthanc": version}, "repeats": 5, "fewer": 3,
+                "jobs": about, "rows": rows(**seconds),
+            }
+        )  # fmt: skip
+        return [line.endswith("| yes |") for line in text.partition("What we hold to")[2].splitlines()[4:]]
+
+    assert held("1.10.1", 510, ours=1.0, limit=0.5, zip=20.0, single=15.0) == [True, True, True, True]
+    assert held("1.10.1", 490, ours=1.0, limit=0.4, zip=19.0, single=14.0) == [False, False, False, False]
+    assert held("1.12.7", 510, ours=1.0, limit=0.6, zip=21.0, single=3.0) == [True, True, True, True]
 
 
 def test_a_block_of_a_page_is_replaced_and_nothing_else(tmp_path: Path) -> None:
