@@ -28,6 +28,7 @@ Array = npt.NDArray[Any]
 _PIXEL_TAGS = [
     "SOPClassUID",
     "SOPInstanceUID",
+    "Modality",
     "SamplesPerPixel",
     "PhotometricInterpretation",
     "PlanarConfiguration",
