@@ -121,6 +121,7 @@ def _add(made: list[int], data: Sequence[int], place: int) -> int:
         made.extend(data[place + 2 : place + 2 + length])
         return place + 2 + length
     if kind == _LINEAR and made:
-        made.extend(int(each) for each in np.rint(np.linspace(made[-1], data[place + 2], length + 1))[1:])
+        first, last = made[-1], data[place + 2]
+        made.extend(first + (2 * (last - first) * k + length) // (2 * length) for k in range(1, length + 1))
         return place + 3
     raise PixelError("The segments of its palette are damaged.")

@@ -123,7 +123,7 @@ def _embedded(dataset: Dataset, bit: int) -> Mask:
     if bits not in (8, 16) or dataset.get("SamplesPerPixel", 1) != 1:
         raise PixelError("only words of 8 or 16 bits are known to hold one")
     if syntax == RLELossless:
-        words = np.ascontiguousarray(pixel_array(dataset)).view(f"u{bits // 8}")
+        words = np.ascontiguousarray(pixel_array(dataset, correct_unused_bits=False)).view(f"u{bits // 8}")
     elif syntax.is_compressed:
         raise PixelError("it is in bits that this compression does not keep")
     else:
