@@ -100,9 +100,13 @@ def picture(
     rest: Rest, instance: str, *, frame: int, width: int | None, window: tuple[float, float] | None
 ) -> npt.NDArray[np.uint8]:
     """One frame as the server shows it: one request, a second one for a reason when it cannot, and on 1.12.7."""
-    if not isinstance(frame, int) or isinstance(frame, bool):
+    if not isinstance(frame, int) or frame < 0:
         raise QueryError("A frame is a number, counted from 0.")
+    if width is not None and (not isinstance(width, int) or width < 1):
+        raise QueryError("width is a number of pixels, at least 1.")
     _, shown = check_pixels("display", None, window)
+    if isinstance(window, Window):
+        raise QueryError("The server knows LINEAR windows only: give (centre, width).")
     centre, wide = (shown.centre, shown.width) if shown else (None, None)
     _spare(rest, instance, frame)
     try:

@@ -13,7 +13,7 @@ from pixel_cases import as_file, make_slice
 from pydicom import Dataset
 from pydicom.data import get_testdata_file
 from pydicom.pixels.processing import apply_color_lut
-from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from orthanc_research.errors import PixelError
 from orthanc_research.pixels import apply_palette, decode, pixels_of, read_dataset
@@ -32,7 +32,7 @@ def palette_image(
 ) -> Dataset:
     """An image of indices as it is read back from its file; `data` as it lies in a little-endian one."""
     made = make_slice(0, stored, PhotometricInterpretation="PALETTE COLOR", Modality="US")
-    made.file_meta.TransferSyntaxUID = syntax
+    made.file_meta.TransferSyntaxUID = UID(syntax)
     if syntax == BIG:
         made.PixelData = stored.astype(stored.dtype.newbyteorder(">")).tobytes()
         data = [swapped(each) for each in data]
@@ -55,7 +55,7 @@ def words(entries: Any, bits: int = 16) -> bytes:
 def expected(stored: npt.NDArray[Any], tables: list[npt.NDArray[Any]], first: int) -> npt.NDArray[Any]:
     """PS3.3 C.7.6.3.1.5, a pixel at a time."""
     flat = [
-        [table[min(max(int(value) - first, 0), len(table) - 1)] for table in tables] for value in stored.ravel().tolist()
+        [table[min(max(value - first, 0), len(table) - 1)] for table in tables] for value in stored.ravel().tolist()
     ]
     return np.asarray(flat).reshape(*stored.shape, 3)
 

@@ -12,7 +12,7 @@ import pytest
 from pixel_cases import as_file, make_slice
 from pydicom import Dataset
 from pydicom.data import get_testdata_file
-from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
+from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 
 from orthanc_research.errors import PixelError
 from orthanc_research.pixels import decode, overlays_of, read_dataset
@@ -29,7 +29,7 @@ def image(frames: int | None = None, syntax: str = LITTLE) -> Dataset:
     """16-bit words of 12 bits, 7 rows and 9 columns."""
     made = make_slice(0, RANDOM.integers(0, 4096, (*([frames] if frames else []), 7, 9)).astype("u2"))
     made.BitsStored, made.HighBit = 12, 11
-    made.file_meta.TransferSyntaxUID = syntax
+    made.file_meta.TransferSyntaxUID = UID(syntax)
     if syntax == BIG:
         made.PixelData = swapped(made.PixelData)
     return made
@@ -118,7 +118,7 @@ def test_an_overlay_in_the_unused_bits_of_the_pixels(syntax: str) -> None:
     if syntax == RLELossless:
         made.compress(RLELossless)
     elif syntax == ImplicitVRLittleEndian:
-        made.file_meta.TransferSyntaxUID = syntax
+        made.file_meta.TransferSyntaxUID = UID(syntax)
     found = masks(made)
     np.testing.assert_array_equal(found[0x6000], lines)
     np.testing.assert_array_equal(found[0x6002], drawing)

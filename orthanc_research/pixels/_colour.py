@@ -49,7 +49,11 @@ def spread(function: Callable[[Array], Array], stored: Array) -> Array:
         return function(stored)
     unsigned = np.dtype(f"u{stored.dtype.itemsize}")
     every = np.arange(1 << (8 * unsigned.itemsize), dtype=np.uint32).astype(unsigned).view(stored.dtype)
-    return np.take(function(every), np.ascontiguousarray(stored).view(unsigned), axis=0)
+    table, indices = function(every), np.ascontiguousarray(stored).view(unsigned)
+    made = np.empty((*stored.shape, *table.shape[1:]), dtype=table.dtype)
+    for frame, target in zip(indices, made, strict=True):  # numpy makes 8 bytes of every index: not of all at once
+        np.take(table, frame, axis=0, out=target, mode="clip")
+    return made
 
 
 def supplemental_first(dataset: Dataset) -> int | None:

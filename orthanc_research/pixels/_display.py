@@ -169,8 +169,10 @@ def _found(stored: Array) -> Array:
     if stored.dtype.kind not in "iu" or stored.dtype.itemsize > 2:
         return stored.ravel()
     unsigned = np.dtype(f"u{stored.dtype.itemsize}")
-    counts = np.bincount(np.ascontiguousarray(stored).view(unsigned).ravel())
-    return np.flatnonzero(counts).astype(unsigned).view(stored.dtype)
+    there = np.zeros(1 << (8 * unsigned.itemsize), dtype=np.bool_)
+    for frame in np.ascontiguousarray(stored).view(unsigned):
+        there[frame] = True
+    return np.flatnonzero(there).astype(unsigned).view(stored.dtype)
 
 
 def _padding(dtype: np.dtype[Any], float_bits: int, dataset: Dataset) -> tuple[float, float] | None:
