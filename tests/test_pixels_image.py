@@ -9,7 +9,6 @@ import numpy as np
 import pydicom
 import pytest
 from pixel_cases import as_file, columns_of, item, make_dose, make_enhanced, make_slice
-from pydicom import Dataset
 from pydicom.data import get_testdata_file
 from pydicom.pixels.processing import apply_modality_lut
 
@@ -150,9 +149,12 @@ def test_damaged_files_are_pixel_errors_that_name_the_file(realdata: Path) -> No
     assert seen > 50
 
 
-def test_a_damaged_header_is_a_pixel_error() -> None:
-    made = make_slice(0, np.zeros((2, 2), "u1"), PhotometricInterpretation="PALETTE COLOR")
-    made.RedPaletteColorLookupTableDescriptor = [4, 0]
-    assert isinstance(made, Dataset)
-    with pytest.raises(PixelError):
-        pixels_of(made, "rgb")
+@pytest.mark.parametrize("tag", ["2800 0201", "2800 1030", "2800 2001", "5020 2000"])
+def test_an_element_of_no_known_kind_is_a_pixel_error(tag: str) -> None:
+    made = make_slice(0, VOILUTSequence=[], PixelPaddingValue=0, PresentationLUTShape="IDENTITY")
+    content, start = as_file(made), bytes.fromhex(tag)
+    assert content.count(start) == 1
+    at = content.index(start) + 4
+    damaged = content[:at] + b"Z" + content[at + 1 :]
+    with pytest.raises(PixelError, match=r"^SOP instance 1\.2\.826\S*: .*\.$"):
+        pixels_of(damaged, "display")

@@ -7,15 +7,14 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 from pydicom import Dataset
-from pydicom.errors import BytesLengthException
 
-from orthanc_research.errors import PixelError, QueryError
+from orthanc_research.errors import Error, PixelError, QueryError
 
 from ._colour import apply_palette
 from ._decode import decode, read_dataset
 from ._display import check_window, display
 from ._frames import Frame, Window, frames_of
-from ._header import header_from_dataset
+from ._header import Header, header_from_dataset, text
 from ._kinds import RGB, kind_of
 from ._values import VALUES, convert, describe, with_file_facts
 from ._voxels import put, voxel_type
@@ -57,9 +56,10 @@ def pixels_of(
     """
     chosen, shown = check_pixels(values, dtype, window)
     dataset = read_dataset(source, pixels_only=values == "stored") if isinstance(source, bytes) else source
-    name = f"SOP instance {dataset.get('SOPInstanceUID') or sop_uid or 'without UID'}"
+    header = header_from_dataset(dataset)
+    name = f"SOP instance {text(header, '0008,0018') or sop_uid or 'without UID'}"
     try:
-        _refuse_others(dataset, name)
+        _refuse_others(header, name)
         stored = decode(dataset, sop_uid)
         if values == "stored":
             return stored if dtype is None else _as_type(stored, chosen, name)
@@ -72,10 +72,12 @@ def pixels_of(
             return display(stored, frames, dataset, shown)
         return _converted(stored, frames, values, chosen, name)
     except PixelError as error:
-        if sop_uid and sop_uid not in str(error):
-            raise PixelError(f"SOP instance {sop_uid}: {error}") from error
+        if str(error).startswith("SOP instance"):
+            raise
+        raise PixelError(f"{name}: {str(error)[:1].lower()}{str(error)[1:]}") from error
+    except Error:
         raise
-    except (ValueError, TypeError, ArithmeticError, AttributeError, BytesLengthException) as error:
+    except Exception as error:  # pydicom raises whatever damaged bytes lead it into
         raise PixelError(f"{name}: its header is damaged ({type(error).__name__}).") from error
 
 
@@ -92,8 +94,8 @@ def check_pixels(
     return voxel_type(dtype, np.dtype(np.float32)), None if window is None else check_window(window)
 
 
-def _refuse_others(dataset: Dataset, name: str) -> None:
-    kind = kind_of(header_from_dataset(dataset))
+def _refuse_others(header: Header, name: str) -> None:
+    kind = kind_of(header)
     if kind:
         hint = "; orthanc_research.segments puts it on the voxels of a volume" if kind in _SEGMENTED else ""
         raise PixelError(f"{name}: it is {kind}, not an image{hint}.")
@@ -102,10 +104,7 @@ def _refuse_others(dataset: Dataset, name: str) -> None:
 def _colours(stored: Array, dataset: Dataset, name: str) -> Array:
     kind = str(dataset.get("PhotometricInterpretation") or "")
     if kind == "PALETTE COLOR":
-        try:
-            return apply_palette(stored, dataset)
-        except PixelError as error:
-            raise PixelError(f"{name}: {str(error)[0].lower()}{str(error)[1:]}") from error
+        return apply_palette(stored, dataset)
     if kind not in RGB or stored.ndim != 4:
         raise PixelError(f"{name}: it has no colours; use values='display' for something to look at.")
     return stored

@@ -20,6 +20,7 @@ from orthanc_research.errors import PixelError
 
 from ._decode import read_dataset
 from ._functional import MOST_FRAMES
+from ._header import header_from_dataset, text
 from ._lut import big_endian
 
 __all__ = ["Overlay", "overlays_of"]
@@ -69,7 +70,7 @@ def overlays_of(source: bytes | Dataset) -> dict[int, Overlay]:
                 found[group] = Overlay(group, kind if kind in ("G", "R") else "", mask, label)
         except Exception as error:  # pydicom raises whatever damaged bytes lead it into
             reason = str(error) if isinstance(error, PixelError) else f"it is damaged ({type(error).__name__})"
-            name = f"SOP instance {dataset.get('SOPInstanceUID') or 'without UID'}"
+            name = f"SOP instance {text(header_from_dataset(dataset), '0008,0018') or 'without UID'}"
             raise PixelError(f"{name}: its overlay {group:04x} cannot be read: {reason.rstrip('.')}.") from error
     return found
 
