@@ -80,7 +80,7 @@ def display(stored: Array, frames: Sequence[Frame], dataset: Dataset, window: Wi
     kind = frames[0].photometric
     if kind == "PALETTE COLOR":
         return _eight_bits(apply_palette(stored, dataset), 16)
-    if kind in RGB:
+    if kind in RGB and stored.ndim == 4:
         return _eight_bits(stored, frames[0].bits_stored)
     if kind not in ("MONOCHROME1", "MONOCHROME2") or stored.ndim != 3:
         raise _error(frames[0], f"nothing is known of how {'its colours' if kind else 'it'} would be shown")
