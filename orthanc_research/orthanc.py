@@ -371,10 +371,11 @@ class Orthanc:
     ) -> npt.NDArray[np.uint8]:
         """One frame as the server draws it, for looking at only: uint8 (row, column) or (row, column, 3) for colour.
 
-        Windowed by the server: through `window`, (centre, width), or the file's first one, or without any 0 to 255,
-        which can be all white. It knows no Modality LUT and no VOI LUT. `width` in pixels, larger or smaller than the
-        frame, which keeps its shape. One request; 1.12.7, which can end on what it cannot draw, is asked for the
-        header first. `PixelError` for what this server cannot draw: `pixels(instance, "display")` is drawn here.
+        Windowed by the server: through `window`, (centre, width), or the file's first one, LINEAR whatever the file
+        says, or without any the range of the type: 16 bits then look black. Modality LUT and VOI LUT are not applied.
+        `width` in pixels, larger or smaller than the frame, which keeps its shape. One request; 1.12.7, which can end
+        on what it cannot draw, is asked for the header first. `PixelError` for what this server cannot draw:
+        `pixels(instance, "display")` is drawn here.
         """
         chosen = resolve.one(self.rest, instance, "Instance")
         return fetch.picture(self.rest, chosen, frame=frame, width=width, window=window)

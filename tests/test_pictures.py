@@ -117,6 +117,17 @@ def test_a_preview_is_the_image_as_its_own_window_shows_it(orthanc: ores.Orthanc
         assert small.shape[2:] == expected.shape[2:]
 
 
+def test_where_a_preview_is_not_what_the_file_says(orthanc: ores.Orthanc, realdata: Path) -> None:
+    path = shipped("CT_small.dcm")
+    assert orthanc.preview(stored(orthanc, path)).max() < 10  # no window: through all that 16 bits can be
+    assert orthanc.pixels(stored(orthanc, path), "display").max() == 255
+    path = realdata / "cr-mg-dx" / "GH133.dcm"
+    linear = pixels_of(path.read_bytes(), "display", window=(2653, 900))[0]
+    sigmoid = pixels_of(path.read_bytes(), "display", window=Window(2653, 900, function="SIGMOID"))[0]
+    found = orthanc.preview(stored(orthanc, path))
+    assert (far(found, linear), far(found, sigmoid)) == (1, 31)
+
+
 def test_a_preview_of_a_frame_and_through_a_window(orthanc: ores.Orthanc) -> None:
     array = np.random.default_rng(6).integers(0, 2000, (3, 30, 40)).astype("i2")
     made = make_slice(0, array, WindowCenter=0, WindowWidth=100)

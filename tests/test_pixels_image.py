@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pydicom
 import pytest
 from pixel_cases import as_file, columns_of, item, make_dose, make_enhanced, make_slice
@@ -72,6 +73,21 @@ def test_another_type_is_given_where_every_value_fits() -> None:
         array = np.full((2, 2), 300, "i2") if changes.pop("tall", False) else None
         with pytest.raises(PixelError, match=r"^SOP instance 1\.2\.826.*(fit|fractions)"):
             pixels_of(make_slice(0, array, **changes), values, dtype=dtype)
+
+
+def test_who_decodes_can_be_chosen() -> None:
+    made = make_slice()
+    asked = []
+
+    def elsewhere(content: bytes, uid: str) -> npt.NDArray[Any]:
+        asked.append(uid)
+        return decode(content, uid) + np.int16(1)
+
+    found = pixels_of(as_file(made), "rescaled", sop_uid="1.2.3", decoder=elsewhere)
+    np.testing.assert_array_equal(
+        found, pixels_of(made, "rescaled", decoder=elsewhere) + 1
+    )  # a Dataset is decoded here
+    assert asked == ["1.2.3"]
 
 
 def test_a_dose_is_an_image_and_its_values_are_scaled() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -36,6 +37,7 @@ def pixels_of(
     dtype: npt.DTypeLike | None = None,
     window: Window | tuple[float, float] | None = None,
     sop_uid: str = "",
+    decoder: Callable[[bytes, str], Array] = decode,
 ) -> Array:
     """The pixels of one file, (frame, row, column[, sample]), whatever its frames are good for as a volume.
 
@@ -49,7 +51,7 @@ def pixels_of(
 
     `window` is (centre, width) in rescaled units, or a `Window`; it belongs to "display". `dtype` asks for another
     type of stored, rescaled or SUV values, `PixelError` when one does not fit. `sop_uid` names the file in an error
-    when its bytes cannot.
+    when its bytes cannot. `decoder(source, sop_uid)` decodes bytes in place of `decode`: in another process, say.
 
     `PixelError` for what does not decode, for what is no image (SEG, RTSTRUCT, SR, PDF …: it says which), for values
     that these pixels do not have; `QueryError` for arguments that make no sense.
@@ -60,14 +62,15 @@ def pixels_of(
     name = f"SOP instance {text(header, '0008,0018') or sop_uid or 'without UID'}"
     try:
         _refuse_others(header, name)
-        stored = decode(dataset, sop_uid)
+        if isinstance(source, bytes) and decoder is not decode:
+            stored = decoder(source, sop_uid)
+        else:
+            stored = decode(dataset, sop_uid)
         if values == "stored":
             return stored if dtype is None else _as_type(stored, chosen, name)
         if values == "rgb":
             return _colours(stored, dataset, name)
-        frames = [with_file_facts(frame, dataset) for frame in frames_of(dataset)]
-        if len(frames) != len(stored):
-            raise PixelError(f"{name}: which values its frames hold is unknown. {frames[0].reason}".strip())
+        frames = _frames(stored, dataset, name)
         if values == "display":
             return display(stored, frames, dataset, shown)
         return _converted(stored, frames, values, chosen, name)
@@ -99,6 +102,13 @@ def _refuse_others(header: Header, name: str) -> None:
     if kind:
         hint = "; orthanc_research.segments puts it on the voxels of a volume" if kind in _SEGMENTED else ""
         raise PixelError(f"{name}: it is {kind}, not an image{hint}.")
+
+
+def _frames(stored: Array, dataset: Dataset, name: str) -> list[Frame]:
+    frames = [with_file_facts(frame, dataset) for frame in frames_of(dataset)]
+    if len(frames) != len(stored):
+        raise PixelError(f"{name}: which values its frames hold is unknown. {frames[0].reason}".strip())
+    return frames
 
 
 def _colours(stored: Array, dataset: Dataset, name: str) -> Array:
