@@ -100,11 +100,11 @@ def test_entries_of_8_bits_in_words_of_16_are_taken_as_they_are() -> None:
 
 
 def test_entries_may_be_numbers_instead_of_bytes() -> None:
-    stored = np.arange(6, dtype="u1").reshape(1, 2, 3)
+    stored = np.arange(6, dtype="u1").reshape(1, 3, 2)
     image = palette_image(stored, [words([0])] * 3, (4, 1, 16))
     for name in CHANNELS:
         image.add_new(f"{name}PaletteColorLookupTableData", "US", [10, 20, 30, 65535])
-    assert pixels_of(as_file(image), "rgb")[0, ..., 2].tolist() == [[10, 10, 20], [30, 65535, 65535]]
+    assert pixels_of(as_file(image), "rgb")[0, ..., 2].tolist() == [[10, 10], [20, 30], [65535, 65535]]
 
 
 # -- segments, PS3.3 C.7.9.2 ------------------------------------------------------------------------------------------
