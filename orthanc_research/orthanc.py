@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Self, get_args
 from weakref import WeakValueDictionary
 
+import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from pydicom import Dataset
@@ -23,7 +24,7 @@ from orthanc_research.export import export_series, stream_table
 from orthanc_research.feed import Change
 from orthanc_research.modality import Modality
 from orthanc_research.parallel import MAX_THREADS
-from orthanc_research.pixels import Stack, Volume, decode, one_stack
+from orthanc_research.pixels import Overlay, Stack, Volume, Window, one_stack, overlays_of
 from orthanc_research.progress import Progress, progress_for
 from orthanc_research.references import references
 from orthanc_research.rest import Auth, ChangeType, Connection, Job, Level, Rest
@@ -339,9 +340,49 @@ class Orthanc:
         """The file of one instance as a pydicom Dataset; `verify` holds it against the server's MD5."""
         return fetch.dataset(self.rest, resolve.one(self.rest, instance, "Instance"), verify=verify)
 
-    def pixels(self, instance: Any, *, verify: bool = False) -> npt.NDArray[Any]:
-        """The stored values of one instance, (frame, row, column[, sample]); `PixelError` when they do not decode."""
-        return decode(fetch.file(self.rest, resolve.one(self.rest, instance, "Instance"), verify=verify))
+    def pixels(
+        self,
+        instance: Any,
+        values: str = "stored",
+        *,
+        dtype: npt.DTypeLike | None = None,
+        window: Window | tuple[float, float] | None = None,
+        verify: bool = False,
+    ) -> npt.NDArray[Any]:
+        """The pixels of one instance, (frame, row, column[, sample]): its file in one request, decoded here.
+
+        `values` is "stored" (in the source's type; a palette's indices, YBR as RGB), "rescaled" (float32, each frame by
+        its own slope and intercept or the Modality LUT), "suv" (float32, g/ml), "rgb" (a palette's colours) or
+        "display" (uint8: through `window`, (centre, width), else the file's VOI LUT or window, else the range of all
+        values without padding; MONOCHROME1 inverted): see `orthanc_research.pixels.pixels_of`. `dtype` asks for another
+        type of stored, rescaled or SUV values. `PixelError` for what does not decode, for what is no image (it says
+        what it is) and for values that these pixels do not have.
+        """
+        chosen = resolve.one(self.rest, instance, "Instance")
+        return fetch.pixels(self.rest, chosen, values, dtype=dtype, window=window, verify=verify)
+
+    def overlays(self, instance: Any, *, verify: bool = False) -> dict[int, Overlay]:
+        """The overlays (60xx) of one instance by their group, masks (frame, row, column) on its image; {} for none."""
+        return overlays_of(fetch.file(self.rest, resolve.one(self.rest, instance, "Instance"), verify=verify))
+
+    def preview(
+        self,
+        instance: Any,
+        *,
+        frame: int = 0,
+        width: int | None = None,
+        window: tuple[float, float] | None = None,
+    ) -> npt.NDArray[np.uint8]:
+        """One frame as the server draws it, for looking at only: uint8 (row, column) or (row, column, 3) for colour.
+
+        Windowed by the server: through `window`, (centre, width), or the file's first one, LINEAR whatever the file
+        says, or without any the range of the type: 16 bits then look black. Modality LUT and VOI LUT are not applied.
+        `width` in pixels, larger or smaller than the frame, which keeps its shape. One request; 1.12.7, which can end
+        on what it cannot draw, is asked for the header first. `PixelError` for what this server cannot draw:
+        `pixels(instance, "display")` is drawn here.
+        """
+        chosen = resolve.one(self.rest, instance, "Instance")
+        return fetch.picture(self.rest, chosen, frame=frame, width=width, window=window)
 
     def stacks(self, series: Any, *, min_slices: int = 3) -> list[Stack]:
         """Every stack of one series with its verdict, from headers alone: one request, no pixels."""

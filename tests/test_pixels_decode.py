@@ -97,6 +97,13 @@ def test_bits_above_bits_stored_are_masked_and_the_sign_is_extended() -> None:
 
 def test_values_that_sit_high_in_the_word_are_moved_down() -> None:
     np.testing.assert_array_equal(decode(image((RAMP << 4) | 0xF, high=15))[0], RAMP)
+    values = RAMP + 3900  # up to the highest of the 12 bits
+    high = (values << 4) | 0xF
+    np.testing.assert_array_equal(decode(image(high.astype(">u2"), high=15, syntax=ExplicitVRBigEndian))[0], values)
+    packed = image(high, bits=16)
+    packed.compress(RLELossless)
+    packed.BitsStored, packed.HighBit = 12, 15
+    np.testing.assert_array_equal(decode(packed)[0], values)
 
 
 def test_frames_come_first() -> None:

@@ -4,6 +4,8 @@
                                                      arrange: what is opted into ─┘
     file bytes ─► decode ─► stored values ──────────────────────────────► Filler, volume_from ─► Volume
 
+    file bytes ─► pixels_of, overlays_of: one file as stored, rescaled, SUV, colours, for a screen; masks
+
 Verdicts need headers only; pixels are decoded only for what is known to be a volume.
 """
 
@@ -11,11 +13,15 @@ from __future__ import annotations
 
 from ._arrange import arrange, check_words
 from ._codes import CODES, Code
+from ._colour import apply_palette
 from ._decode import decode, read_dataset
+from ._display import apply_window
 from ._frames import EXTRA_AXES, Frame, Window, frames_of
 from ._header import Header, header_from_dataset
 from ._kinds import POINTING
+from ._image import IMAGE_VALUES, ImageValues, check_pixels, pixels_of
 from ._mosaic import wanted_bytes
+from ._overlays import Overlay, overlays_of
 from ._references import Reference, references_of
 from ._segments import Segments, segments
 from ._stacks import Stack, StackFile, one_stack, stacks_of
@@ -26,6 +32,7 @@ from ._wanted import LONG_TAGS
 __all__ = [
     "CODES",
     "EXTRA_AXES",
+    "IMAGE_VALUES",
     "LONG_TAGS",
     "POINTING",
     "VALUES",
@@ -33,6 +40,8 @@ __all__ = [
     "Filler",
     "Frame",
     "Header",
+    "ImageValues",
+    "Overlay",
     "Reference",
     "Segments",
     "Stack",
@@ -40,12 +49,17 @@ __all__ = [
     "Values",
     "Volume",
     "Window",
+    "apply_palette",
+    "apply_window",
     "arrange",
+    "check_pixels",
     "check_words",
     "decode",
     "frames_of",
     "header_from_dataset",
     "one_stack",
+    "overlays_of",
+    "pixels_of",
     "read_dataset",
     "references_of",
     "segments",

@@ -28,6 +28,7 @@ Array = npt.NDArray[Any]
 _PIXEL_TAGS = [
     "SOPClassUID",
     "SOPInstanceUID",
+    "Modality",
     "SamplesPerPixel",
     "PhotometricInterpretation",
     "PlanarConfiguration",
@@ -182,7 +183,9 @@ def _with_pydicom(dataset: Dataset, syntax: UID, name: str) -> Array:
     said = syntax.name if syntax else "no transfer syntax"
     try:
         # One decoder, not all in turn: what the first finds damaged, a more lenient one would show as a picture.
-        return pixel_array(dataset, decoding_plugin=plugin if plugin in _available(syntax) else "")
+        # `_clean` takes the bits below HighBit; pydicom would take the lowest ones, wherever HighBit is.
+        chosen = plugin if plugin in _available(syntax) else ""
+        return pixel_array(dataset, decoding_plugin=chosen, correct_unused_bits=False)
     except (KeyboardInterrupt, SystemExit):
         raise
     except NotImplementedError as error:

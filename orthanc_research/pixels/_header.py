@@ -66,7 +66,10 @@ def _read(dataset: Dataset, depth: int) -> dict[str, Any]:
 
 
 def _value(dataset: Dataset, tag: int, depth: int) -> Any:
-    element: Any = dataset.get_item(tag)
+    try:
+        element: Any = dataset.get_item(tag)
+    except Exception:  # noqa: BLE001  # it converts what has no value yet
+        return _UNREADABLE
     if isinstance(element, RawDataElement):
         vr = element.VR if element.VR not in (None, "UN") else _dictionary_vr(tag)
         if vr not in _BINARY:

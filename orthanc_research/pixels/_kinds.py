@@ -8,7 +8,7 @@ from collections.abc import Container
 from ._codes import Code
 from ._header import Header, numbers, text, texts, whole
 
-__all__ = ["POINTING", "float_bits", "kind_of", "orientation_of", "position_of", "spacing_of", "verdict_of"]
+__all__ = ["POINTING", "RGB", "float_bits", "kind_of", "orientation_of", "position_of", "spacing_of", "verdict_of"]
 
 _FARTHEST = 1e6  # mm; a position or a pixel beyond is a damaged header, and its square would overflow later
 _SKEW = 1e-3  # how far from orthonormal an orientation may be; 3-digit cosines of re-written files pass
@@ -64,7 +64,8 @@ _FITTING: dict[str, tuple[str, Container[int | None]]] = {
     "PixelRepresentation": ("0028,0103", (0, 1)),
 }
 _GREY = ("MONOCHROME1", "MONOCHROME2")
-_RGB = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")  # what `decode` gives as RGB
+RGB = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
+"""The photometric interpretations that `decode` gives as RGB."""
 
 
 def verdict_of(header: Header, mosaic: bool, wrong: str = "") -> tuple[Code, str]:
@@ -80,12 +81,12 @@ def verdict_of(header: Header, mosaic: bool, wrong: str = "") -> tuple[Code, str
     wrong = _wrong_pixels(header) or wrong
     if wrong:
         return "bad-header", wrong
-    if text(header, "0028,0004") not in (*_GREY, *_RGB):
+    if text(header, "0028,0004") not in (*_GREY, *RGB):
         return "colour", "It shows colours out of a table or a model: its values measure nothing."
     if text(header, "0008,0060") == "CT" and "LOCALIZER" in texts(header, "0008,0008")[2:]:
         return "localizer", "It is a CT scout: a projection through the body, not a slice."
     code, reason = _wrong_place(header)
-    if code == "no-geometry" and text(header, "0028,0004") in _RGB:
+    if code == "no-geometry" and text(header, "0028,0004") in RGB:
         return "colour", "It is a colour image without a place: what it shows is not a measured value."
     return code, reason
 
@@ -124,7 +125,7 @@ def _wrong_pixels(header: Header) -> str:
     photometric, samples = text(header, "0028,0004"), whole(header, "0028,0002")
     if not photometric:
         return "PhotometricInterpretation is absent."
-    if (photometric in _GREY and samples != 1) or (photometric in _RGB and samples != 3):
+    if (photometric in _GREY and samples != 1) or (photometric in RGB and samples != 3):
         return "SamplesPerPixel does not fit PhotometricInterpretation."
     return ""
 

@@ -1,7 +1,8 @@
 """What a header says about turning stored values into others: slope, intercept and units, or a lookup table.
 
-A table (Modality LUT, VOI LUT; PS3.3 C.11.1.1) is a descriptor (number of entries, first value mapped, bits) and
-entries. Values below the first mapped one get the first entry, values above the last mapped one the last entry.
+A table (Modality LUT, VOI LUT, palette; PS3.3 C.11.1.1, C.7.6.3.1.5) is a descriptor (number of entries, first value
+mapped, bits) and entries. Values below the first mapped one get the first entry, values above the last mapped one the
+last entry.
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from pydicom import Dataset
+from pydicom.uid import ExplicitVRBigEndian
 
 from orthanc_research.errors import PixelError
 
 from ._header import Header, number, numbers, text
 
-__all__ = ["Lut", "lut_of", "modality_lut", "rescale_of"]
+__all__ = ["Lut", "big_endian", "lut_from", "lut_of", "modality_lut", "rescale_of"]
 
 _MODALITY_LUT = "0028,3000"
 _DESCRIPTOR, _TYPE, _DATA = "0028,3002", "0028,3004", "0028,3006"
@@ -83,25 +85,34 @@ def modality_lut(source: Header | Dataset) -> Lut | None:
         items = source.get("ModalityLUTSequence") or []
         if not items:
             return None
-        return lut_of(items[0], signed=source.get("PixelRepresentation") == 1)
+        return lut_of(items[0], signed=source.get("PixelRepresentation") == 1, big=big_endian(source))
     found = source.get(_MODALITY_LUT)
     if not found:
         return None
     item = found[0] if isinstance(found, list | tuple) and isinstance(found[0], dict) else {}
     descriptor, entries = numbers(item, _DESCRIPTOR), numbers(item, _DATA)
-    return _lut(descriptor or (), entries or (), text(item, _TYPE), signed=text(source, "0028,0103") == "1")
+    return lut_from(descriptor or (), entries or (), text(item, _TYPE), signed=text(source, "0028,0103") == "1")
 
 
-def lut_of(item: Dataset, *, signed: bool) -> Lut:
-    """The table of a sequence item that holds LUTDescriptor and LUTData; `signed` is PixelRepresentation."""
+def lut_of(item: Dataset, *, signed: bool, big: bool = False) -> Lut:
+    """The table of a sequence item that holds LUTDescriptor and LUTData; `signed` says whether its input is.
+
+    `big` says that the file is big endian, where pydicom leaves the bytes of OW as they are.
+    """
     try:
-        data = item.get("LUTData")
-        return _lut(item.get("LUTDescriptor") or (), data or (), str(item.get("ModalityLUTType") or ""), signed=signed)
+        data, kind = item.get("LUTData"), str(item.get("ModalityLUTType") or "")
+        return lut_from(item.get("LUTDescriptor") or (), data or (), kind, signed=signed, big=big)
     except Exception as error:  # pydicom raises whatever damaged bytes lead it into
         raise PixelError(f"Its lookup table cannot be read ({type(error).__name__}).") from error
 
 
-def _lut(descriptor: Any, data: Any, kind: str, *, signed: bool) -> Lut:
+def big_endian(dataset: Dataset) -> bool:
+    """Whether the bytes of OW in this Dataset are of a big-endian file."""
+    return bool(getattr(dataset, "file_meta", {}).get("TransferSyntaxUID") == ExplicitVRBigEndian)
+
+
+def lut_from(descriptor: Any, data: Any, kind: str = "", *, signed: bool, big: bool = False) -> Lut:
+    """A table from its descriptor and its entries, numbers or the bytes of OW; without `data` where they do not fit."""
     if len(descriptor) != 3 or not all(float(part).is_integer() for part in descriptor):
         return Lut(0, 16, b"", kind)
     count, first, bits = (int(part) for part in descriptor)
@@ -109,16 +120,21 @@ def _lut(descriptor: Any, data: Any, kind: str, *, signed: bool) -> Lut:
     first &= 0xFFFF
     if signed and first > 0x7FFF:
         first -= 0x10000
-    words = _words(data, count)
+    words = _words(data, count, bits, big)
     return Lut(first, bits, words.tobytes() if len(words) == count else b"", kind)
 
 
-def _words(data: Any, count: int) -> npt.NDArray[np.uint16]:
+def _words(data: Any, count: int, bits: int, big: bool) -> npt.NDArray[np.uint16]:
     """Entries as 16-bit words; bytes of OW are entries of 8 bits when there are too few for 16."""
     if isinstance(data, bytes):
-        wide = len(data) >= 2 * count
-        return np.frombuffer(data, "<u2" if wide else "u1", count=min(count, len(data))).astype("<u2")
-    values = np.asarray(data, dtype=np.float64)[:count]
+        # One entry of 8 bits has a byte of padding behind it, and is as long as one of 16.
+        narrow = len(data) < 2 * count or (bits == 8 and len(data) <= count + 1)
+        if not narrow:
+            return np.frombuffer(data, ">u2" if big else "<u2", count=count).astype("<u2")
+        if big:  # OW is words, whatever they hold
+            data = np.frombuffer(data, ">u2", count=len(data) // 2).astype("<u2").tobytes()
+        return np.frombuffer(data, "u1", count=min(count, len(data))).astype("<u2")
+    values = np.atleast_1d(np.asarray(data, dtype=np.float64))[:count]
     if values.ndim != 1 or not np.all((values > -0x8000 - 1) & (values <= 0xFFFF) & (values == np.rint(values))):
         return np.zeros(0, dtype="<u2")
     return values.astype(np.int64).astype("<u2")

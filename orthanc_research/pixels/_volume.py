@@ -19,6 +19,7 @@ from ._frames import Frame, Window
 from ._shear import moved
 from ._stacks import Stack, StackFile
 from ._values import VALUES, Values, convert, describe, with_file_facts
+from ._voxels import put, voxel_type
 
 __all__ = ["Filler", "Volume", "volume_from"]
 
@@ -119,7 +120,7 @@ class Filler:
         if values not in VALUES:
             raise QueryError(f"values={values!r} is not there; choose from {', '.join(VALUES)}.")
         self.values = next(each for each in VALUES if each == values)
-        self._wanted = _wanted(dtype, self._source if values == "stored" else np.dtype(np.float32))
+        self._wanted = voxel_type(dtype, self._source if values == "stored" else np.dtype(np.float32))
         self._slices = math.prod(stack.shape[: stack.dims.index("row")])
         _check_nan(stack, self._wanted, self._slices)
         self._described = describe(stack.frames, values) if not _lut_in_file(stack) else None
@@ -142,7 +143,7 @@ class Filler:
             self._missing.discard(place)
         image = _image(frame, image, self._source)
         target = self._array[self.stack.slots[place]]
-        _put(target, self._converted(frame, image, target, place), frame)
+        put(target, self._converted(frame, image, target, place), f"SOP instance {frame.sop_uid}")
 
     def put_file(self, file: StackFile, content: bytes | Dataset) -> None:
         """Decode one of `stack.files` and put all its slices."""
@@ -214,16 +215,6 @@ def _by_hand() -> GeometryError:
     return GeometryError("no-geometry", "This stack says ok and has no affine or no integer type; it was made by hand.")
 
 
-def _wanted(dtype: npt.DTypeLike | None, usual: np.dtype[Any]) -> np.dtype[Any]:
-    try:
-        wanted = usual if dtype is None else np.dtype(dtype)
-    except TypeError as error:
-        raise QueryError(f"dtype={dtype!r} is not a numpy type.") from error
-    if wanted.kind not in "iuf":
-        raise QueryError(f"dtype={dtype!r} is not a type for voxels; choose an integer or a float type.")
-    return wanted
-
-
 def _check_nan(stack: Stack, wanted: np.dtype[Any], slices: int) -> None:
     """NaN stands for what was never there, and only floats have it."""
     if wanted.kind == "f" or (stack.shifts is None and len(stack.slots) == slices):
@@ -251,22 +242,3 @@ def _image(frame: Frame, array: Array, source: np.dtype[Any]) -> Array:
             f"the header said {expected} {source}."
         )
     return image
-
-
-def _put(target: Array, image: Array, frame: Frame) -> None:
-    """Copy into the volume's type; an integer type takes nothing that it would change."""
-    if target.dtype.kind in "iu" and target.dtype != image.dtype:
-        limits = np.iinfo(target.dtype)
-        low, high = image.min(), image.max()
-        if not (limits.min <= low and high <= limits.max):
-            raise PixelError(
-                f"SOP instance {frame.sop_uid}: values {low:g} to {high:g} do not fit into {target.dtype}."
-            )
-        if image.dtype.kind == "f" and not np.array_equal(image, np.rint(image)):
-            raise PixelError(
-                f"SOP instance {frame.sop_uid}: its values have fractions, which {target.dtype} would lose."
-            )
-    with np.errstate(over="ignore"):  # looked at next
-        target[...] = image
-    if target.dtype.kind == "f" and not np.array_equal(np.isfinite(target), np.isfinite(image)):
-        raise PixelError(f"SOP instance {frame.sop_uid}: values do not fit into {target.dtype}.")
