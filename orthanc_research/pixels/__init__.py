@@ -18,8 +18,8 @@ from ._decode import decode, read_dataset
 from ._display import apply_window
 from ._frames import EXTRA_AXES, Frame, Window, frames_of
 from ._header import Header, header_from_dataset
-from ._kinds import POINTING
 from ._image import IMAGE_VALUES, ImageValues, check_pixels, pixels_of
+from ._kinds import POINTING
 from ._mosaic import wanted_bytes
 from ._overlays import Overlay, overlays_of
 from ._references import Reference, references_of
