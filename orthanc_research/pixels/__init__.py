@@ -15,11 +15,12 @@ from ._decode import decode, read_dataset
 from ._frames import EXTRA_AXES, Frame, Window, frames_of
 from ._header import Header, header_from_dataset
 from ._mosaic import wanted_bytes
+from ._nifti import check_nifti, nifti_affine
 from ._references import Reference, references_of
 from ._segments import Segments, segments
 from ._stacks import Stack, StackFile, one_stack, stacks_of
 from ._values import VALUES, Values
-from ._volume import Filler, Volume, volume_from
+from ._volume import Filler, Volume, check_dtype, volume_from
 from ._wanted import LONG_TAGS
 
 __all__ = [
@@ -39,10 +40,13 @@ __all__ = [
     "Volume",
     "Window",
     "arrange",
+    "check_dtype",
+    "check_nifti",
     "check_words",
     "decode",
     "frames_of",
     "header_from_dataset",
+    "nifti_affine",
     "one_stack",
     "read_dataset",
     "references_of",
