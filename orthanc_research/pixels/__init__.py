@@ -12,10 +12,11 @@ from __future__ import annotations
 from ._arrange import arrange, check_words
 from ._codes import CODES, Code
 from ._decode import decode, read_dataset
+from ._foreign import portable
 from ._frames import EXTRA_AXES, Frame, Window, frames_of
 from ._header import Header, header_from_dataset
 from ._mosaic import wanted_bytes
-from ._nifti import check_nifti, nifti_affine
+from ._nifti import check_nifti
 from ._references import Reference, references_of
 from ._segments import Segments, segments
 from ._stacks import Stack, StackFile, one_stack, stacks_of
@@ -46,8 +47,8 @@ __all__ = [
     "decode",
     "frames_of",
     "header_from_dataset",
-    "nifti_affine",
     "one_stack",
+    "portable",
     "read_dataset",
     "references_of",
     "segments",

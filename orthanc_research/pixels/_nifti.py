@@ -15,7 +15,7 @@ from ._foreign import missing, portable, time_step
 if TYPE_CHECKING:
     from ._volume import Volume
 
-__all__ = ["check_nifti", "nifti_affine", "nifti_of"]
+__all__ = ["check_nifti", "nifti_of"]
 
 _SCANNER = 1  # the code of NIFTI_XFORM_SCANNER_ANAT
 _QFORM_WITHIN = 0.1  # mm: a rotation that puts a corner farther off than this would lie
@@ -28,16 +28,10 @@ def check_nifti() -> None:
     _nibabel()
 
 
-def nifti_affine(volume: Volume) -> npt.NDArray[np.float64]:
-    """(column, row, slice, 1) → RAS mm: the affine of the image that `nifti_of` makes."""
-    affine: npt.NDArray[np.float64] = volume.affine_ras[:, [2, 1, 0, 3]]
-    return affine
-
-
 def nifti_of(volume: Volume) -> Any:
     """See `Volume.to_nifti`."""
     nibabel = _nibabel()
-    array, affine = _voxels(volume), nifti_affine(volume)
+    array, affine = _voxels(volume), volume.affine_ras[:, [2, 1, 0, 3]]
     image = nibabel.Nifti1Image(array, affine, dtype=array.dtype)
     # The image keeps the affine in float64; the header's is float32.
     image.set_sform(affine, code=_SCANNER, update_affine=False)
