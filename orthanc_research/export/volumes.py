@@ -26,7 +26,7 @@ __all__ = ["SUFFIXES", "owner_of_volume", "owner_of_volumes", "read_volume", "wr
 SUFFIXES: Mapping[str, str] = {"npy": ".npy", "npz": ".npz", "nifti": ".nii.gz"}
 # Beside 1.2.npz lies 1.2.npz.json: two forms of a series in one folder may hold other values. A .npy came first.
 _BESIDE = {".npy": ".json", ".npz": ".npz.json", ".nii.gz": ".nii.gz.json"}
-# Of 15 MB of CT, level 1 leaves 43 % at 33 MB/s and level 6 leaves 41 % at 10 MB/s.
+# Of a head CT, level 1 leaves 43 %; level 6, the usual one, leaves 41 % and takes three times as long.
 _LEVEL = 1
 
 
