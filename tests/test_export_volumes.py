@@ -92,6 +92,20 @@ def test_the_checksum_is_of_the_niftis_own_bytes(tmp_path: Path) -> None:
         assert np.dtype(about["dtype"]) == nibabel.load(path).get_data_dtype()
 
 
+@pytest.mark.parametrize("options", KINDS)
+def test_simpleitk_reads_the_nifti_as_the_image_that_we_give_it(tmp_path: Path, options: dict[str, Any]) -> None:
+    sitk = pytest.importorskip("SimpleITK")
+    volume = volume_of(**options)
+    ours = volume.to_sitk()
+    theirs = sitk.ReadImage(str(ores.write_volume(tmp_path / "v.nii.gz", volume)))
+    assert theirs.GetSize() == ours.GetSize()
+    np.testing.assert_array_equal(sitk.GetArrayViewFromImage(theirs), sitk.GetArrayViewFromImage(ours))
+    for corner in np.ndindex(*(2,) * ours.GetDimension()):
+        index = [k * (size - 1) for k, size in zip(corner, ours.GetSize(), strict=True)]
+        here, there = (image.TransformIndexToPhysicalPoint(index) for image in (ours, theirs))
+        np.testing.assert_allclose(there, here, atol=1e-4)
+
+
 def test_an_npz_is_whole_by_itself_and_has_no_pickle(tmp_path: Path) -> None:
     volume = dataclasses.replace(volume_of(extra=3), axes={"echo_time": (1.0, 2.0, 3.0)}, issues=())
     path = ores.write_volume(tmp_path / "v.npz", volume)
