@@ -77,7 +77,7 @@ class OrthancAccessor:
         return self._client().download(self._frame, folder, **options)
 
     def export(self, folder: str | os.PathLike[str], **options: Any) -> pd.DataFrame:
-        """`Orthanc.export`: frames as parquet, or volumes as npy."""
+        """`Orthanc.export`: frames as parquet, or volumes as npy, npz or NIfTI."""
         return self._client().export(self._frame, folder, **options)
 
     def anonymize(self, **options: Any) -> pd.DataFrame:

@@ -198,15 +198,31 @@ def anonymize(
 def export(
     resources: Ids,
     folder: Annotated[Path, typer.Option("--to", help="The folder to write to.")],
-    form: Annotated[str, typer.Option("--format", help="parquet (frames) or npy (volumes).")] = "parquet",
-    values: Annotated[str, typer.Option(help="stored or rescaled (npy).")] = "stored",
+    form: Annotated[str, typer.Option("--format", help="parquet (frames); npy, npz or nifti (volumes).")] = "parquet",
+    values: Annotated[str, typer.Option(help="Of volumes: stored, rescaled or suv.")] = "stored",
+    dtype: Annotated[str | None, typer.Option(help="Of volumes: int16, float32 …, where every value fits.")] = None,
+    min_slices: Annotated[int, typer.Option(help="Fewer are no volume.")] = 3,
+    on_missing: Annotated[str, typer.Option(help="Missing slices: raise, nan or split.")] = "raise",
+    on_shear: Annotated[str, typer.Option(help="A stack that leans: raise, keep or resample.")] = "raise",
+    on_4d: Annotated[str, typer.Option("--on-4d", help="Time points, echoes …: raise, split or stack.")] = "raise",
     url: Url = None,
     auth_env: AuthName = None,
     out: Out = None,
 ) -> None:
     """Frames or volumes of series to files."""
     with _client(url, auth_env) as orthanc:
-        _finish(orthanc.export(_resources(resources), folder, format=form, values=values), ("done",), out)
+        ledger = orthanc.export(
+            _resources(resources),
+            folder,
+            format=form,
+            values=values,
+            dtype=dtype,
+            min_slices=min_slices,
+            on_missing=on_missing,
+            on_shear=on_shear,
+            on_4d=on_4d,
+        )
+        _finish(ledger, ("done",), out)
 
 
 @app.command()

@@ -20,7 +20,7 @@ from orthanc_research import batch, feed, fetch, headers, resolve, search
 from orthanc_research.batch.journal import Journal, default_path, newest
 from orthanc_research.capabilities import Capabilities
 from orthanc_research.errors import QueryError
-from orthanc_research.export import export_series, stream_table
+from orthanc_research.export import VolumeOptions, export_series, stream_table
 from orthanc_research.feed import Change
 from orthanc_research.modality import Modality
 from orthanc_research.parallel import MAX_THREADS
@@ -519,16 +519,26 @@ class Orthanc:
         *,
         format: str = "parquet",  # noqa: A002 - the word that pandas and everybody else uses
         values: str = "stored",
+        dtype: npt.DTypeLike | None = None,
         min_slices: int = 3,
+        on_missing: str = "raise",
+        on_shear: str = "raise",
+        on_4d: str = "raise",
         progress: Progress | bool | None = None,
     ) -> pd.DataFrame:
         """Write series to files: a row for every series with `status`, `error` and `file`.
 
-        "parquet": one file a series with a row a frame, pixels as stored with slope and intercept beside them. "npy":
-        the volume with its affine in a .json beside it; a series that is no volume is a row that says why. Each
-        instance is held against the server's MD5. Files are 0600, named by SeriesInstanceUID, with the Orthanc ID of
-        the series behind it where another series has that name. Of chosen instances only those are written.
+        "parquet": one file a series with a row a frame, pixels as stored with slope and intercept beside them. "npy",
+        "npz", "nifti" (.nii.gz): the volume, as `volume` gives it for the same options, with its affine, units and the
+        SOPInstanceUID of each slice in a .json beside it (`ores.write_volume`); a series that is no volume is a row
+        that says why. With "split", every stack of a series has a row and a file: <name>_001, _002 … in the order of
+        `pixels.arrange`. Each instance is held against the server's MD5.
+
+        Files are 0600, named by SeriesInstanceUID, with the Orthanc ID of the series behind it where another series
+        has that name. Of chosen instances only those are written. What an earlier export left stays unless a file of
+        the same name replaces it: `file` lists what is of this one. `QueryError` for senseless options.
         """
+        options = VolumeOptions(values, dtype, min_slices, on_missing, on_shear, on_4d)
         bar, done = progress_for(progress, "export")
         try:
             return export_series(
@@ -536,8 +546,7 @@ class Orthanc:
                 resources,
                 folder,
                 form=format,
-                values=values,
-                min_slices=min_slices,
+                options=options,
                 workers=self.workers,
                 progress=bar,
             )

@@ -13,12 +13,14 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import nibabel
 import numpy as np
 import numpy.typing as npt
+import pytest
 from pydicom import Dataset
 
 from orthanc_research.pixels import Filler, Stack, Volume, arrange, one_stack, read_dataset, stacks_of
+
+nibabel = pytest.importorskip("nibabel")
 
 NOT_DICOM = {".json", ".gz", ".md", ".txt", ".csv", ".bval", ".bvec"}
 AFFINE = 1e-4  # mm

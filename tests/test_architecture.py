@@ -40,6 +40,8 @@ OWNERS = {
     "subprocess": {"local"},
     "sqlite3": {"batch/journal"},
     "tqdm": {"progress"},
+    "nibabel": {"pixels/_nifti"},
+    "SimpleITK": {"pixels/_sitk"},
     "pandas": {
         "tables",
         "batch",
@@ -171,7 +173,8 @@ def test_importing_the_package_brings_no_plotting_and_no_widgets() -> None:
 
     code = (
         "import sys, orthanc_research; "
-        "print([m for m in ('matplotlib', 'ipywidgets', 'typer', 'orthanc_research.local') if m in sys.modules])"
+        "heavy = 'matplotlib', 'ipywidgets', 'typer', 'nibabel', 'SimpleITK', 'orthanc_research.local'; "
+        "print([m for m in heavy if m in sys.modules])"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"

@@ -65,6 +65,11 @@ def test_the_main_job_from_a_shell(shell: Shell, orthanc: ores.Orthanc, tmp_path
     done = shell("export", "series.parquet", "--to", "frames", "--out", "files.csv")
     assert done.returncode == 0, done.stderr
     assert len(list((tmp_path / "frames").iterdir())) == 2
+    volumes = ("--format", "npz", "--values", "rescaled", "--dtype", "float64", "--min-slices", "2")
+    done = shell("export", "series.parquet", "--to", "volumes", *volumes, "--on-missing", "nan", "--on-4d", "split")
+    assert done.returncode == 0, done.stderr
+    files = sorted((tmp_path / "volumes").glob("*_001.npz"))
+    assert [ores.read_volume(file)[0].dtype for file in files] == ["float64", "float64"]
     assert shell("find", "Study", "--out", "studies.parquet").returncode == 0
     done = shell("anonymize", "studies.parquet", "--journal", "j.sqlite", "--out", "mapping.csv")
     assert done.returncode == 0, done.stderr
@@ -88,6 +93,9 @@ def test_the_main_job_from_a_shell(shell: Shell, orthanc: ores.Orthanc, tmp_path
         (["tags", "not-an-id", "-c", "StudyDat"], 2, "StudyDate"),
         (["tags", "not-an-id", "--per", "Study"], 2, "per is"),
         (["anonymize"], 2, "resume"),
+        (["export", "not-an-id", "--to", "x", "--format", "bmp"], 2, "parquet, npy, npz, nifti"),
+        (["export", "not-an-id", "--to", "x", "--on-4d", "split"], 2, "are for volumes"),
+        (["export", "not-an-id", "--to", "x", "--format", "npz", "--on-shear", "bend"], 2, "keep, resample"),
         (["find", "Study", "StudyDate=2024"], 1, "No Orthanc answers"),
         (["find", "Study", "--url", "nonsense"], 2, "starts with http"),
         (["find", "Study", "--url", "http://h", "--auth-env", "NOT_SET_AT_ALL"], 2, "NOT_SET_AT_ALL is not set"),

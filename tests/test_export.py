@@ -6,6 +6,7 @@ import copy
 import csv
 import dataclasses
 import errno
+import importlib.util
 import io
 import json
 import os
@@ -15,6 +16,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,9 +25,13 @@ import pyarrow.parquet as pq
 import pydicom
 import pytest
 from pydicom.data import get_testdata_file
+from volume_cases import volume_of
 
 import orthanc_research as ores
 from orthanc_research import errors
+
+# The JSON of a .npy is named otherwise than those of the other two.
+FORMS = ("parquet", "npy", "nifti" if importlib.util.find_spec("nibabel") else "npz")
 
 
 @pytest.fixture
@@ -154,7 +160,7 @@ def test_volumes_are_exported_as_npy_and_the_others_are_rows(
         )
 
 
-@pytest.mark.parametrize("form", ["parquet", "npy"])
+@pytest.mark.parametrize("form", FORMS)
 def test_one_uid_under_two_patients_is_two_files(orthanc: ores.Orthanc, tmp_path: Path, form: str) -> None:
     mine = [d for d in ores.samples.cohort(patients=1, studies=1, slices=4, size=16) if d.Modality == "CT"]
     theirs = copy.deepcopy(mine)
@@ -170,7 +176,7 @@ def test_one_uid_under_two_patients_is_two_files(orthanc: ores.Orthanc, tmp_path
 
     ledger = exported(series)
     assert set(ledger["status"]) == {"done"}
-    names = [Path(file).stem for file in ledger["file"]]
+    names = [Path(file).name.removesuffix(".gz").rpartition(".")[0] for file in ledger["file"]]
     assert names == [series["SeriesInstanceUID"].iloc[0], f"{series['SeriesInstanceUID'].iloc[1]}-{series.index[1]}"]
     sums = [_sum(file) for file in ledger["file"]]
     assert sorted(total == 0 for total in sums) == [False, True]
@@ -181,7 +187,9 @@ def test_one_uid_under_two_patients_is_two_files(orthanc: ores.Orthanc, tmp_path
 
 
 def _sum(file: str) -> int:
-    if file.endswith(".npy"):
+    if file.endswith(".gz"):
+        return int(pytest.importorskip("nibabel").load(file).get_fdata().sum())
+    if not file.endswith(".parquet"):
         return int(ores.read_volume(file)[0].astype(np.int64).sum())
     return sum(int(array.astype(np.int64).sum()) for _, array in ores.read_frames(file))
 
@@ -271,7 +279,7 @@ def test_a_full_disk_is_a_failed_row_and_the_rest_is_not_sent(
         return fsync
 
     series = cohort.series()
-    for form in ("parquet", "npy"):
+    for form in FORMS:
         monkeypatch.setattr(os, "fsync", refuse(errno.ENOSPC))
         ledger = cohort.export(series, tmp_path, format=form, progress=False)
         assert list(ledger["status"]) == ["failed", "not-sent"]
@@ -305,32 +313,44 @@ def test_a_folder_that_cannot_be_written_to_is_refused(
         cohort.export(cohort.series(), tmp_path, progress=False)
 
 
-@pytest.mark.parametrize("damage", ["hash", "shape", "json", "no json", "npy", "list"])
-def test_a_volume_that_is_not_as_described_is_told(cohort: ores.Orthanc, tmp_path: Path, damage: str) -> None:
-    path = ores.write_volume(tmp_path / "v", cohort.volume(cohort.series(Modality="CT")))
-    beside = path.with_suffix(".json")
+@pytest.mark.parametrize("form", ["npy", "npz"])
+@pytest.mark.parametrize("damage", ["hash", "shape", "json", "no json", "cut", "bit", "other kind", "list"])
+def test_a_volume_that_is_not_as_described_is_told(tmp_path: Path, damage: str, form: str) -> None:
+    volume = volume_of()
+    path = ores.write_volume(tmp_path / f"v.{form}", volume)
+    beside = path.with_suffix(".json" if form == "npy" else ".npz.json")
     array, about = ores.read_volume(path)
     if damage == "hash":  # an old half of a pair: same shape, other values
-        np.save(path, array + 1)
+        other = ores.write_volume(tmp_path / f"other.{form}", dataclasses.replace(volume, array=array + 1))
+        other.replace(path)
     elif damage == "shape":
-        np.save(path, array.reshape(array.shape[::-1]))
-    elif damage == "npy":
+        turned = dataclasses.replace(volume, array=array.reshape(array.shape[::-1]))
+        ores.write_volume(tmp_path / f"other.{form}", turned).replace(path)
+    elif damage == "cut":
         path.write_bytes(path.read_bytes()[:-1])
+    elif damage == "bit":
+        data = bytearray(path.read_bytes())
+        data[200] ^= 1
+        path.write_bytes(data)
+    elif damage == "other kind":
+        with path.open("wb") as stream:
+            np.savez(stream, array=array) if form == "npy" else np.save(stream, array)
     elif damage == "json":
         beside.write_bytes(beside.read_bytes()[:-9])
     elif damage == "list":
         beside.write_bytes(b"[]")
     else:
         beside.unlink()
-    with pytest.raises(errors.DatasetError, match=r"v\.npy"):
+    with pytest.raises(errors.DatasetError, match=rf"v\.{form}"):
         ores.read_volume(path)
     assert about["sha256"]
 
 
-def test_a_volume_in_any_memory_order_comes_back(cohort: ores.Orthanc, tmp_path: Path) -> None:
-    volume = cohort.volume(cohort.series(Modality="CT"))
+@pytest.mark.parametrize("name", ["v", "v.npy", "v.npz"])
+def test_a_volume_in_any_memory_order_comes_back(tmp_path: Path, name: str) -> None:
+    volume = volume_of()
     turned = dataclasses.replace(volume, array=np.asfortranarray(volume.array))
-    assert np.array_equal(ores.read_volume(ores.write_volume(tmp_path / "v", turned))[0], volume.array)
+    assert np.array_equal(ores.read_volume(ores.write_volume(tmp_path / name, turned))[0], volume.array)
 
 
 def test_a_file_that_is_not_there_or_not_ours_is_told(tmp_path: Path) -> None:
@@ -338,6 +358,7 @@ def test_a_file_that_is_not_there_or_not_ours_is_told(tmp_path: Path) -> None:
         ores.read_parquet,
         lambda path: list(ores.read_frames(path)),
         lambda path: ores.read_volume(path.with_suffix(".npy")),
+        lambda path: ores.read_volume(path.with_suffix(".npz")),
     ]
     for read in readers:
         with pytest.raises(errors.QueryError, match="There is no file"):
@@ -346,12 +367,20 @@ def test_a_file_that_is_not_there_or_not_ours_is_told(tmp_path: Path) -> None:
         ores.read_frames(tmp_path / "nope")  # at once, not when the first frame is taken
     (tmp_path / "x").write_bytes(b"PAR1 and nothing")
     (tmp_path / "x.npy").write_bytes(b"nothing")
+    (tmp_path / "x.npz").write_bytes(b"nothing")
     for read in readers:
         with pytest.raises(errors.DatasetError):
             read(tmp_path / "x")
     pd.DataFrame({"a": [1]}).to_parquet(tmp_path / "y")
     with pytest.raises(errors.DatasetError):
         list(ores.read_frames(tmp_path / "y"))
+
+
+_NOT_OPTIONS: list[dict[str, Any]] = [
+    {"format": "bmp"}, {"format": "npz", "dtype": "text"}, {"format": "nifti", "dtype": "complex64"},
+    {"format": "npy", "on_4d": "nan"}, {"format": "npy", "on_missing": "drop"}, {"on_4d": "split"},
+    {"on_missing": "nan"}, {"on_shear": "keep"}, {"dtype": "int16"},
+]  # fmt: skip
 
 
 def test_options_are_refused_before_the_first_request(cohort: ores.Orthanc, tmp_path: Path) -> None:
@@ -364,7 +393,7 @@ def test_options_are_refused_before_the_first_request(cohort: ores.Orthanc, tmp_
         lambda: cohort.export([identifier], tmp_path / "x", values="hu", progress=False),
         lambda: cohort.export([identifier], tmp_path / "x", format="npy", values="hu", progress=False),
         lambda: cohort.export([identifier], tmp_path / "x", min_slices=1, progress=False),
-        lambda: cohort.export([identifier], tmp_path / "x", format="nifti", progress=False),
+        *(lambda o=o: cohort.export([identifier], tmp_path / "x", progress=False, **o) for o in _NOT_OPTIONS),
     ]
     with cohort.rest.counting() as requests:
         for call in bad:

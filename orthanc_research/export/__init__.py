@@ -2,13 +2,14 @@
 
     table (DataFrame)      → .parquet      typed from the DICOM dictionary, read plainly by pandas and pyarrow
     frames of a series     → .parquet      one row a frame: little-endian bytes, shape, dtype, geometry
-    volume                 → .npy + .json  the array, and its affine, spacing and slices beside it
+    volume                 → .npy, .npz or .nii.gz, and a .json beside it with its affine, spacing and slices
     table                  → .csv          with formulas neutralised
 
 Every file is complete or absent, and 0600. Names are UIDs, never tag values that somebody typed.
 """
 
 from orthanc_research.export.frames import FRAMES_SCHEMA, FrameRow, frame_rows, read_frames, write_frames
+from orthanc_research.export.parts import VolumeOptions
 from orthanc_research.export.series import EXPORT_COLUMNS, FORMATS, Format, export_series
 from orthanc_research.export.stream import stream_table
 from orthanc_research.export.tables import read_parquet, write_csv, write_table
@@ -20,6 +21,7 @@ __all__ = [
     "FRAMES_SCHEMA",
     "Format",
     "FrameRow",
+    "VolumeOptions",
     "export_series",
     "frame_rows",
     "read_frames",

@@ -5,10 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import pandas as pd
 import pyarrow as pa
@@ -17,16 +18,18 @@ from orthanc_research import fetch, resolve
 from orthanc_research.errors import AccessError, Error, GeometryError, OrthancError, PixelError, QueryError
 from orthanc_research.export._options import OWNER, free_name
 from orthanc_research.export.frames import FrameRow, frame_rows, owner_of_frames, write_frames
-from orthanc_research.export.volumes import owner_of_volume, write_volume
+from orthanc_research.export.parts import VolumeOptions, volume_parts
+from orthanc_research.export.volumes import SUFFIXES, owner_of_volume, owner_of_volumes, write_volume
 from orthanc_research.files import private_folder, sweep
-from orthanc_research.pixels import decode, one_stack
+from orthanc_research.pixels import Volume, decode
 from orthanc_research.progress import Progress, Silent
 from orthanc_research.rest import Rest, is_server_gone
 
 __all__ = ["EXPORT_COLUMNS", "FORMATS", "Format", "export_series"]
 
-Format = Literal["parquet", "npy"]
-FORMATS: tuple[Format, ...] = ("parquet", "npy")
+Format = Literal["parquet", "npy", "npz", "nifti"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+Row = dict[str, Any]
 
 # column → pandas dtype of the ledger, which is indexed by the series
 EXPORT_COLUMNS = {
@@ -42,6 +45,8 @@ EXPORT_COLUMNS = {
 
 # With these nothing more can be written: no space, no quota left, a disk that turned read-only.
 _NO_MORE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+# What a file or a disk can be at fault for: a row. Everything else is a mistake of this program.
+_EXPECTED = (Error, OSError, pa.ArrowException, ValueError, OverflowError, MemoryError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +56,7 @@ class _Task:
     rest: Rest
     folder: Path
     form: str
-    values: str
-    min_slices: int
+    options: VolumeOptions
     workers: int
 
 
@@ -62,46 +66,38 @@ def export_series(
     folder: str | os.PathLike[str],
     *,
     form: str,
-    values: str,
-    min_slices: int,
+    options: VolumeOptions,
     workers: int,
     progress: Progress,
 ) -> pd.DataFrame:
     """Write each series into the folder, every file held against the server's MD5; the ledger `EXPORT_COLUMNS`.
 
     Of series whose instances were chosen, the chosen ones are written. `status`: "done"; "partial" (some instances have
-    no pixels that decode: `error` counts them, the others are there); "no-pixels"; "not-a-volume" (npy; `error` has the
-    code and the reason); "failed"; "not-sent" (the server is gone, the disk is full, or the run was cancelled).
+    no pixels that decode: `error` counts them, the others are there); "no-pixels"; "not-a-volume" (`error` has the code
+    and the reason); "failed"; "not-sent" (the server is gone, the disk is full, or the run was cancelled). A series
+    that is split has a row for each of its stacks.
     `QueryError` for senseless options, before the first request, and for a folder that cannot be written to.
     """
-    _check(form, values, min_slices)
+    if form not in FORMATS:
+        raise QueryError(f"format={form!r} is not there; choose from {', '.join(FORMATS)}.")
+    options.check(form)
     series = resolve.series_of(rest, resolve.select(rest, resources))
-    task = _Task(rest, _folder(folder), form, values, min_slices, workers)
+    task = _Task(rest, _folder(folder), form, options, workers)
     progress.total(len(series), "series")
-    rows: list[dict[str, Any]] = []
+    rows: list[tuple[str, Row]] = []
     halted: str | None = None
     for identifier, chosen in series:
         if halted is None and progress.cancelled:
             halted = "cancelled"
         if halted is not None:
-            rows.append({"status": "not-sent", "error": halted})
+            rows.append((identifier, {"status": "not-sent", "error": halted}))
             continue
-        row, over = _export_one(task, identifier, chosen)
-        rows.append(row)
-        halted = row["error"] if over else None
+        found, halted = _export_one(task, identifier, chosen)
+        rows += [(identifier, row) for row in found]
         progress.advance()
-    frame = pd.DataFrame(rows, columns=list(EXPORT_COLUMNS))
-    frame.index = pd.Index([identifier for identifier, _ in series], name="ID", dtype="str")
+    frame = pd.DataFrame([row for _, row in rows], columns=list(EXPORT_COLUMNS))
+    frame.index = pd.Index([identifier for identifier, _ in rows], name="ID", dtype="str")
     return frame.astype(EXPORT_COLUMNS)
-
-
-def _check(form: str, values: str, min_slices: int) -> None:
-    if form not in FORMATS:
-        raise QueryError(f"format={form!r} is not there; choose from {', '.join(FORMATS)}.")
-    fetch.check_values(values)
-    fetch.check_slices(min_slices)
-    if form == "parquet" and values != "stored":
-        raise QueryError("Frames are stored values with slope and intercept beside them; rescale when reading.")
 
 
 def _folder(path: str | os.PathLike[str]) -> Path:
@@ -119,36 +115,70 @@ def _folder(path: str | os.PathLike[str]) -> Path:
     return folder
 
 
-def _export_one(task: _Task, series: str, chosen: Sequence[str]) -> tuple[dict[str, Any], bool]:
-    """The row of a series, and whether the series after it would fail the same way."""
+def _export_one(task: _Task, series: str, chosen: Sequence[str]) -> tuple[list[Row], str | None]:
+    """The rows of a series; and why the series after it would fail the same way, None if they would not."""
+    rows: list[Row] = []
+    halted: str | None = None
     start = time.monotonic()
-    write = _frames if task.form == "parquet" else _volume
     try:
-        row = write(task, series, chosen)
-    except GeometryError as error:
-        row = {"status": "not-a-volume", "error": str(error)}
-    except Error as error:
+        writers = _writers(task, series, chosen)
+    except _EXPECTED as error:
+        row, halted = _failed(error)
+        return [{**row, "seconds": time.monotonic() - start}], halted
+    for write in writers:
+        if halted is not None:
+            rows.append({"status": "not-sent", "error": halted})
+            continue
+        try:
+            row = write()
+        except _EXPECTED as error:
+            row, halted = _failed(error)
+        rows.append({**row, "seconds": time.monotonic() - start})
+        start = time.monotonic()
+    return rows, halted
+
+
+def _failed(error: Exception) -> tuple[Row, str | None]:
+    """The row of what failed; and its reason where everything after it would fail the same way."""
+    if isinstance(error, GeometryError):
+        return {"status": "not-a-volume", "error": str(error)}, None
+    if isinstance(error, Error):
         # A refused password and a server that is gone would be the same for every other series.
-        halt = isinstance(error, AccessError) or (isinstance(error, OrthancError) and is_server_gone(error))
-        return {"status": "failed", "error": str(error)}, halt
-    except OSError as error:
+        over = isinstance(error, AccessError) or (isinstance(error, OrthancError) and is_server_gone(error))
+        reason = str(error)
+    elif isinstance(error, OSError):
+        over = error.errno in _NO_MORE
         reason = f"The file cannot be written: {error.strerror or type(error).__name__}."
-        return {"status": "failed", "error": reason}, error.errno in _NO_MORE
-    except (pa.ArrowException, ValueError, OverflowError, MemoryError) as error:
-        return {"status": "failed", "error": f"Its values cannot be written ({type(error).__name__})."}, False
-    return {**row, "seconds": time.monotonic() - start}, False
+    else:
+        over = False
+        reason = f"Its values cannot be written ({type(error).__name__})."
+    return {"status": "failed", "error": reason}, reason if over else None
 
 
-def _volume(task: _Task, series: str, chosen: Sequence[str]) -> dict[str, Any]:
-    stack = one_stack(fetch.stacks(task.rest, series, chosen, min_slices=task.min_slices))
-    volume = fetch.volume(task.rest, stack, task.values, None, workers=task.workers, verify=True, progress=Silent())
-    name = free_name(volume.series_uid, series, lambda name: owner_of_volume(task.folder / f"{name}.npy"))
-    path = write_volume(task.folder / f"{name}.npy", volume, {OWNER: series})
-    count = len(volume.sop_uids)
-    return _done(path, instances=count, frames=count)
+def _writers(task: _Task, series: str, chosen: Sequence[str]) -> list[Callable[[], Row]]:
+    """What writes a file of this series each, and gives its row."""
+    if task.form == "parquet":
+        return [partial(_frames, task, series, chosen)]
+    parts = volume_parts(task.rest, series, chosen, task.options, task.workers)
+    return [partial(_volume, task, series, behind, make) for behind, make in parts]
 
 
-def _frames(task: _Task, series: str, chosen: Sequence[str]) -> dict[str, Any]:
+def _volume(task: _Task, series: str, behind: str, make: Callable[[], Volume]) -> Row:
+    suffix = SUFFIXES[task.form]
+
+    def owner(name: str) -> str | None:
+        if task.options.split:
+            return owner_of_volumes(task.folder, name, suffix)
+        return owner_of_volume(task.folder / f"{name}{suffix}")
+
+    volume = make()
+    name = free_name(volume.series_uid, series, owner)
+    path = write_volume(task.folder / f"{name}{behind}{suffix}", volume, {OWNER: series})
+    filled = [uid for uid in volume.sop_uids if uid]
+    return _done(path, instances=len(set(filled)), frames=len(filled))
+
+
+def _frames(task: _Task, series: str, chosen: Sequence[str]) -> Row:
     found = task.rest.series.read(series)
     children = {str(value["ID"]): value for value in task.rest.series.children(series, "Instance")}
     instances = _in_order(list((fetch.present(children, chosen) if chosen else children).values()))
@@ -185,7 +215,7 @@ def _rows(rest: Rest, instances: Sequence[str], workers: int, problems: list[str
             problems.append(str(error))
 
 
-def _done(path: Path, *, instances: int, frames: int) -> dict[str, Any]:
+def _done(path: Path, *, instances: int, frames: int) -> Row:
     return {
         "status": "done",
         "error": None,

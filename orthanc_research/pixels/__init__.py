@@ -16,17 +16,19 @@ from ._codes import CODES, Code
 from ._colour import apply_palette
 from ._decode import decode, read_dataset
 from ._display import apply_window
+from ._foreign import portable
 from ._frames import EXTRA_AXES, Frame, Window, frames_of
 from ._header import Header, header_from_dataset
 from ._image import IMAGE_VALUES, ImageValues, check_pixels, pixels_of
 from ._kinds import POINTING
 from ._mosaic import wanted_bytes
+from ._nifti import check_nifti
 from ._overlays import Overlay, overlays_of
 from ._references import Reference, references_of
 from ._segments import Segments, segments
 from ._stacks import Stack, StackFile, one_stack, stacks_of
 from ._values import VALUES, Values
-from ._volume import Filler, Volume, volume_from
+from ._volume import Filler, Volume, check_dtype, volume_from
 from ._wanted import LONG_TAGS
 
 __all__ = [
@@ -52,6 +54,8 @@ __all__ = [
     "apply_palette",
     "apply_window",
     "arrange",
+    "check_dtype",
+    "check_nifti",
     "check_pixels",
     "check_words",
     "decode",
@@ -60,6 +64,7 @@ __all__ = [
     "one_stack",
     "overlays_of",
     "pixels_of",
+    "portable",
     "read_dataset",
     "references_of",
     "segments",

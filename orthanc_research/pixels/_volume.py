@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any
@@ -16,12 +16,14 @@ from orthanc_research.errors import GeometryError, PixelError, QueryError
 
 from ._decode import decode, read_dataset
 from ._frames import Frame, Window
+from ._nifti import nifti_of
 from ._shear import moved
+from ._sitk import resampled, sitk_of
 from ._stacks import Stack, StackFile
 from ._values import VALUES, Values, convert, describe, with_file_facts
 from ._voxels import put, voxel_type
 
-__all__ = ["Filler", "Volume", "volume_from"]
+__all__ = ["Filler", "Volume", "check_dtype", "volume_from"]
 
 Array = npt.NDArray[Any]
 
@@ -65,7 +67,8 @@ class Volume:
     def affine_ras(self) -> npt.NDArray[np.float64]:
         """The same (slice, row, column, 1) index → RAS mm, the patient axes of NIfTI: x and y change their sign.
 
-        The index order stays: `nibabel.Nifti1Image(volume.array, volume.affine_ras)` needs no transpose.
+        The index order stays: `nibabel.Nifti1Image(volume.array, volume.affine_ras)` needs no transpose. `to_nifti`
+        has the order that NIfTI's users expect.
         """
         return np.diag([-1.0, -1.0, 1.0, 1.0]) @ self.affine
 
@@ -73,6 +76,44 @@ class Volume:
     def shape(self) -> tuple[int, ...]:
         """Of `array`."""
         return self.array.shape
+
+    def to_nifti(self) -> Any:
+        """As a `nibabel.Nifti1Image`, [x, y, z] = (column, row, slice): `array.T`, the same bytes, and its RAS affine.
+
+        "extra" is the fourth axis. Rows are not flipped: [x, y, z] is `array[z, y, x]`. dcm2niix writes y backwards, so
+        what it writes of the same slices is `[:, ::-1]` of this; points in mm are the same in both. sform is the affine
+        and qform its rotation, both with code 1 (scanner); qform has code 0 where it would put a corner 0.1 mm off: a
+        leaning stack has no rotation. mm, and s where the fourth axis is a time in even steps. Types stay, and nothing
+        is scaled; but bool → uint8, float16 → float32, colour → RGB24. FSL and SPM have no 64-bit integers.
+
+        Memory is shared with `array`. `QueryError` where nibabel is not installed; `PixelError` for 16-bit colour.
+        """
+        return nifti_of(self)
+
+    def to_sitk(self) -> Any:
+        """As a `SimpleITK.Image`, index (x, y, z) = (column, row, slice), LPS mm: origin, spacing, direction.
+
+        "extra" is a fourth dimension, its spacing seconds where it is a time in even steps, else 1; colour is a vector.
+        Types stay, but bool → uint8 and float16 → float32. `GeometryError` "sheared" for a stack that leans by more
+        than 0.5°; a smaller lean is kept in the direction, so that every voxel is where it was. `QueryError` where
+        SimpleITK is not installed.
+        """
+        return sitk_of(self)
+
+    def resample(self, spacing: float | Sequence[float], *, interpolation: str = "linear") -> Volume:
+        """On another grid: `spacing` is mm between slices, rows, columns, or one number for all; by SimpleITK.
+
+        The new grid has the directions and the centre of the old one, and as many voxels as cover it from edge to edge:
+        less than one voxel more than its extent. So no new centre lies outside; within half a voxel of the edge the
+        outermost values are repeated. "linear" gives float32, and float64 for float64 and integers of 32 bits or more;
+        "nearest" keeps the type and is for labels. Nothing is smoothed first: a much coarser grid takes samples. NaN
+        spreads to the voxels next to it.
+
+        No slice of it is one of the source: `sop_uids` are "", `frame_indices` -1, and `issues` says so.
+        `GeometryError` "sheared" as `to_sitk`; `QueryError` for a spacing or an interpolation that cannot be, and where
+        SimpleITK is not installed.
+        """
+        return resampled(self, spacing, interpolation)
 
     def __repr__(self) -> str:
         size, mm = " x ".join(map(str, self.shape)), " x ".join(f"{each:.4g}" for each in self.spacing)
@@ -145,10 +186,10 @@ class Filler:
         target = self._array[self.stack.slots[place]]
         put(target, self._converted(frame, image, target, place), f"SOP instance {frame.sop_uid}")
 
-    def put_file(self, file: StackFile, content: bytes | Dataset) -> None:
-        """Decode one of `stack.files` and put all its slices."""
+    def put_file(self, file: StackFile, content: bytes | Dataset, array: Array | None = None) -> None:
+        """Decode one of `stack.files` and put all its slices; `array` is what `decode` gave, where that was done."""
         dataset = read_dataset(content) if isinstance(content, bytes) and self._needs_file(file) else content
-        array = decode(dataset, file.sop_uid)
+        array = decode(dataset, file.sop_uid) if array is None else array
         for place, _ in file.fills:
             if isinstance(dataset, Dataset):
                 self._frames[place] = with_file_facts(self._frames[place], dataset)
@@ -202,6 +243,11 @@ class Filler:
         if self.stack.shifts is None:
             return given
         return moved(given, self.stack.shifts[place], (target.shape[0], target.shape[1]))
+
+
+def check_dtype(dtype: npt.DTypeLike | None) -> None:
+    """`QueryError` for a type that voxels cannot have."""
+    voxel_type(dtype, np.dtype(np.float32))
 
 
 def _source(stack: Stack) -> np.dtype[Any]:
