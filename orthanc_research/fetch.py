@@ -24,13 +24,13 @@ from orthanc_research.errors import (
 from orthanc_research.parallel import Outcome, thread_map
 from orthanc_research.pixels import (
     LONG_TAGS,
-    VALUES,
     Filler,
     Stack,
     StackFile,
     Volume,
     Window,
     check_pixels,
+    check_slices,
     pixels_of,
     read_dataset,
     stacks_of,
@@ -40,8 +40,6 @@ from orthanc_research.progress import Progress
 from orthanc_research.rest import Rest
 
 __all__ = [
-    "check_slices",
-    "check_values",
     "dataset",
     "datasets",
     "file",
@@ -145,18 +143,6 @@ def _no_picture(instance: str, frame: int, frames: int) -> PixelError:
         f"This Orthanc cannot render instance {instance}: it is no image, or one that the server cannot decode; "
         "pixels(…, values='display') decodes it here, or says what it is."
     )
-
-
-def check_slices(min_slices: int) -> None:
-    """`QueryError` for a least number of slices that no volume can have."""
-    if not isinstance(min_slices, int) or min_slices < 2:
-        raise QueryError("min_slices must be 2 or more: the distance between slices comes from their positions.")
-
-
-def check_values(values: str) -> None:
-    """`QueryError` for values that a volume cannot hold."""
-    if values not in VALUES:
-        raise QueryError(f"values={values!r} is not there; choose from {', '.join(VALUES)}.")
 
 
 def stacks(rest: Rest, series: str, chosen: Sequence[str] = (), *, min_slices: int) -> list[Stack]:

@@ -20,11 +20,11 @@ from orthanc_research import batch, feed, fetch, headers, resolve, search
 from orthanc_research.batch.journal import Journal, default_path, newest
 from orthanc_research.capabilities import Capabilities
 from orthanc_research.errors import QueryError
-from orthanc_research.export import VolumeOptions, export_series, stream_table
+from orthanc_research.export import export_series, stream_table
 from orthanc_research.feed import Change
 from orthanc_research.modality import Modality
 from orthanc_research.parallel import MAX_THREADS
-from orthanc_research.pixels import Overlay, Stack, Volume, Window, one_stack, overlays_of
+from orthanc_research.pixels import Overlay, Reading, Stack, Volume, Window, one_stack, overlays_of
 from orthanc_research.progress import Progress, progress_for
 from orthanc_research.references import references
 from orthanc_research.rest import Auth, ChangeType, Connection, Job, Level, Rest
@@ -49,7 +49,7 @@ from orthanc_research.tables import (
     references_frame,
     tags_frame,
 )
-from orthanc_research.volumes import Reading, SeriesVolume, volumes
+from orthanc_research.volumes import SeriesVolume, volumes
 
 __all__ = ["Orthanc", "attach", "client_of"]
 
@@ -416,7 +416,6 @@ class Orthanc:
             on_missing=on_missing,
             on_shear=on_shear,
             on_4d=on_4d,
-            verify=verify,
         )
         found = [series] if isinstance(series, Stack) else self.stacks(series, min_slices=min_slices)
         stack = one_stack(how.stacks(found))
@@ -455,9 +454,9 @@ class Orthanc:
             on_missing=on_missing,
             on_shear=on_shear,
             on_4d=on_4d,
-            verify=verify,
         )
-        return self._volumes(resolve.series_of(self.rest, resolve.select(self.rest, resources)), how, progress)
+        chosen = resolve.series_of(self.rest, resolve.select(self.rest, resources))
+        return self._volumes(chosen, how, verify, progress)
 
     def references(self, resources: Any) -> pd.DataFrame:
         """Which objects point at which: a row for each instance that a segmentation, contours, a report … refer to.
@@ -538,7 +537,14 @@ class Orthanc:
         has that name. Of chosen instances only those are written. What an earlier export left stays unless a file of
         the same name replaces it: `file` lists what is of this one. `QueryError` for senseless options.
         """
-        options = VolumeOptions(values, dtype, min_slices, on_missing, on_shear, on_4d)
+        how = Reading(
+            values=values,
+            dtype=dtype,
+            min_slices=min_slices,
+            on_missing=on_missing,
+            on_shear=on_shear,
+            on_4d=on_4d,
+        )
         bar, done = progress_for(progress, "export")
         try:
             return export_series(
@@ -546,7 +552,7 @@ class Orthanc:
                 resources,
                 folder,
                 form=format,
-                options=options,
+                how=how,
                 workers=self.workers,
                 progress=bar,
             )
@@ -751,11 +757,11 @@ class Orthanc:
     # -- how ----------------------------------------------------------------------------------------------------------
 
     def _volumes(
-        self, series: Sequence[tuple[str, Sequence[str]]], how: Reading, progress: Progress | bool | None
+        self, series: Sequence[tuple[str, Sequence[str]]], how: Reading, verify: bool, progress: Progress | bool | None
     ) -> Iterator[SeriesVolume]:
         bar, done = progress_for(progress, "volumes")
         try:
-            yield from volumes(self.rest, series, how, workers=self.workers, progress=bar)
+            yield from volumes(self.rest, series, how, verify=verify, workers=self.workers, progress=bar)
         finally:
             done()
 

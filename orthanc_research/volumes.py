@@ -7,15 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
-import numpy.typing as npt
-
 from orthanc_research import fetch
 from orthanc_research.errors import AccessError, CancelledError, Error, GeometryError, OrthancError
-from orthanc_research.pixels import Stack, Volume, arrange, check_words, one_stack
+from orthanc_research.pixels import Reading, Stack, Volume
 from orthanc_research.progress import Progress, Silent
 from orthanc_research.rest import Rest, is_server_gone
 
-__all__ = ["Reading", "SeriesVolume", "volumes"]
+__all__ = ["SeriesVolume", "volumes"]
 
 T = TypeVar("T")
 
@@ -39,32 +37,14 @@ class SeriesVolume:
         return f"<SeriesVolume {self.series}[{self.number}] {self.status}>"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
-    """How each volume is to be read: see `Orthanc.volume`. `QueryError` for what makes no sense."""
-
-    values: str = "stored"
-    dtype: npt.DTypeLike | None = None
-    min_slices: int = 3
-    on_missing: str = "raise"
-    on_shear: str = "raise"
-    on_4d: str = "raise"
-    verify: bool = False
-
-    def __post_init__(self) -> None:
-        fetch.check_values(self.values)
-        fetch.check_slices(self.min_slices)
-        check_words(self.on_missing, self.on_shear, self.on_4d)
-
-    def stacks(self, found: Sequence[Stack]) -> list[Stack]:
-        """What is to be a volume: the one stack of a series, or all of them where it is to be split."""
-        words = {"on_missing": self.on_missing, "on_shear": self.on_shear, "on_4d": self.on_4d}
-        arranged = arrange(found, min_slices=self.min_slices, **words)
-        return arranged if "split" in words.values() else [one_stack(arranged)]
-
-
 def volumes(
-    rest: Rest, series: Sequence[tuple[str, Sequence[str]]], how: Reading, *, workers: int, progress: Progress
+    rest: Rest,
+    series: Sequence[tuple[str, Sequence[str]]],
+    how: Reading,
+    *,
+    verify: bool,
+    workers: int,
+    progress: Progress,
 ) -> Iterator[SeriesVolume]:
     """One a series, in their order: two volumes are in memory at most, the caller's and the next.
 
@@ -74,7 +54,7 @@ def volumes(
     quiet = _Behind(progress)
     progress.total(len(series), "series")
     try:
-        yield from _ahead(_each(rest, series, how, workers, quiet), quiet)
+        yield from _ahead(_each(rest, series, how, verify, workers, quiet), quiet)
     finally:
         quiet.cancel()
 
@@ -109,7 +89,7 @@ class _Behind(Silent):
 
 
 def _each(
-    rest: Rest, series: Sequence[tuple[str, Sequence[str]]], how: Reading, workers: int, progress: _Behind
+    rest: Rest, series: Sequence[tuple[str, Sequence[str]]], how: Reading, verify: bool, workers: int, progress: _Behind
 ) -> Iterator[SeriesVolume]:
     for identifier, chosen in series:
         if progress.cancelled:
@@ -120,15 +100,15 @@ def _each(
             yield _without(identifier, 0, error)
         else:
             for number, stack in enumerate(stacks):
-                yield _read(rest, identifier, number, stack, how, workers, progress)
+                yield _read(rest, identifier, number, stack, how, verify, workers, progress)
         progress.series_done()
 
 
 def _read(
-    rest: Rest, series: str, number: int, stack: Stack, how: Reading, workers: int, progress: Progress
+    rest: Rest, series: str, number: int, stack: Stack, how: Reading, verify: bool, workers: int, progress: Progress
 ) -> SeriesVolume:
     try:
-        volume = fetch.volume(rest, stack, how.values, how.dtype, workers=workers, verify=how.verify, progress=progress)
+        volume = fetch.volume(rest, stack, how.values, how.dtype, workers=workers, verify=verify, progress=progress)
     except (Error, MemoryError) as error:  # a damaged header may claim more than any memory holds
         return _without(series, number, error)
     return SeriesVolume(series, number, "ok", None, volume)

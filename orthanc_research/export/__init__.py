@@ -9,7 +9,6 @@ Every file is complete or absent, and 0600. Names are UIDs, never tag values tha
 """
 
 from orthanc_research.export.frames import FRAMES_SCHEMA, FrameRow, frame_rows, read_frames, write_frames
-from orthanc_research.export.parts import VolumeOptions
 from orthanc_research.export.series import EXPORT_COLUMNS, FORMATS, Format, export_series
 from orthanc_research.export.stream import stream_table
 from orthanc_research.export.tables import read_parquet, write_csv, write_table
@@ -21,7 +20,6 @@ __all__ = [
     "FRAMES_SCHEMA",
     "Format",
     "FrameRow",
-    "VolumeOptions",
     "export_series",
     "frame_rows",
     "read_frames",

@@ -1,9 +1,8 @@
-"""Which volumes a series gives, and how each is fetched: the words of `pixels.arrange`, at the export."""
+"""Which volumes a series gives to an export, and how each is fetched."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -14,80 +13,51 @@ from orthanc_research.errors import Error, QueryError
 from orthanc_research.parallel import Outcome, thread_map
 from orthanc_research.pixels import (
     Filler,
+    Reading,
     Stack,
     StackFile,
     Volume,
-    arrange,
-    check_dtype,
     check_nifti,
-    check_words,
     decode,
-    one_stack,
     read_dataset,
 )
 from orthanc_research.progress import Silent
 from orthanc_research.rest import Rest
 
-__all__ = ["VolumeOptions", "volume_parts"]
+__all__ = ["check_form", "volume_parts"]
 
 Part = tuple[str, Callable[[], Volume]]
 
 
-@dataclass(frozen=True, slots=True)
-class VolumeOptions:
-    """What is asked of the volumes of an export: see `Orthanc.volume` and `pixels.arrange`."""
-
-    values: str = "stored"
-    dtype: npt.DTypeLike | None = None
-    min_slices: int = 3
-    on_missing: str = "raise"
-    on_shear: str = "raise"
-    on_4d: str = "raise"
-
-    @property
-    def split(self) -> bool:
-        """Whether a series may give several volumes."""
-        return "split" in (self.on_missing, self.on_4d)
-
-    def check(self, form: str) -> None:
-        """`QueryError` for what makes no sense, or not in this form of export."""
-        fetch.check_values(self.values)
-        fetch.check_slices(self.min_slices)
-        check_words(self.on_missing, self.on_shear, self.on_4d)
-        check_dtype(self.dtype)
-        if form == "nifti":
-            check_nifti()
-        if form != "parquet":
-            return
-        if self.values != "stored":
-            raise QueryError("Frames are stored values with slope and intercept beside them; rescale when reading.")
-        if self.dtype is not None or {self.on_missing, self.on_shear, self.on_4d} != {"raise"}:
-            raise QueryError(
-                "dtype, on_missing, on_shear and on_4d are for volumes: format='npy', 'npz' or 'nifti'; "
-                "frames are written as they are."
-            )
+def check_form(form: str, how: Reading) -> None:
+    """`QueryError` for what makes no sense in this form of export."""
+    if form == "nifti":
+        check_nifti()
+    if form != "parquet":
+        return
+    if how.values != "stored":
+        raise QueryError("Frames are stored values with slope and intercept beside them; rescale when reading.")
+    if how.dtype is not None or {how.on_missing, how.on_shear, how.on_4d} != {"raise"}:
+        raise QueryError(
+            "dtype, on_missing, on_shear and on_4d are for volumes: format='npy', 'npz' or 'nifti'; "
+            "frames are written as they are."
+        )
 
 
-def volume_parts(rest: Rest, series: str, chosen: Sequence[str], options: VolumeOptions, workers: int) -> list[Part]:
+def volume_parts(rest: Rest, series: str, chosen: Sequence[str], how: Reading, workers: int) -> list[Part]:
     """(what follows the series' name in a file's name, the volume when called) for each volume: one request.
 
     One, and nothing follows; `GeometryError` when the series is not exactly one. With "split" every stack of the
     series, "_001" and so on in the order of `pixels.arrange`; one that is no volume raises when it is called.
     """
-    stacks = arrange(
-        fetch.stacks(rest, series, chosen, min_slices=options.min_slices),
-        on_missing=options.on_missing,
-        on_shear=options.on_shear,
-        on_4d=options.on_4d,
-        min_slices=options.min_slices,
-    )
-    if not options.split or not stacks:
-        return [("", partial(_alone, rest, one_stack(stacks), options, workers))]
+    stacks = how.stacks(fetch.stacks(rest, series, chosen, min_slices=how.min_slices))
+    if not how.split:
+        return [("", partial(_alone, rest, stacks[0], how, workers))]
     parts: list[Part] = []
     for places in _sharing(stacks):
         group = [stacks[place] for place in places]
-        makes = _together(rest, group, options, workers) if len(group) > 1 else []
-        makes = makes or [partial(_alone, rest, stack, options, workers) for stack in group]
+        makes = _together(rest, group, how, workers) if len(group) > 1 else []
+        makes = makes or [partial(_alone, rest, stack, how, workers) for stack in group]
         parts += [(f"_{place + 1:03d}", make) for place, make in zip(places, makes, strict=True)]
     return parts
 
@@ -103,11 +73,11 @@ def _sharing(stacks: Sequence[Stack]) -> list[list[int]]:
     return sorted(places for _, places in groups)
 
 
-def _alone(rest: Rest, stack: Stack, options: VolumeOptions, workers: int) -> Volume:
-    return fetch.volume(rest, stack, options.values, options.dtype, workers=workers, verify=True, progress=Silent())
+def _alone(rest: Rest, stack: Stack, how: Reading, workers: int) -> Volume:
+    return fetch.volume(rest, stack, how.values, how.dtype, workers=workers, verify=True, progress=Silent())
 
 
-def _together(rest: Rest, stacks: Sequence[Stack], options: VolumeOptions, workers: int) -> list[Callable[[], Volume]]:
+def _together(rest: Rest, stacks: Sequence[Stack], how: Reading, workers: int) -> list[Callable[[], Volume]]:
     """The volumes of stacks that share files, all made at the first call: each file is fetched and decoded once.
 
     The time points of one multi-frame file would otherwise cost that file each. What one of them fails of, all do.
@@ -117,7 +87,7 @@ def _together(rest: Rest, stacks: Sequence[Stack], options: VolumeOptions, worke
     def get(place: int) -> Volume:
         if not made:
             try:
-                made.append(Outcome(None, _filled(rest, stacks, options, workers)))
+                made.append(Outcome(None, _filled(rest, stacks, how, workers)))
             except Error as error:
                 made.append(Outcome(None, error=error))
         return made[0].get()[place]
@@ -125,8 +95,8 @@ def _together(rest: Rest, stacks: Sequence[Stack], options: VolumeOptions, worke
     return [partial(get, place) for place in range(len(stacks))]
 
 
-def _filled(rest: Rest, stacks: Sequence[Stack], options: VolumeOptions, workers: int) -> list[Volume]:
-    fillers = [Filler(stack, options.values, options.dtype) for stack in stacks]
+def _filled(rest: Rest, stacks: Sequence[Stack], how: Reading, workers: int) -> list[Volume]:
+    fillers = [Filler(stack, how.values, how.dtype) for stack in stacks]
     wanted: dict[str, list[tuple[Filler, StackFile]]] = {}
     for filler in fillers:
         for file in filler.stack.files:

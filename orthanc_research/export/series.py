@@ -18,10 +18,10 @@ from orthanc_research import fetch, resolve
 from orthanc_research.errors import AccessError, Error, GeometryError, OrthancError, PixelError, QueryError
 from orthanc_research.export._options import OWNER, free_name
 from orthanc_research.export.frames import FrameRow, frame_rows, owner_of_frames, write_frames
-from orthanc_research.export.parts import VolumeOptions, volume_parts
+from orthanc_research.export.parts import check_form, volume_parts
 from orthanc_research.export.volumes import SUFFIXES, owner_of_volume, owner_of_volumes, write_volume
 from orthanc_research.files import private_folder, sweep
-from orthanc_research.pixels import Volume, decode
+from orthanc_research.pixels import Reading, Volume, decode
 from orthanc_research.progress import Progress, Silent
 from orthanc_research.rest import Rest, is_server_gone
 
@@ -56,7 +56,7 @@ class _Task:
     rest: Rest
     folder: Path
     form: str
-    options: VolumeOptions
+    how: Reading
     workers: int
 
 
@@ -66,7 +66,7 @@ def export_series(
     folder: str | os.PathLike[str],
     *,
     form: str,
-    options: VolumeOptions,
+    how: Reading,
     workers: int,
     progress: Progress,
 ) -> pd.DataFrame:
@@ -80,9 +80,9 @@ def export_series(
     """
     if form not in FORMATS:
         raise QueryError(f"format={form!r} is not there; choose from {', '.join(FORMATS)}.")
-    options.check(form)
+    check_form(form, how)
     series = resolve.series_of(rest, resolve.select(rest, resources))
-    task = _Task(rest, _folder(folder), form, options, workers)
+    task = _Task(rest, _folder(folder), form, how, workers)
     progress.total(len(series), "series")
     rows: list[tuple[str, Row]] = []
     halted: str | None = None
@@ -159,7 +159,7 @@ def _writers(task: _Task, series: str, chosen: Sequence[str]) -> list[Callable[[
     """What writes a file of this series each, and gives its row."""
     if task.form == "parquet":
         return [partial(_frames, task, series, chosen)]
-    parts = volume_parts(task.rest, series, chosen, task.options, task.workers)
+    parts = volume_parts(task.rest, series, chosen, task.how, task.workers)
     return [partial(_volume, task, series, behind, make) for behind, make in parts]
 
 
@@ -167,7 +167,7 @@ def _volume(task: _Task, series: str, behind: str, make: Callable[[], Volume]) -
     suffix = SUFFIXES[task.form]
 
     def owner(name: str) -> str | None:
-        if task.options.split:
+        if task.how.split:
             return owner_of_volumes(task.folder, name, suffix)
         return owner_of_volume(task.folder / f"{name}{suffix}")
 

@@ -11,7 +11,7 @@ Verdicts need headers only; pixels are decoded only for what is known to be a vo
 
 from __future__ import annotations
 
-from ._arrange import arrange, check_words
+from ._arrange import arrange
 from ._codes import CODES, Code
 from ._colour import apply_palette
 from ._decode import decode, read_dataset
@@ -24,11 +24,12 @@ from ._kinds import POINTING
 from ._mosaic import wanted_bytes
 from ._nifti import check_nifti
 from ._overlays import Overlay, overlays_of
+from ._reading import Reading, check_slices
 from ._references import Reference, references_of
 from ._segments import Segments, segments
 from ._stacks import Stack, StackFile, one_stack, stacks_of
 from ._values import VALUES, Values
-from ._volume import Filler, Volume, check_dtype, volume_from
+from ._volume import Filler, Volume, volume_from
 from ._wanted import LONG_TAGS
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "Header",
     "ImageValues",
     "Overlay",
+    "Reading",
     "Reference",
     "Segments",
     "Stack",
@@ -54,10 +56,9 @@ __all__ = [
     "apply_palette",
     "apply_window",
     "arrange",
-    "check_dtype",
     "check_nifti",
     "check_pixels",
-    "check_words",
+    "check_slices",
     "decode",
     "frames_of",
     "header_from_dataset",

@@ -23,7 +23,7 @@ from ._stacks import Stack, StackFile
 from ._values import VALUES, Values, convert, describe, with_file_facts
 from ._voxels import put, voxel_type
 
-__all__ = ["Filler", "Volume", "check_dtype", "volume_from"]
+__all__ = ["Filler", "Volume", "volume_from"]
 
 Array = npt.NDArray[Any]
 
@@ -243,11 +243,6 @@ class Filler:
         if self.stack.shifts is None:
             return given
         return moved(given, self.stack.shifts[place], (target.shape[0], target.shape[1]))
-
-
-def check_dtype(dtype: npt.DTypeLike | None) -> None:
-    """`QueryError` for a type that voxels cannot have."""
-    voxel_type(dtype, np.dtype(np.float32))
 
 
 def _source(stack: Stack) -> np.dtype[Any]:
