@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import numpy.typing as npt
 from pydicom import Dataset
 
+from orthanc_research.decoding import decode_isolated
 from orthanc_research.errors import AccessError, CancelledError, NotFoundError, QueryError, ResponseError
 from orthanc_research.parallel import Outcome, thread_map
 from orthanc_research.pixels import (
@@ -29,7 +30,7 @@ __all__ = [
     "check_slices",
     "check_values",
     "dataset",
-    "datasets",
+    "decoded",
     "file",
     "present",
     "stacks",
@@ -55,15 +56,22 @@ def dataset(rest: Rest, instance: str, *, verify: bool) -> Dataset:
     return read_dataset(file(rest, instance, verify=verify))
 
 
-def datasets(
+def decoded(
     rest: Rest, instances: Iterable[str], *, workers: int, verify: bool, progress: Progress
-) -> Iterator[Outcome[str, Dataset]]:
-    """The Datasets of many instances, in their order; a failure is its instance's outcome. One request each."""
+) -> Iterator[Outcome[str, tuple[Dataset, npt.NDArray[Any]]]]:
+    """The Dataset of each instance, without its pixel data, and what these decode to; in order, one request each.
 
-    def get(instance: str) -> Dataset:
-        found = dataset(rest, instance, verify=verify)
+    A failure is its instance's outcome, a decoder that crashes too (`PixelError`).
+    """
+
+    def get(instance: str) -> tuple[Dataset, npt.NDArray[Any]]:
+        content = file(rest, instance, verify=verify)
+        found = read_dataset(content)
+        array = decode_isolated(content, str(found.get("SOPInstanceUID", "")))
+        for keyword in ("PixelData", "FloatPixelData", "DoubleFloatPixelData"):
+            found.pop(keyword, None)
         progress.advance()
-        return found
+        return found, array
 
     return thread_map(get, instances, workers=workers, progress=progress, fatal=(AccessError,))
 
@@ -127,7 +135,7 @@ def volume(
     progress.total(len(stack.files), "files")
 
     def fill(part: StackFile) -> None:
-        filler.put_file(part, file(rest, part.instance, verify=verify))
+        filler.put_file(part, file(rest, part.instance, verify=verify), decode_isolated)
         progress.advance()
 
     done = 0

@@ -18,12 +18,13 @@ from pydicom import Dataset
 from orthanc_research import batch, feed, fetch, headers, resolve, search
 from orthanc_research.batch.journal import Journal, default_path, newest
 from orthanc_research.capabilities import Capabilities
+from orthanc_research.decoding import decode_isolated
 from orthanc_research.errors import QueryError
 from orthanc_research.export import export_series, stream_table
 from orthanc_research.feed import Change
 from orthanc_research.modality import Modality
 from orthanc_research.parallel import MAX_THREADS
-from orthanc_research.pixels import Stack, Volume, arrange, check_words, decode, one_stack
+from orthanc_research.pixels import Stack, Volume, arrange, check_words, one_stack
 from orthanc_research.progress import Progress, progress_for
 from orthanc_research.rest import Auth, ChangeType, Connection, Job, Level, Rest
 from orthanc_research.tables import (
@@ -337,7 +338,8 @@ class Orthanc:
 
     def pixels(self, instance: Any, *, verify: bool = False) -> npt.NDArray[Any]:
         """The stored values of one instance, (frame, row, column[, sample]); `PixelError` when they do not decode."""
-        return decode(fetch.file(self.rest, resolve.one(self.rest, instance, "Instance"), verify=verify))
+        content = fetch.file(self.rest, resolve.one(self.rest, instance, "Instance"), verify=verify)
+        return decode_isolated(content)
 
     def stacks(self, series: Any, *, min_slices: int = 3) -> list[Stack]:
         """Every stack of one series with its verdict, from headers alone: one request, no pixels."""

@@ -19,7 +19,7 @@ from orthanc_research.export._options import OWNER, free_name
 from orthanc_research.export.frames import FrameRow, frame_rows, owner_of_frames, write_frames
 from orthanc_research.export.volumes import owner_of_volume, write_volume
 from orthanc_research.files import private_folder, sweep
-from orthanc_research.pixels import decode, one_stack
+from orthanc_research.pixels import one_stack
 from orthanc_research.progress import Progress, Silent
 from orthanc_research.rest import Rest, is_server_gone
 
@@ -177,10 +177,9 @@ def _in_order(instances: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _rows(rest: Rest, instances: Sequence[str], workers: int, problems: list[str]) -> Iterator[FrameRow]:
-    for outcome in fetch.datasets(rest, instances, workers=workers, verify=True, progress=Silent()):
+    for outcome in fetch.decoded(rest, instances, workers=workers, verify=True, progress=Silent()):
         try:
-            dataset = outcome.get()
-            yield from frame_rows(dataset, decode(dataset))
+            yield from frame_rows(*outcome.get())
         except PixelError as error:
             problems.append(str(error))
 

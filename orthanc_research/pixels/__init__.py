@@ -10,8 +10,9 @@ Verdicts need headers only; pixels are decoded only for what is known to be a vo
 from __future__ import annotations
 
 from ._arrange import arrange, check_words
+from ._codecs import needs_isolation
 from ._codes import CODES, Code
-from ._decode import decode, read_dataset
+from ._decode import decode, read_dataset, transfer_syntax
 from ._frames import EXTRA_AXES, Frame, Window, frames_of
 from ._header import Header, header_from_dataset
 from ._mosaic import wanted_bytes
@@ -43,11 +44,13 @@ __all__ = [
     "decode",
     "frames_of",
     "header_from_dataset",
+    "needs_isolation",
     "one_stack",
     "read_dataset",
     "references_of",
     "segments",
     "stacks_of",
+    "transfer_syntax",
     "volume_from",
     "wanted_bytes",
 ]
