@@ -20,7 +20,7 @@ from pydicom.uid import UID
 
 from ._codestream import BEGINS, Codestream, FrameError, check_rle, j2k, jpeg
 
-__all__ = ["CODECS", "Codec", "available", "decode_frame", "needs_isolation"]
+__all__ = ["CODECS", "UNNAMED", "Codec", "available", "decode_frame", "needs_isolation"]
 
 
 Array = npt.NDArray[Any]
@@ -42,6 +42,15 @@ class Codec:
 
 
 _LOSSLESS = 0xC3
+
+
+# Syntaxes that pydicom has no name for, and nothing decodes.
+UNNAMED = {
+    "1.2.840.10008.1.2.4.110": "JPEG XL Lossless",
+    "1.2.840.10008.1.2.4.111": "JPEG XL JPEG Recompression",
+    "1.2.840.10008.1.2.4.112": "JPEG XL",
+    "1.2.840.10008.1.2.8.1": "Deflated Image Frame Compression",
+}
 
 
 def _jpeg(*processes: int) -> Codec:
@@ -88,8 +97,12 @@ def decode_frame(frame: bytes, dataset: Dataset, syntax: UID) -> Array:
     said = codec.describe(frame)
     _agree(said, dataset, codec)
     _agree_on_type(said, dataset)
-    decode = _jpeg_12 if codec.plugin == "gdcm" and said.process != _LOSSLESS and said.precision > 8 else _with_library
-    array = decode(said.strict(frame) if codec.plugin == "gdcm" else frame, dataset, syntax, codec)
+    if codec.plugin != "gdcm":
+        array = _with_library(frame, dataset, syntax, codec)
+    elif said.process != _LOSSLESS and said.precision > 8:
+        array = _jpeg_12(said.strict(frame), dataset, syntax)
+    else:
+        array = _with_library(said.strict(frame), dataset, syntax, codec, said.precision)
     _check_values(array, said, dataset)
     return array
 
@@ -140,12 +153,15 @@ def _check_values(array: Array, said: Codestream, dataset: Dataset) -> None:
         raise FrameError(f"has values from {low} to {high}, which do not fit into the {stored} bits of the header")
 
 
-def _with_library(frame: bytes, dataset: Dataset, syntax: UID, codec: Codec) -> Array:
+def _with_library(frame: bytes, dataset: Dataset, syntax: UID, codec: Codec, precision: int = 0) -> Array:
     one = Dataset()
     one.file_meta = dataset.file_meta
     for keyword in _DESCRIBING:
         if keyword in dataset:
-            one[keyword] = dataset[keyword]
+            setattr(one, keyword, dataset[keyword].value)
+    if precision:
+        one.BitsStored = precision  # gdcm would mask what is above, and nobody could tell that it was there
+        one.HighBit = precision - 1
     one.PixelData = encapsulate([frame], has_bot=False)
     # One decoder, not all in turn: what the first finds damaged, a more lenient one would show as a picture.
     plugin = codec.plugin if codec.plugin in available(syntax) else ""
@@ -167,7 +183,7 @@ _DESCRIBING = (
 )
 
 
-def _jpeg_12(frame: bytes, dataset: Dataset, syntax: UID, codec: Codec) -> Array:
+def _jpeg_12(frame: bytes, dataset: Dataset, syntax: UID) -> Array:
     """12 bits a sample, one sample a pixel: gdcm decodes them, and pydicom does not let it."""
     import gdcm
 

@@ -164,10 +164,11 @@ def j2k(frame: bytes) -> Codestream:
         raise FrameError("has subsampled components, which is not supported")
     if not (x1 > x0 and y1 > y0 and tile_x > 0 and tile_y > 0 and tile_x0 <= x0 and tile_y0 <= y0):
         raise FrameError("is damaged where its size is")
-    if -(-(x1 - tile_x0) // tile_x) * -(-(y1 - tile_y0) // tile_y) > 65535:  # 15444-1 A.4.2: Isot has 16 bits
+    tiles = -(-(x1 - tile_x0) // tile_x) * -(-(y1 - tile_y0) // tile_y)
+    if tiles > 65535:  # 15444-1 A.4.2: Isot has 16 bits
         raise FrameError("has more tiles than there can be")
     transformed, first_tile = _component_transform(frame, at + len(siz))
-    _check_tile_parts(frame, first_tile)
+    _check_tile_parts(frame, first_tile, tiles)
     return Codestream(y1 - y0, x1 - x0, samples, (depth & 0x7F) + 1, 0, bool(depth & 0x80), transformed)
 
 
@@ -186,15 +187,20 @@ def _codestream_start(frame: bytes) -> int:
     raise FrameError("is a JP2 file without a codestream")
 
 
-def _check_tile_parts(frame: bytes, at: int) -> None:
-    """Each tile-part ends where its SOT says (15444-1 A.4.2), and the last before EOC: nothing is lost or doubled."""
+def _check_tile_parts(frame: bytes, at: int, tiles: int) -> None:
+    """Every tile is there, and each part of it ends where its SOT says (15444-1 A.4.2), the last before EOC."""
+    found = set()
     while frame.startswith(b"\xff\x90", at):
+        found.add(frame[at + 4 : at + 6])
         length = int.from_bytes(frame[at + 6 : at + 10], "big")
         if length == 0:  # the last one may leave it open
-            return
+            at = max(frame.rfind(b"\xff\xd9"), at + 12)
+            break
         at += max(length, 12)
     if not frame.startswith(b"\xff\xd9", at):
         raise FrameError("is cut or damaged: its parts are not as long as they say")
+    if len(found) != tiles:
+        raise FrameError(f"is cut or damaged: it has {len(found)} of {tiles} tiles")
 
 
 def _component_transform(frame: bytes, at: int) -> tuple[bool, int]:

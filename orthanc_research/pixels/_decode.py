@@ -19,7 +19,7 @@ from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, Implic
 
 from orthanc_research.errors import PixelError
 
-from ._codecs import CODECS, available, decode_frame
+from ._codecs import CODECS, UNNAMED, available, decode_frame
 from ._codestream import FrameError
 from ._encapsulated import frames_in
 
@@ -176,7 +176,7 @@ def _has_more(have: int, expected: int, frames: int, subsampled: bool) -> bool:
 
 def _compressed(dataset: Dataset, data: bytes, count: int, syntax: UID, name: str) -> Array:
     """Each frame in turn: the first that is broken refuses the file, whose other frames nobody could number."""
-    said = syntax.name if syntax else "no transfer syntax"
+    said = UNNAMED.get(syntax, syntax.name) if syntax else "no transfer syntax"
     if syntax not in CODECS:
         raise PixelError(f"{name}: nothing decodes its transfer syntax ({said}).")
     codec = CODECS[syntax]
