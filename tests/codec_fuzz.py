@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 MEMORY = 3 << 30
 SECONDS = 20
@@ -122,9 +123,9 @@ def _serve(files: Sequence[Path]) -> None:
     from orthanc_research.pixels import decode
 
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    known: dict[int, np.ndarray | None] = {}
+    known: dict[int, Any] = {}
 
-    def tried(data: bytes) -> tuple[np.ndarray | None, str]:
+    def tried(data: bytes) -> tuple[Any, str]:
         try:
             return decode(data), ""
         except PixelError as error:
