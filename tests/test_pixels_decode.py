@@ -231,7 +231,7 @@ def test_a_decoder_that_panics_is_a_pixel_error_and_an_interrupt_is_not(monkeypa
         def fail(*_: object, raised: type[BaseException] = raised, **__: object) -> None:
             raise raised
 
-        monkeypatch.setattr(_codecs, "pixel_array", fail)
+        monkeypatch.setattr(_codecs, "_with_library", fail)
         with pytest.raises(expected):
             decode(shipped("MR_small_RLE"))
 

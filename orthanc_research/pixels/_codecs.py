@@ -15,7 +15,6 @@ import numpy.typing as npt
 from pydicom import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.pixels.decoders.base import get_decoder
-from pydicom.pixels.utils import pixel_array
 from pydicom.uid import UID
 
 from ._codestream import BEGINS, Codestream, FrameError, check_rle, j2k, jpeg
@@ -154,33 +153,26 @@ def _check_values(array: Array, said: Codestream, dataset: Dataset) -> None:
 
 
 def _with_library(frame: bytes, dataset: Dataset, syntax: UID, codec: Codec, precision: int = 0) -> Array:
-    one = Dataset()
-    one.file_meta = dataset.file_meta
-    for keyword in _DESCRIBING:
-        if keyword in dataset:
-            setattr(one, keyword, dataset[keyword].value)
-    if precision:
-        one.BitsStored = precision  # gdcm would mask what is above, and nobody could tell that it was there
-        one.HighBit = precision - 1
-    one.PixelData = encapsulate([frame], has_bot=False)
+    options: dict[str, Any] = {
+        "rows": int(dataset.Rows),
+        "columns": int(dataset.Columns),
+        "samples_per_pixel": int(dataset.SamplesPerPixel),
+        "photometric_interpretation": str(dataset.get("PhotometricInterpretation", "")),
+        "planar_configuration": int(dataset.get("PlanarConfiguration", 0) or 0),
+        "bits_allocated": int(dataset.BitsAllocated),
+        # With the header's bits gdcm would mask what is above, and nobody could tell that it was there.
+        "bits_stored": precision or int(dataset.get("BitsStored", 0) or dataset.BitsAllocated),
+        "pixel_representation": int(dataset.get("PixelRepresentation", 0) or 0),
+        "number_of_frames": 1,
+        "pixel_keyword": "PixelData",
+    }
+    if codec.plugin != "pyjpegls":
+        options["correct_unused_bits"] = False  # our own matter: pydicom does not look at HighBit
     # One decoder, not all in turn: what the first finds damaged, a more lenient one would show as a picture.
     plugin = codec.plugin if codec.plugin in available(syntax) else ""
-    # The bits in use are our own matter: pydicom does not look at HighBit.
-    options: dict[str, Any] = {} if codec.plugin == "pyjpegls" else {"correct_unused_bits": False}
-    return pixel_array(one, decoding_plugin=plugin, **options)
-
-
-_DESCRIBING = (
-    "SamplesPerPixel",
-    "PhotometricInterpretation",
-    "PlanarConfiguration",
-    "Rows",
-    "Columns",
-    "BitsAllocated",
-    "BitsStored",
-    "HighBit",
-    "PixelRepresentation",
-)
+    data = encapsulate([frame], has_bot=False)
+    array: Array = get_decoder(syntax).as_array(data, decoding_plugin=plugin, **options)[0]
+    return array
 
 
 def _jpeg_12(frame: bytes, dataset: Dataset, syntax: UID) -> Array:
