@@ -113,7 +113,7 @@ class Workers:
 
 
 def _start() -> subprocess.Popen[bytes]:
-    if not sys.executable:
+    if not sys.executable or getattr(sys, "frozen", False):  # of a packed program it is that program
         raise NoWorkersError("There is no python to start a worker process with.")
     # A group of its own: Ctrl-C is for the caller, who ends the workers.
     options: dict[str, Any] = {"start_new_session": True}

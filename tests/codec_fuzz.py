@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import resource
 import select
 import subprocess
 import sys
@@ -117,6 +116,8 @@ def _asked(child: subprocess.Popen[bytes], file: int, seed: int, seconds: float)
 
 
 def _serve(files: Sequence[Path]) -> None:
+    import resource
+
     import numpy as np
 
     from orthanc_research.errors import PixelError

@@ -203,6 +203,12 @@ def test_absurd_claims_are_refused_before_memory_is_taken() -> None:
         decode(made)
 
 
+def test_a_deflated_file_that_is_cut_gives_no_pixels() -> None:
+    whole = file_of(image(RAMP, syntax=DeflatedExplicitVRLittleEndian))
+    for length in range(300, len(whole) - 8, 5):
+        assert isinstance(tried(whole[:length]), PixelError), length
+
+
 def test_damaged_compressed_data_name_instance_and_syntax() -> None:
     made = image(RAMP, syntax=RLELossless)
     made.PixelData = encapsulate([b"\x02" + b"\x00" * 63 + b"\xff" * 9])
