@@ -168,10 +168,9 @@ def _with_library(frame: bytes, dataset: Dataset, syntax: UID, codec: Codec, pre
     }
     if codec.plugin != "pyjpegls":
         options["correct_unused_bits"] = False  # our own matter: pydicom does not look at HighBit
-    # One decoder, not all in turn: what the first finds damaged, a more lenient one would show as a picture.
-    plugin = codec.plugin if codec.plugin in available(syntax) else ""
     data = encapsulate([frame], has_bot=False)
-    array: Array = get_decoder(syntax).as_array(data, decoding_plugin=plugin, **options)[0]
+    # One decoder, not all in turn: what the first finds damaged, a more lenient one would show as a picture.
+    array: Array = get_decoder(syntax).as_array(data, decoding_plugin=codec.plugin, **options)[0]
     return array
 
 

@@ -180,7 +180,7 @@ def _compressed(dataset: Dataset, data: bytes, count: int, syntax: UID, name: st
     if syntax not in CODECS:
         raise PixelError(f"{name}: nothing decodes its transfer syntax ({said}).")
     codec = CODECS[syntax]
-    if not available(syntax):
+    if codec.plugin not in available(syntax):
         raise PixelError(f"{name}: to decode {said}, install {codec.package}.")
     try:
         frames = frames_in(data, count, codec.begins)
