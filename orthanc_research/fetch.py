@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from pydicom import Dataset
 
+from orthanc_research.decoding import decode_isolated
 from orthanc_research.errors import (
     AccessError,
     CancelledError,
@@ -41,7 +42,7 @@ from orthanc_research.rest import Rest
 
 __all__ = [
     "dataset",
-    "datasets",
+    "decoded",
     "file",
     "picture",
     "pixels",
@@ -73,15 +74,22 @@ def dataset(rest: Rest, instance: str, *, verify: bool) -> Dataset:
     return read_dataset(file(rest, instance, verify=verify))
 
 
-def datasets(
+def decoded(
     rest: Rest, instances: Iterable[str], *, workers: int, verify: bool, progress: Progress
-) -> Iterator[Outcome[str, Dataset]]:
-    """The Datasets of many instances, in their order; a failure is its instance's outcome. One request each."""
+) -> Iterator[Outcome[str, tuple[Dataset, npt.NDArray[Any]]]]:
+    """The Dataset of each instance, without its pixel data, and what these decode to; in order, one request each.
 
-    def get(instance: str) -> Dataset:
-        found = dataset(rest, instance, verify=verify)
+    A failure is its instance's outcome, a decoder that crashes too (`PixelError`).
+    """
+
+    def get(instance: str) -> tuple[Dataset, npt.NDArray[Any]]:
+        content = file(rest, instance, verify=verify)
+        found = read_dataset(content)
+        array = decode_isolated(content, str(found.get("SOPInstanceUID", "")))
+        for keyword in ("PixelData", "FloatPixelData", "DoubleFloatPixelData"):
+            found.pop(keyword, None)
         progress.advance()
-        return found
+        return found, array
 
     return thread_map(get, instances, workers=workers, progress=progress, fatal=(AccessError,))
 
@@ -91,7 +99,8 @@ def pixels(
 ) -> npt.NDArray[Any]:
     """The pixels of one instance as `values`: one request; `QueryError` for senseless arguments before it is sent."""
     check_pixels(values, dtype, window)
-    return pixels_of(file(rest, instance, verify=verify), values, dtype=dtype, window=window)
+    content = file(rest, instance, verify=verify)
+    return pixels_of(content, values, dtype=dtype, window=window, decoder=decode_isolated)
 
 
 def picture(
@@ -192,7 +201,7 @@ def volume(
     progress.total(len(stack.files), "files")
 
     def fill(part: StackFile) -> None:
-        filler.put_file(part, file(rest, part.instance, verify=verify))
+        filler.put_file(part, file(rest, part.instance, verify=verify), decode_isolated)
         progress.advance()
 
     done = 0

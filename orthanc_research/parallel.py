@@ -6,16 +6,14 @@ are taken: a caller that stops reading stops the work.
 
 from __future__ import annotations
 
-import multiprocessing
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from orthanc_research.errors import Error
 from orthanc_research.progress import Progress, Silent
+from orthanc_research.workers import WorkerDiedError, Workers
 
 __all__ = ["MAX_THREADS", "Outcome", "WorkerDiedError", "process_map", "thread_map"]
 
@@ -23,10 +21,6 @@ MAX_THREADS = 8
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-
-class WorkerDiedError(Error):
-    """The worker process of this unit ended without an answer: a native decoder crashed on it, most likely."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,45 +77,19 @@ def process_map(
     units: Iterable[T],
     *,
     workers: int = 2,
+    seconds: float = 3600,
     progress: Progress | None = None,
 ) -> Iterator[Outcome[T, R]]:
     """As `thread_map` in worker processes: a unit whose worker dies is one `WorkerDiedError`, and the others go on.
 
-    `work`, units and results must pickle. When a worker dies, everything that was in flight is tried again alone, so
-    that only the unit that kills its worker is blamed.
+    `work`, units and results must pickle, and `work` must be a module's function: workers do not run the caller's
+    script. A worker that takes longer than `seconds` for a unit is ended.
     """
-    progress = progress or Silent()
-    queue = iter(units)
-    while not progress.cancelled:
-        batch = [unit for _, unit in zip(range(8 * max(1, workers)), queue, strict=False)]
-        if not batch:
-            return
-        yield from _isolated(work, batch, workers)
-
-
-def _isolated(work: Callable[[T], R], batch: list[T], workers: int) -> Iterator[Outcome[T, R]]:
-    outcomes: list[Outcome[T, R] | None] = [None] * len(batch)
-    with _pool(workers) as pool:
-        futures = [pool.submit(work, unit) for unit in batch]
-        for index, (unit, future) in enumerate(zip(batch, futures, strict=True)):
-            outcome = _outcome(unit, future, ())
-            if not isinstance(outcome.error, BrokenProcessPool):
-                outcomes[index] = outcome
-    for unit, known in zip(batch, outcomes, strict=True):
-        yield known if known is not None else _alone(work, unit)
-
-
-def _alone(work: Callable[[T], R], unit: T) -> Outcome[T, R]:
-    with _pool(1) as pool:
-        outcome = _outcome(unit, pool.submit(work, unit), ())
-    if isinstance(outcome.error, BrokenProcessPool):
-        return Outcome(unit, error=WorkerDiedError("The worker process died on this input; nothing came of it."))
-    return outcome
-
-
-def _pool(workers: int) -> ProcessPoolExecutor:
-    # spawn: a fork would share the client's sockets and a notebook's threads with the worker.
-    return ProcessPoolExecutor(max(1, workers), mp_context=multiprocessing.get_context("spawn"))
+    pool = Workers(min(workers, MAX_THREADS))
+    try:
+        yield from thread_map(lambda unit: pool.call(seconds, work, unit), units, workers=workers, progress=progress)
+    finally:
+        pool.close()
 
 
 def _outcome(unit: T, future: Future[R], fatal: tuple[type[Exception], ...]) -> Outcome[T, R]:

@@ -25,10 +25,11 @@ LAYERS = [
     {"modality", "feed"},
     {"batch", "export", "plots", "references", "volumes"},
     {"fetch", "headers", "resolve", "search"},
+    {"decoding"},
     {"tables", "pixels"},
     {"rest"},
     {"parallel"},
-    {"capabilities", "progress", "files"},
+    {"capabilities", "progress", "files", "workers"},
     {"errors"},
 ]
 OWNERS = {
@@ -37,7 +38,7 @@ OWNERS = {
     "matplotlib": {"plots"},
     "ipywidgets": {"widgets"},
     "typer": {"cli"},
-    "subprocess": {"local"},
+    "subprocess": {"local", "workers"},
     "sqlite3": {"batch/journal"},
     "tqdm": {"progress"},
     "nibabel": {"pixels/_nifti"},

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
-
-import numpy.typing as npt
 
 from orthanc_research import fetch
+from orthanc_research.decoding import decode_isolated
 from orthanc_research.errors import Error, QueryError
 from orthanc_research.parallel import Outcome, thread_map
 from orthanc_research.pixels import (
@@ -18,8 +16,6 @@ from orthanc_research.pixels import (
     StackFile,
     Volume,
     check_nifti,
-    decode,
-    read_dataset,
 )
 from orthanc_research.progress import Silent
 from orthanc_research.rest import Rest
@@ -103,10 +99,10 @@ def _filled(rest: Rest, stacks: Sequence[Stack], how: Reading, workers: int) -> 
             wanted.setdefault(file.instance, []).append((filler, file))
 
     def fill(instance: str) -> None:
-        dataset = read_dataset(fetch.file(rest, instance, verify=True))
-        array: npt.NDArray[Any] = decode(dataset)
+        content = fetch.file(rest, instance, verify=True)
+        array = decode_isolated(content)
         for filler, file in wanted[instance]:
-            filler.put_file(file, dataset, array)
+            filler.put_file(file, content, lambda *_: array)
 
     for outcome in thread_map(fill, list(wanted), workers=workers, fatal=(Exception,)):
         outcome.get()

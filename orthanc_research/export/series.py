@@ -21,7 +21,7 @@ from orthanc_research.export.frames import FrameRow, frame_rows, owner_of_frames
 from orthanc_research.export.parts import check_form, volume_parts
 from orthanc_research.export.volumes import SUFFIXES, owner_of_volume, owner_of_volumes, write_volume
 from orthanc_research.files import private_folder, sweep
-from orthanc_research.pixels import Reading, Volume, decode
+from orthanc_research.pixels import Reading, Volume
 from orthanc_research.progress import Progress, Silent
 from orthanc_research.rest import Rest, is_server_gone
 
@@ -207,10 +207,9 @@ def _in_order(instances: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _rows(rest: Rest, instances: Sequence[str], workers: int, problems: list[str]) -> Iterator[FrameRow]:
-    for outcome in fetch.datasets(rest, instances, workers=workers, verify=True, progress=Silent()):
+    for outcome in fetch.decoded(rest, instances, workers=workers, verify=True, progress=Silent()):
         try:
-            dataset = outcome.get()
-            yield from frame_rows(dataset, decode(dataset))
+            yield from frame_rows(*outcome.get())
         except PixelError as error:
             problems.append(str(error))
 

@@ -12,9 +12,10 @@ Verdicts need headers only; pixels are decoded only for what is known to be a vo
 from __future__ import annotations
 
 from ._arrange import arrange
+from ._codecs import needs_isolation
 from ._codes import CODES, Code
 from ._colour import apply_palette
-from ._decode import decode, read_dataset
+from ._decode import decode, read_dataset, transfer_syntax
 from ._display import apply_window
 from ._foreign import portable
 from ._frames import EXTRA_AXES, Frame, Window, frames_of
@@ -62,6 +63,7 @@ __all__ = [
     "decode",
     "frames_of",
     "header_from_dataset",
+    "needs_isolation",
     "one_stack",
     "overlays_of",
     "pixels_of",
@@ -70,6 +72,7 @@ __all__ = [
     "references_of",
     "segments",
     "stacks_of",
+    "transfer_syntax",
     "volume_from",
     "wanted_bytes",
 ]

@@ -14,13 +14,16 @@ import numpy as np
 import numpy.typing as npt
 from pydicom import Dataset, dcmread
 from pydicom.errors import InvalidDicomError
-from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import pixel_array
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from orthanc_research.errors import PixelError
 
-__all__ = ["decode", "read_dataset"]
+from ._codecs import CODECS, UNNAMED, available, decode_frame
+from ._codestream import FrameError
+from ._encapsulated import frames_in
+
+__all__ = ["decode", "read_dataset", "transfer_syntax"]
 
 Array = npt.NDArray[Any]
 
@@ -46,25 +49,6 @@ _PIXEL_TAGS = [
     "PixelData",
 ]
 
-# syntax → (pydicom's name of the decoder, what to install). pydicom would try gdcm first for JPEG 2000, which holds the
-# interpreter lock while it decodes; pylibjpeg lets other threads run. pylibjpeg-libjpeg is GPL, hence gdcm for JPEG.
-_OPENJPEG = ("pylibjpeg", "pylibjpeg pylibjpeg-openjpeg")
-_JPEG_LS = ("pyjpegls", "pyjpegls")
-_GDCM = ("gdcm", "python-gdcm")
-_DECODERS = {
-    "1.2.840.10008.1.2.5": ("pylibjpeg", "pylibjpeg pylibjpeg-rle"),
-    "1.2.840.10008.1.2.4.50": _GDCM,
-    "1.2.840.10008.1.2.4.51": _GDCM,
-    "1.2.840.10008.1.2.4.57": _GDCM,
-    "1.2.840.10008.1.2.4.70": _GDCM,
-    "1.2.840.10008.1.2.4.80": _JPEG_LS,
-    "1.2.840.10008.1.2.4.81": _JPEG_LS,
-    "1.2.840.10008.1.2.4.90": _OPENJPEG,
-    "1.2.840.10008.1.2.4.91": _OPENJPEG,
-    "1.2.840.10008.1.2.4.201": _OPENJPEG,
-    "1.2.840.10008.1.2.4.202": _OPENJPEG,
-    "1.2.840.10008.1.2.4.203": _OPENJPEG,
-}
 _NATIVE = {
     ImplicitVRLittleEndian,
     ExplicitVRLittleEndian,
@@ -98,12 +82,23 @@ def read_dataset(data: bytes, *, pixels_only: bool = False) -> Dataset:
     return dataset
 
 
+def transfer_syntax(data: bytes) -> str:
+    """The TransferSyntaxUID that stands in a file's meta information (PS3.10 §7.1); "" where there is none."""
+    at = data.find(b"\x02\x00\x10\x00UI", 0, 1 << 16)
+    if at < 0 or len(data) < at + 8:
+        return ""
+    length = int.from_bytes(data[at + 6 : at + 8], "little")
+    return data[at + 8 : at + 8 + length].decode("ascii", "replace").strip("\0 ")
+
+
 def decode(source: bytes | Dataset, sop_uid: str = "") -> Array:
     """The stored values of every frame, shape (frame, row, column) or (frame, row, column, sample), C-order, writable.
 
     The dtype is the source's integer type (BitsAllocated and PixelRepresentation), float for float pixel data; YBR is
     converted to RGB; palette images keep their indices. `sop_uid` names the file in an error when its bytes cannot.
-    `PixelError` names SOPInstanceUID, transfer syntax and the package to install, or says what is wrong with the data.
+    `PixelError` names SOPInstanceUID, transfer syntax and the package to install, or says what is wrong with the data:
+    a codestream that is cut, or contradicts the header in size, bits or colour, is refused. Native code decodes in this
+    process: of files that nobody vouches for, `decoding.decode_isolated` takes those whose decoder may crash.
     """
     try:
         dataset = read_dataset(source, pixels_only=True) if isinstance(source, bytes) else source
@@ -136,8 +131,10 @@ def _decode(dataset: Dataset, name: str) -> Array:
         )
     if syntax in _NATIVE and samples == 1 and bits in (8, 16, 32) and key == "PixelData":
         array = np.frombuffer(data, dtype=_dtype(dataset, bits), count=frames * math.prod(size)).copy()
+    elif encapsulated:
+        array = _compressed(dataset, data, frames, syntax, name)
     else:
-        array = _with_pydicom(dataset, syntax, name)
+        array = _with_pydicom(dataset, name, syntax)
     shape = (frames, *size, *((array.shape[-1],) if samples > 1 and array.ndim > 2 else ()))
     if array.size != math.prod(shape):
         raise PixelError(
@@ -178,26 +175,51 @@ def _has_more(have: int, expected: int, frames: int, subsampled: bool) -> bool:
     return have - expected >= max(math.ceil(expected / frames), 2)
 
 
-def _with_pydicom(dataset: Dataset, syntax: UID, name: str) -> Array:
-    plugin, package = _DECODERS.get(syntax, ("", ""))
-    said = syntax.name if syntax else "no transfer syntax"
+def _compressed(dataset: Dataset, data: bytes, count: int, syntax: UID, name: str) -> Array:
+    """Each frame in turn: the first that is broken refuses the file, whose other frames nobody could number."""
+    said = UNNAMED.get(syntax, syntax.name) if syntax else "no transfer syntax"
+    if syntax not in CODECS:
+        raise PixelError(f"{name}: nothing decodes its transfer syntax ({said}).")
+    codec = CODECS[syntax]
+    if codec.plugin not in available(syntax):
+        raise PixelError(f"{name}: to decode {said}, install {codec.package}.")
     try:
-        # One decoder, not all in turn: what the first finds damaged, a more lenient one would show as a picture.
-        # `_clean` takes the bits below HighBit; pydicom would take the lowest ones, wherever HighBit is.
-        chosen = plugin if plugin in _available(syntax) else ""
-        return pixel_array(dataset, decoding_plugin=chosen, correct_unused_bits=False)
+        frames = frames_in(data, count, codec.begins)
+    except FrameError as error:
+        raise PixelError(f"{name}: its pixel data ({said}) {error}.") from error
+    out: Array | None = None
+    for index, frame in enumerate(frames):
+        array = _frame(frame, dataset, syntax, f"{name}: frame {index + 1} of {count} ({said})")
+        if out is None:
+            out = np.empty((count, *array.shape), dtype=array.dtype)
+        out[index] = array
+    return out if out is not None else np.empty(0)
+
+
+def _frame(frame: bytes, dataset: Dataset, syntax: UID, name: str) -> Array:
+    expected = (int(dataset.Rows), int(dataset.Columns))
+    samples = int(dataset.SamplesPerPixel)
+    try:
+        array = decode_frame(frame, dataset, syntax)
+    except FrameError as error:
+        raise PixelError(f"{name} {error}.") from error
     except (KeyboardInterrupt, SystemExit):
         raise
-    except NotImplementedError as error:
-        raise PixelError(f"{name}: nothing decodes its transfer syntax ({said}).") from error
     except BaseException as error:  # the RLE decoder is Rust, and a panic in it is no Exception
-        if package and not _available(syntax):
-            raise PixelError(f"{name}: to decode {said}, install {package}.") from error
-        raise PixelError(f"{name}: its pixel data ({said}) cannot be decoded; it is damaged or unusual.") from error
+        raise PixelError(f"{name} cannot be decoded; it is damaged or unusual.") from error
+    if array.shape != (*expected, *((samples,) if samples > 1 else ())):
+        raise PixelError(f"{name} decodes to {array.shape} where {expected} is declared.")
+    return array
 
 
-def _available(syntax: UID) -> tuple[str, ...]:
-    return get_decoder(syntax).available_plugins if syntax in _DECODERS else ()
+def _with_pydicom(dataset: Dataset, name: str, syntax: UID) -> Array:
+    try:
+        # `_clean` takes the bits below HighBit; pydicom would take the lowest ones, wherever HighBit is.
+        return pixel_array(dataset, correct_unused_bits=False)
+    except Exception as error:
+        raise PixelError(
+            f"{name}: its pixel data ({syntax.name}) cannot be decoded; it is damaged or unusual."
+        ) from error
 
 
 def _dtype(dataset: Dataset, bits: int) -> np.dtype[Any]:

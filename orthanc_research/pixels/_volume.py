@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any
@@ -186,12 +186,17 @@ class Filler:
         target = self._array[self.stack.slots[place]]
         put(target, self._converted(frame, image, target, place), f"SOP instance {frame.sop_uid}")
 
-    def put_file(self, file: StackFile, content: bytes | Dataset, array: Array | None = None) -> None:
-        """Decode one of `stack.files` and put all its slices; `array` is what `decode` gave, where that was done."""
-        dataset = read_dataset(content) if isinstance(content, bytes) and self._needs_file(file) else content
-        array = decode(dataset, file.sop_uid) if array is None else array
+    def put_file(
+        self, file: StackFile, content: bytes | Dataset, decoder: Callable[[bytes, str], Array] = decode
+    ) -> None:
+        """Decode one of `stack.files` and put all its slices; `decoder(content, SOPInstanceUID)` where it is bytes."""
+        if isinstance(content, bytes):
+            dataset = read_dataset(content) if self._needs_file(file) else None
+            array = decoder(content, file.sop_uid)
+        else:
+            dataset, array = content, decode(content, file.sop_uid)
         for place, _ in file.fills:
-            if isinstance(dataset, Dataset):
+            if dataset is not None:
                 self._frames[place] = with_file_facts(self._frames[place], dataset)
             self.put(place, array)
 

@@ -1,0 +1,41 @@
+"""Files → stored values, where a decoder that crashes must not take the caller with it.
+
+gdcm ends the process on some damaged JPEG files, and holds the interpreter lock while it decodes: its syntaxes go to
+worker processes, two at a time. The other decoders did not crash in any of our runs and release the lock: they stay on
+the caller's threads, where no file needs to be copied. See docs/decisions/0009.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy.typing as npt
+from pydicom.uid import UID
+
+from orthanc_research.errors import PixelError
+from orthanc_research.pixels import decode, needs_isolation, transfer_syntax
+from orthanc_research.workers import NoWorkersError, WorkerDiedError, shared
+
+__all__ = ["decode_isolated"]
+
+# Far more than any file needs: no decoder is slower than this.
+_SECONDS, _BYTES_A_SECOND = 60.0, 100_000.0
+
+
+def decode_isolated(content: bytes, sop_uid: str = "") -> npt.NDArray[Any]:
+    """As `pixels.decode` of a file's bytes; a decoder that crashes or does not end is a `PixelError`.
+
+    The first call for JPEG starts a process, which takes about a second.
+    """
+    syntax = transfer_syntax(content)
+    if not needs_isolation(syntax):
+        return decode(content, sop_uid)
+    try:
+        return shared().call(_SECONDS + len(content) / _BYTES_A_SECOND, decode, content, sop_uid)
+    except NoWorkersError:
+        return decode(content, sop_uid)
+    except WorkerDiedError as error:
+        name = f"SOP instance {sop_uid}" if sop_uid else "This instance"
+        raise PixelError(
+            f"{name}: its decoder crashed on the pixel data ({UID(syntax).name}), or did not end; they are damaged."
+        ) from error

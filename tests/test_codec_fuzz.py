@@ -1,0 +1,78 @@
+"""Damaged files end as a `PixelError` or as pixels: no crash, no hang, no memory without end. See docs/pixels.md."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from codec_fuzz import Ended, fuzz
+from pydicom import dcmread
+from pydicom.uid import UID
+
+from orthanc_research.pixels import needs_isolation
+
+SETS = ("derived-mutated", "codec-oddities", "malformed-and-odd")
+# Sets of which each syntax and kind of image gives one file.
+SOURCES = ("codec-oddities", "compressed-cornerstone-ct", "compressed-nema-wg04", "mini-volumes", "us-xa-multiframe",
+           "seg-sm-highdicom", "mr-siemens-9-transfer-syntaxes")  # fmt: skip
+
+
+def compressed(realdata: Path) -> dict[Path, UID]:
+    """One file of each syntax, photometric interpretation, bits and count of frames, below 1 MB."""
+    found: dict[tuple[object, ...], tuple[Path, UID]] = {}
+    for path in sorted(path for source in SOURCES for path in (realdata / source).rglob("*.dcm")):
+        if path.stat().st_size > 1_000_000:
+            continue
+        header = dcmread(path, stop_before_pixels=True)
+        syntax = header.file_meta.TransferSyntaxUID
+        if syntax.is_encapsulated and "Rows" in header:
+            kind = (syntax, header.PhotometricInterpretation, header.BitsStored, header.get("NumberOfFrames"))
+            found.setdefault(kind, (path, syntax))
+    return dict(found.values())
+
+
+def check(ends: Sequence[Ended], syntaxes: Sequence[UID]) -> Counter[tuple[str, str, str]]:
+    """Hold the ends to what is promised; how many there were by syntax, mutation and verdict."""
+    assert [end for end in ends if end.verdict == "hang"] == []
+    crashed = [end for end in ends if end.verdict == "crash"]
+    assert [end for end in crashed if not needs_isolation(syntaxes[end.file])] == []
+    # What is cut off at any place is seen in every syntax.
+    assert [end for end in ends if end.mutation == "truncate" and end.verdict not in ("refused", "same")] == []
+    assert all(end.said.endswith(".") for end in ends if end.verdict == "refused")
+    return Counter((str(syntaxes[end.file]), end.mutation, end.verdict) for end in ends)
+
+
+def test_every_odd_file_gives_pixels_or_a_reason(realdata: Path) -> None:
+    files = sorted(path for name in SETS for path in (realdata / name).iterdir() if path.suffix != ".md")
+    ends = list(fuzz(files, [(k, -1) for k in range(len(files))]))
+    assert len(ends) > 85
+    assert {end.verdict for end in ends} == {"same", "refused"}
+
+
+def test_mutated_files_crash_and_hang_nothing(realdata: Path) -> None:
+    files = compressed(realdata)
+    assert len(files) > 20
+    ends = list(fuzz(list(files), [(k, 8 * k + seed) for k in range(len(files)) for seed in (0, 1, 3, 4, 7)]))
+    counted = check(ends, list(files.values()))
+    assert sum(counted.values()) == 5 * len(files)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+def test_thousands_of_mutations_crash_and_hang_nothing(realdata: Path) -> None:
+    files = compressed(realdata)
+    ends = list(fuzz(list(files), [(k, seed) for seed in range(10_000, 10_200) for k in range(len(files))]))
+    counted = check(ends, list(files.values()))
+    print()
+    for syntax in sorted(set(map(str, files.values()))):
+        verdicts: Counter[str] = Counter()
+        for (of, _, verdict), count in counted.items():
+            verdicts[verdict] += count if of == syntax else 0
+        print(f"{UID(syntax).name}: {dict(verdicts)}")
+    for mutation in sorted({mutation for _, mutation, _ in counted}):
+        verdicts = Counter()
+        for (_, kind, verdict), count in counted.items():
+            verdicts[verdict] += count if kind == mutation else 0
+        print(f"{mutation}: {dict(verdicts)}")
