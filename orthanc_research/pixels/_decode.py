@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,9 @@ from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, Implic
 
 from orthanc_research.errors import PixelError
 
-__all__ = ["decode", "read_dataset"]
+from ._native import plain
+
+__all__ = ["decode", "decoded", "read_dataset"]
 
 Array = npt.NDArray[Any]
 
@@ -104,6 +107,17 @@ def decode(source: bytes | Dataset, sop_uid: str = "") -> Array:
     converted to RGB; palette images keep their indices. `sop_uid` names the file in an error when its bytes cannot.
     `PixelError` names SOPInstanceUID, transfer syntax and the package to install, or says what is wrong with the data.
     """
+    array = decoded(source, sop_uid)
+    return array if array.flags.writeable else array.copy()
+
+
+def decoded(source: bytes | Dataset, sop_uid: str = "") -> Array:
+    """As `decode`, but the array may be a read-only view of the file's bytes: for who copies it anyway."""
+    found = plain(source) if isinstance(source, bytes) else None
+    if found is not None and isinstance(source, bytes):
+        bits, shape = found.facts["BitsAllocated"], (found.frames, found.rows, found.columns)
+        values = np.frombuffer(source, _dtype(found.facts, bits), math.prod(shape), found.offset)
+        return _clean(values.reshape(shape), found.facts, bits, UID(found.syntax))
     try:
         dataset = read_dataset(source, pixels_only=True) if isinstance(source, bytes) else source
         return _decode(dataset, f"SOP instance {_uid(dataset, sop_uid)}")
@@ -134,7 +148,7 @@ def _decode(dataset: Dataset, name: str) -> Array:
             f"frame{'s' if frames > 1 else ''} of {expected // frames}): NumberOfFrames is absent or wrong."
         )
     if syntax in _NATIVE and samples == 1 and bits in (8, 16, 32) and key == "PixelData":
-        array = np.frombuffer(data, dtype=_dtype(dataset, bits), count=frames * math.prod(size)).copy()
+        array = np.frombuffer(data, dtype=_dtype(dataset, bits), count=frames * math.prod(size))
     else:
         array = _with_pydicom(dataset, syntax, name)
     shape = (frames, *size, *((array.shape[-1],) if samples > 1 and array.ndim > 2 else ()))
@@ -142,8 +156,7 @@ def _decode(dataset: Dataset, name: str) -> Array:
         raise PixelError(
             f"{name} ({syntax.name}): it decodes to {array.size} values where {math.prod(shape)} are declared."
         )
-    array = _clean(np.ascontiguousarray(array).reshape(shape), dataset, bits, syntax)
-    return array if array.flags.writeable else array.copy()
+    return _clean(np.ascontiguousarray(array).reshape(shape), dataset, bits, syntax)
 
 
 def _declared(dataset: Dataset) -> tuple[tuple[int, int], int, int, int]:
@@ -197,12 +210,12 @@ def _available(syntax: UID) -> tuple[str, ...]:
     return get_decoder(syntax).available_plugins if syntax in _DECODERS else ()
 
 
-def _dtype(dataset: Dataset, bits: int) -> np.dtype[Any]:
+def _dtype(dataset: Dataset | Mapping[str, int], bits: int) -> np.dtype[Any]:
     signed = int(dataset.get("PixelRepresentation", 0) or 0) == 1
     return np.dtype(f"<{'i' if signed else 'u'}{bits // 8}")
 
 
-def _clean(array: Array, dataset: Dataset, bits: int, syntax: UID) -> Array:
+def _clean(array: Array, dataset: Dataset | Mapping[str, int], bits: int, syntax: UID) -> Array:
     """Only the bits from HighBit down, BitsStored of them, sign-extended; in the type of BitsAllocated."""
     if array.dtype.kind not in "iu" or bits not in (8, 16, 32):
         return array

@@ -14,7 +14,7 @@ from pydicom import Dataset
 
 from orthanc_research.errors import GeometryError, PixelError, QueryError
 
-from ._decode import decode, read_dataset
+from ._decode import decoded, read_dataset
 from ._frames import Frame, Window
 from ._shear import moved
 from ._stacks import Stack, StackFile
@@ -147,7 +147,7 @@ class Filler:
     def put_file(self, file: StackFile, content: bytes | Dataset) -> None:
         """Decode one of `stack.files` and put all its slices."""
         dataset = read_dataset(content) if isinstance(content, bytes) and self._needs_file(file) else content
-        array = decode(dataset, file.sop_uid)
+        array = decoded(dataset, file.sop_uid)
         for place, _ in file.fills:
             if isinstance(dataset, Dataset):
                 self._frames[place] = with_file_facts(self._frames[place], dataset)
