@@ -26,8 +26,11 @@ from orthanc_research.progress import Progress
 from orthanc_research.rest import Rest
 
 __all__ = [
+    "DIFFERS",
+    "NO_MD5",
     "check_slices",
     "check_values",
+    "checked_file",
     "dataset",
     "datasets",
     "file",
@@ -38,16 +41,33 @@ __all__ = [
 
 T = TypeVar("T")
 
+NO_MD5 = (
+    "This Orthanc keeps no MD5 of its files (StoreMD5ForAttachments in its configuration), so what arrives cannot be "
+    "checked."
+)
+DIFFERS = "The file of instance {} is not the one that was stored: its MD5 differs."
+
 
 def file(rest: Rest, instance: str, *, verify: bool) -> bytes:
-    """The DICOM file as it was stored; with `verify`, held against the MD5 that the server keeps (one more request)."""
-    content = rest.instances.file(instance)
-    if not verify:
-        return content
-    expected = rest.instances.md5(instance).strip()
+    """The DICOM file as it was stored; with `verify`, held against the MD5 that the server keeps.
+
+    One request; two when the answer to the first does not name the MD5. `ResponseError` when the file is not the one
+    that was stored, and when the server keeps no MD5.
+    """
+    return checked_file(rest, instance)[0] if verify else rest.instances.file(instance)
+
+
+def checked_file(rest: Rest, instance: str) -> tuple[bytes, str]:
+    """The DICOM file and its MD5, which is the server's; as `file` with `verify`."""
+    content, expected = rest.instances.attachment_with_md5(instance, "dicom")
+    if expected is None:
+        try:
+            expected = rest.instances.md5(instance).strip()
+        except NotFoundError as error:
+            raise ResponseError(NO_MD5) from error
     if hashlib.md5(content, usedforsecurity=False).hexdigest() != expected:
-        raise ResponseError(f"The file of instance {instance} is not the one that was stored: its MD5 differs.")
-    return content
+        raise ResponseError(DIFFERS.format(instance))
+    return content, expected
 
 
 def dataset(rest: Rest, instance: str, *, verify: bool) -> Dataset:

@@ -41,6 +41,11 @@ SLOWEST = 1000.0
 SYSTEM: Call[dict[str, Any]] = Call("GET", ("system",), json_object)
 
 
+def limits() -> httpx.Limits:
+    """How many connections, and for how long, on httpx's own transports."""
+    return httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS, keepalive_expiry=KEEP_ALIVE)
+
+
 class _Base:
     """What both clients share: options for httpx, the request for a call, the judgement on an answer."""
 
@@ -57,9 +62,7 @@ class _Base:
         return {
             "base_url": c.url + "/",
             "headers": c.request_headers(),
-            "limits": httpx.Limits(
-                max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS, keepalive_expiry=KEEP_ALIVE
-            ),
+            "limits": limits(),
             "follow_redirects": False,
             "trust_env": c.trust_env,
         }
