@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from pixel_cases import as_file, make_slice
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
-from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from orthanc_research.errors import PixelError
 from orthanc_research.pixels import _decode, decode, read_dataset
@@ -35,11 +35,12 @@ def by_pydicom(content: bytes) -> npt.NDArray[Any]:
     values = (words >> (high + 1 - stored)) % 2**stored
     if dataset.PixelRepresentation:
         values = np.where(values >= 2 ** (stored - 1), values - 2**stored, values)
-    return values.reshape(shape).astype(f"{'ui'[dataset.PixelRepresentation]}{bits // 8}")
+    array: npt.NDArray[Any] = values.reshape(shape).astype(f"{'ui'[dataset.PixelRepresentation]}{bits // 8}")
+    return array
 
 
 def encoded(dataset: Dataset, syntax: str = ExplicitVRLittleEndian) -> bytes:
-    dataset.file_meta.TransferSyntaxUID = syntax
+    dataset.file_meta.TransferSyntaxUID = UID(syntax)
     buffer = io.BytesIO()
     dataset.save_as(buffer, enforce_file_format=True)
     return buffer.getvalue()

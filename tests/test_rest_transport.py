@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -327,19 +327,42 @@ def test_places_are_given_back_whatever_happened() -> None:
             assert outcome(rest)[2] is httpx.ConnectError
 
 
+class Counter(io.RawIOBase):
+    """A file that keeps nothing."""
+
+    size = 0
+
+    def write(self, data: Any) -> int:
+        self.size += len(data)
+        return len(data)
+
+    def tell(self) -> int:
+        return self.size
+
+    def seek(self, place: int, whence: int = 0) -> int:
+        return place
+
+    def truncate(self, size: int | None = None) -> int:
+        return 0
+
+
 def test_memory_is_the_body_and_no_more() -> None:
     import tracemalloc
 
-    body = os.urandom(3_000_000)
+    body = os.urandom(20_000_000)
     with server(answering(headed(body))) as (url, _), Rest(Connection.make(url)) as rest:
         outcome(rest)
         tracemalloc.start()
         try:
             assert outcome(rest) == body
-            peak = tracemalloc.get_traced_memory()[1]
+            kept = tracemalloc.get_traced_memory()[1]
+            tracemalloc.reset_peak()
+            rest._client.stream(GET, cast(Any, Counter()))
+            streamed = tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
-    assert peak < len(body) * 1.1
+    assert kept < len(body) * 1.1
+    assert streamed < 5_000_000
 
 
 def test_a_proxy_from_the_environment_stays_with_httpx(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import IO, Any, TypeVar, cast
@@ -34,6 +34,8 @@ CONNECTIONS = 8
 # Orthanc closes idle connections after 1 s; one that is reused at that very moment breaks.
 KEEP_ALIVE = 0.5
 CONNECT = 5.0
+# A body that is kept as a whole comes as one piece, and is copied no further; memory is taken as it arrives.
+WHOLE = 1 << 30
 # A body may take 30 s and then a second per kB: what is slower is not coming.
 GRACE = 30.0
 SLOWEST = 1000.0
@@ -191,7 +193,7 @@ class Client(_Base):
         raise AssertionError("tenacity ends by returning or raising")
 
     def _attempt(self, call: Call[Any]) -> Answer:
-        with self._exchange(call) as response:
+        with self._exchange(call, {"chunk": WHOLE}) as response:
             clock = _Clock(call, self.connection.timeout)
             content = b"".join([clock.count(chunk) for chunk in _decoded(response)])
             self._judge(call, response, content)
@@ -207,10 +209,10 @@ class Client(_Base):
             self._judge(call, response, b"")
 
     @contextmanager
-    def _exchange(self, call: Call[Any]) -> Iterator[httpx.Response]:
+    def _exchange(self, call: Call[Any], extensions: Mapping[str, Any] | None = None) -> Iterator[httpx.Response]:
         """Send the request and hold its answer open; its cookies are kept (a load balancer's, say)."""
         with quiet(), mapped(call, self.connection.url):
-            request = self._request(call)
+            request = self._request(call, extensions or {})
             response = self._send(request)
             try:
                 response.request = request
@@ -220,7 +222,7 @@ class Client(_Base):
             finally:
                 response.close()
 
-    def _request(self, call: Call[Any]) -> httpx.Request:
+    def _request(self, call: Call[Any], extensions: Mapping[str, Any]) -> httpx.Request:
         given = self._arguments(call)
         headers = self._http.headers
         if given["headers"]:
@@ -232,7 +234,7 @@ class Client(_Base):
             headers=headers,
             cookies=self._http.cookies,
             content=given["content"],
-            extensions={"timeout": given["timeout"].as_dict()},
+            extensions={"timeout": given["timeout"].as_dict(), **extensions},
         )
 
     @contextmanager
