@@ -113,11 +113,10 @@ def decode(source: bytes | Dataset, sop_uid: str = "") -> Array:
 
 def decoded(source: bytes | Dataset, sop_uid: str = "") -> Array:
     """As `decode`, but the array may be a read-only view of the file's bytes: for who copies it anyway."""
-    found = plain(source) if isinstance(source, bytes) else None
-    if found is not None and isinstance(source, bytes):
+    if isinstance(source, bytes) and (found := plain(source)) is not None:
         bits, shape = found.facts["BitsAllocated"], (found.frames, found.rows, found.columns)
         values = np.frombuffer(source, _dtype(found.facts, bits), math.prod(shape), found.offset)
-        return _clean(values.reshape(shape), found.facts, bits, UID(found.syntax))
+        return _clean(values.reshape(shape), found.facts, bits, ExplicitVRLittleEndian)
     try:
         dataset = read_dataset(source, pixels_only=True) if isinstance(source, bytes) else source
         return _decode(dataset, f"SOP instance {_uid(dataset, sop_uid)}")

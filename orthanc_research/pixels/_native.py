@@ -79,7 +79,6 @@ class Plain:
     rows: int
     columns: int
     offset: int
-    syntax: str
     facts: dict[str, int]
 
 
@@ -92,7 +91,7 @@ def plain(content: bytes) -> Plain | None:
     try:
         syntax, start = _syntax(content)
         found, offset, length = _elements(content, start, explicit=syntax == _EXPLICIT)
-        return _described(content, found, offset, length, syntax.decode())
+        return _described(found, offset, length)
     except (_UnusualError, struct.error):
         return None
 
@@ -174,7 +173,7 @@ def _item_end(content: bytes, at: int, depth: int, *, explicit: bool) -> int:
     return at + 8
 
 
-def _described(content: bytes, found: dict[int, bytes], offset: int, length: int, syntax: str) -> Plain:
+def _described(found: dict[int, bytes], offset: int, length: int) -> Plain:
     if any(len(found.get(tag, b"")) != 2 for tag in _NUMBERS.values()):
         raise _UnusualError
     facts = {keyword: _u16(found[tag])[0] for keyword, tag in _NUMBERS.items()}
@@ -194,4 +193,4 @@ def _described(content: bytes, found: dict[int, bytes], offset: int, length: int
         or length != size + size % 2
     ):
         raise _UnusualError
-    return Plain(frames, rows, columns, offset, syntax, facts)
+    return Plain(frames, rows, columns, offset, facts)
