@@ -1,6 +1,6 @@
 """The pixels of a plain file without parsing the file: a strict walk over its top-level elements to PixelData.
 
-Parsing is what costs when a volume is read: pydicom takes 0.6 ms for a CT slice of which the copy takes 0.05 ms. Most
+Parsing is what costs when a volume is read: pydicom takes 0.6 ms for a CT slice of which the copy takes 0.1 ms. Most
 slices are one grey image, uncompressed, little endian, with its elements in order and its pixels last. Whatever is not
 exactly so gives None here and goes to pydicom: other syntaxes, colour, elements out of order or unknown, a length that
 does not fit, anything behind the pixels.
