@@ -13,7 +13,7 @@ import numpy.typing as npt
 from pydicom.uid import UID
 
 from orthanc_research.errors import PixelError
-from orthanc_research.pixels import decode, needs_isolation, transfer_syntax
+from orthanc_research.pixels import decode, decoded, needs_isolation, transfer_syntax
 from orthanc_research.workers import NoWorkersError, WorkerDiedError, shared
 
 __all__ = ["decode_isolated"]
@@ -22,14 +22,15 @@ __all__ = ["decode_isolated"]
 _SECONDS, _BYTES_A_SECOND = 60.0, 100_000.0
 
 
-def decode_isolated(content: bytes, sop_uid: str = "") -> npt.NDArray[Any]:
+def decode_isolated(content: bytes, sop_uid: str = "", *, view: bool = False) -> npt.NDArray[Any]:
     """As `pixels.decode` of a file's bytes; a decoder that crashes or does not end is a `PixelError`.
 
-    The first call for JPEG starts a process, which takes about a second.
+    The first call for JPEG starts a process, which takes about a second. With `view` the array may be a
+    read-only view of `content`, as that of `pixels.decoded`.
     """
     syntax = transfer_syntax(content)
     if not needs_isolation(syntax):
-        return decode(content, sop_uid)
+        return decoded(content, sop_uid) if view else decode(content, sop_uid)
     try:
         return shared().call(_SECONDS + len(content) / _BYTES_A_SECOND, decode, content, sop_uid)
     except NoWorkersError:

@@ -6,6 +6,7 @@ import hashlib
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -41,6 +42,9 @@ from orthanc_research.progress import Progress
 from orthanc_research.rest import Rest
 
 __all__ = [
+    "DIFFERS",
+    "NO_MD5",
+    "checked_file",
     "dataset",
     "decoded",
     "file",
@@ -57,16 +61,33 @@ Limits = Window | tuple[float, float] | None
 _PAM = re.compile(rb"P7\nWIDTH (\d+)\nHEIGHT (\d+)\nDEPTH (\d)\nMAXVAL 255\nTUPLTYPE \w+\nENDHDR\n")
 _CANNOT_RENDER = (400, 404, 415, 500)  # for one reason, by version and by what is in the file
 
+NO_MD5 = (
+    "This Orthanc keeps no MD5 of its files (StoreMD5ForAttachments in its configuration), so what arrives cannot be "
+    "checked."
+)
+DIFFERS = "The file of instance {} is not the one that was stored: its MD5 differs."
+
 
 def file(rest: Rest, instance: str, *, verify: bool) -> bytes:
-    """The DICOM file as it was stored; with `verify`, held against the MD5 that the server keeps (one more request)."""
-    content = rest.instances.file(instance)
-    if not verify:
-        return content
-    expected = rest.instances.md5(instance).strip()
+    """The DICOM file as it was stored; with `verify`, held against the MD5 that the server keeps.
+
+    One request; two when the answer to the first does not name the MD5. `ResponseError` when the file is not the one
+    that was stored, and when the server keeps no MD5.
+    """
+    return checked_file(rest, instance)[0] if verify else rest.instances.file(instance)
+
+
+def checked_file(rest: Rest, instance: str) -> tuple[bytes, str]:
+    """The DICOM file and its MD5, which is the server's; as `file` with `verify`."""
+    content, expected = rest.instances.attachment_with_md5(instance, "dicom")
+    if expected is None:
+        try:
+            expected = rest.instances.md5(instance).strip()
+        except NotFoundError as error:
+            raise ResponseError(NO_MD5) from error
     if hashlib.md5(content, usedforsecurity=False).hexdigest() != expected:
-        raise ResponseError(f"The file of instance {instance} is not the one that was stored: its MD5 differs.")
-    return content
+        raise ResponseError(DIFFERS.format(instance))
+    return content, expected
 
 
 def dataset(rest: Rest, instance: str, *, verify: bool) -> Dataset:
@@ -201,7 +222,7 @@ def volume(
     progress.total(len(stack.files), "files")
 
     def fill(part: StackFile) -> None:
-        filler.put_file(part, file(rest, part.instance, verify=verify), decode_isolated)
+        filler.put_file(part, file(rest, part.instance, verify=verify), partial(decode_isolated, view=True))
         progress.advance()
 
     done = 0

@@ -407,7 +407,7 @@ class Orthanc:
         `volume.issues` says so; "split" is for `pixels.arrange`, which gives the stacks to choose from.
         `GeometryError` with a code and its reasons for what is not exactly one regular volume; `PixelError` for pixels
         that do not decode. `values="rescaled"` applies slope and intercept of each slice: float32, HU for CT. Files are
-        not hash-checked unless `verify=True`, which costs one more request a slice.
+        not hash-checked unless `verify=True`, which costs time and no request.
         """
         how = Reading(
             values=values,
@@ -501,7 +501,7 @@ class Orthanc:
         brings what is missing, damaged or stored anew; files of more than 16 MB go on where they stopped (1.12.5).
         `layout` may name StudyInstanceUID, SeriesInstanceUID, SOPInstanceUID, Modality and SeriesNumber; a UID that is
         none, or that two patients have, is replaced or followed by the Orthanc ID. `manifest.csv` in the folder says
-        which file is which instance. Folders are 0700, files 0600. One request an instance (two before 1.12.5), and
+        which file is which instance. Folders are 0700, files 0600. One request an instance, and
         one for 1,000 studies, series and instances to list them. `QueryError` for a folder or layout that cannot be.
         """
         bar, done = progress_for(progress, "download")

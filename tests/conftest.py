@@ -7,15 +7,17 @@ ORTHANC_RESEARCH_TEST_AUTH as user:password, uses a server of yours instead: ITS
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from pydicom.data import get_testdata_file
 
 import orthanc_research as ores
 from orthanc_research.local import OrthancServer
 from orthanc_research.rest import Connection, Rest
+from orthanc_research.rest._client import limits
 
 VERSIONS = ("1.10.1", "1.12.7", "1.13")
 EXTERNAL = os.environ.get("ORTHANC_RESEARCH_TEST_URL")
@@ -85,6 +87,27 @@ def cohort(orthanc: ores.Orthanc) -> ores.Orthanc:
     assert len(orthanc.series()) == 8
     assert len(orthanc.instances()) > 8  # and whether this server caps its answers is now known: see search
     return orthanc
+
+
+def _own(connection: Connection) -> Rest:
+    return Rest(connection)
+
+
+def _through_httpx(connection: Connection) -> Rest:
+    return Rest(connection, transport=httpx.HTTPTransport(verify=connection.tls(), limits=limits()))
+
+
+@pytest.fixture
+def both() -> list[Callable[[Connection], Rest]]:
+    """How to open a connection over our own transport, and over httpx's."""
+    return [_own, _through_httpx]
+
+
+@pytest.fixture(params=[_own, _through_httpx], ids=["own", "httpx"])
+def opened(request: pytest.FixtureRequest) -> Callable[[Connection], Rest]:
+    """Opens a connection, over each of the two transports in turn."""
+    way: Callable[[Connection], Rest] = request.param
+    return way
 
 
 @pytest.fixture(scope="session")

@@ -34,6 +34,7 @@ LAYERS = [
 ]
 OWNERS = {
     "httpx": {"rest"},
+    "h11": {"rest"},
     "tenacity": {"rest"},
     "matplotlib": {"plots"},
     "ipywidgets": {"widgets"},

@@ -74,10 +74,6 @@ def counts(ledger: Any) -> dict[str, int]:
     return dict(ledger["status"].value_counts())
 
 
-def per_instance(orthanc: ores.Orthanc) -> int:
-    return 1 if orthanc.capabilities().has("attachment-range") else 2
-
-
 def test_every_instance_arrives_as_it_was_stored(orthanc: ores.Orthanc, tree: Path, tmp_path: Path) -> None:
     orthanc.upload(tree, progress=False)
     studies = orthanc.studies()
@@ -86,7 +82,7 @@ def test_every_instance_arrives_as_it_was_stored(orthanc: ores.Orthanc, tree: Pa
         ledger = orthanc.download(studies, out, progress=False)
     assert len(ledger) == 81
     assert counts(ledger) == {"done": 81}
-    assert len(requests) == 81 * per_instance(orthanc) + 4  # series of the studies, series, studies, instances
+    assert len(requests) == 81 + 4  # series of the studies, series, studies, instances
     sent = {hashlib.md5(p.read_bytes()).hexdigest() for p in tree.rglob("*") if p.is_file()}
     assert set(dicom(out).values()) <= sent
     assert sorted(dicom(out).values()) == sorted(ledger["md5"])
@@ -158,7 +154,7 @@ def test_a_second_run_brings_what_is_missing_damaged_or_cut_and_only_that(
     assert counts(ledger) == {"already-there": 78, "done": 3}
     asked = [target for _, target in requests if "attachments" in target]
     # The flipped one has the right size, so its MD5 is asked for first.
-    assert len(asked) == 3 * per_instance(orthanc) + 1
+    assert len(asked) == 3 + 1
 
 
 def test_without_its_manifest_what_is_there_is_asked_about_and_not_brought_again(

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 from pixel_cases import columns_of, make_dose, make_enhanced, make_mosaic, make_slice
 
 import orthanc_research as ores
-from orthanc_research import errors
+from orthanc_research import errors, fetch
 from orthanc_research.pixels import decode, one_stack, stacks_of, volume_from
 from orthanc_research.progress import Silent
+from orthanc_research.rest import Connection, Rest
 
 
 def test_a_file_of_many_frames_is_asked_for_once(orthanc: ores.Orthanc) -> None:
@@ -74,3 +77,93 @@ def test_a_volume_can_be_cancelled_and_costs_nothing_when_headers_refuse_it(orth
     with orthanc.rest.counting() as requests, pytest.raises(errors.PixelError):
         orthanc.volume(stack, "suv")
     assert requests == []
+
+
+# -- the cost ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_checked_volume_is_one_request_a_slice(orthanc: ores.Orthanc) -> None:
+    orthanc.upload([make_slice(k) for k in range(12)], progress=False)
+    (stack,) = orthanc.stacks(orthanc.series())
+    plain = orthanc.volume(stack)
+    with orthanc.rest.counting() as requests:
+        checked = orthanc.volume(stack, verify=True)
+    assert sorted(target.rpartition("/")[2] for _, target in requests) == ["data"] * 12
+    np.testing.assert_array_equal(checked.array, plain.array)
+
+
+class Changed(httpx.BaseTransport):
+    """The server, with another ETag (None takes it away) and with one byte of the file flipped."""
+
+    def __init__(self, etag: bytes | None, flip: bool) -> None:
+        self._etag, self._flip = etag, flip
+        self._way = httpx.HTTPTransport()
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        response = self._way.handle_request(request)
+        content = bytearray(response.read())
+        if request.url.path.endswith("/data"):
+            content[-1] ^= self._flip
+        headers = [(b"Content-Type", response.headers["content-type"].encode())]
+        headers += [] if self._etag is None else [(b"ETag", self._etag)]
+        return httpx.Response(response.status_code, headers=headers, content=bytes(content))
+
+    def close(self) -> None:
+        self._way.close()
+
+
+@pytest.mark.parametrize("etag", [None, b'"0-"', b'"7"', b"nonsense"])
+def test_an_answer_without_md5_costs_a_request_more_and_is_checked(
+    orthanc: ores.Orthanc, connection: Connection, etag: bytes | None
+) -> None:
+    orthanc.upload(make_slice(0), progress=False)
+    (instance,) = orthanc.instances().index
+    with Rest(connection, transport=Changed(etag, False)) as rest, rest.counting() as requests:
+        assert fetch.file(rest, instance, verify=True) == orthanc.rest.instances.file(instance)
+        assert [target.rpartition("/")[2] for _, target in requests] == ["data", "md5"]
+    with (
+        Rest(connection, transport=Changed(etag, True)) as rest,
+        pytest.raises(errors.ResponseError, match="MD5 differs"),
+    ):
+        fetch.file(rest, instance, verify=True)
+
+
+def test_a_flipped_bit_is_told_by_the_etag_alone(orthanc: ores.Orthanc, connection: Connection) -> None:
+    orthanc.upload(make_slice(0), progress=False)
+    (instance,) = orthanc.instances().index
+    md5 = orthanc.rest.instances.md5(instance).encode()
+    with (
+        Rest(connection, transport=Changed(b'"0-' + md5 + b'"', True)) as rest,
+        rest.counting() as requests,
+        pytest.raises(errors.ResponseError, match="MD5 differs"),
+    ):
+        fetch.file(rest, instance, verify=True)
+    assert len(requests) == 1
+
+
+@pytest.mark.parametrize("config", [{"StorageCompression": True}, {"StoreMD5ForAttachments": False}])
+def test_the_md5_is_of_the_file_however_it_is_stored(version: str, config: dict[str, bool]) -> None:
+    with ores.LocalOrthanc(None if version == "any" else version, config=config) as orthanc:
+        orthanc.upload(make_slice(0), progress=False)
+        (instance,) = orthanc.instances().index
+        with orthanc.rest.counting() as requests:
+            if "StorageCompression" in config:
+                assert fetch.file(orthanc.rest, instance, verify=True) == orthanc.rest.instances.file(instance)
+                assert len(requests) == 2
+            else:
+                with pytest.raises(errors.ResponseError, match="StoreMD5ForAttachments"):
+                    fetch.file(orthanc.rest, instance, verify=True)
+
+
+def test_memory_is_the_volume_and_a_few_files(orthanc: ores.Orthanc) -> None:
+    rng = np.random.default_rng(1)
+    orthanc.upload([make_slice(k, rng.integers(0, 999, (384, 384), np.uint16)) for k in range(60)], progress=False)
+    (stack,) = orthanc.stacks(orthanc.series())
+    for verify in (False, True):
+        tracemalloc.start()
+        try:
+            volume = orthanc.volume(stack, verify=verify)
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert peak < volume.array.nbytes * 1.2

@@ -24,6 +24,7 @@ from orthanc_research.rest import Connection, Rest, is_unknown_outcome
 from orthanc_research.rest._retry import Budget, retry_after
 
 Handler = Callable[[httpx.Request], httpx.Response]
+Opened = Callable[[Connection], Rest]
 
 
 def fake(handler: Handler, *, pauses: list[float] | None = None, **options: Any) -> Rest:
@@ -290,12 +291,12 @@ def test_retry_after_is_read_and_capped(value: str | None, seconds: float | None
 # -- real sockets -----------------------------------------------------------------------------------------------------
 
 
-def test_a_closed_port_is_one_sentence_at_once() -> None:
+def test_a_closed_port_is_one_sentence_at_once(opened: Opened) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     start = time.monotonic()
     with (
-        Rest(Connection.make(f"http://127.0.0.1:{port}")) as rest,
+        opened(Connection.make(f"http://127.0.0.1:{port}")) as rest,
         pytest.raises(
             errors.UnreachableError, match=rf"No Orthanc answers at http://127\.0\.0\.1:{port}: is it running"
         ),
@@ -304,29 +305,29 @@ def test_a_closed_port_is_one_sentence_at_once() -> None:
     assert time.monotonic() - start < 2
 
 
-def test_an_unknown_host_is_unreachable() -> None:
-    with Rest(Connection.make("http://no-such-host.invalid")) as rest, pytest.raises(errors.UnreachableError):
+def test_an_unknown_host_is_unreachable(opened: Opened) -> None:
+    with opened(Connection.make("http://no-such-host.invalid")) as rest, pytest.raises(errors.UnreachableError):
         rest.system.read()
 
 
-def test_a_body_cut_short_is_detected() -> None:
+def test_a_body_cut_short_is_detected(opened: Opened) -> None:
     def cut(peer: socket.socket) -> None:
         peer.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{}")
 
-    with socket_server(cut) as url, Rest(Connection.make(url)) as rest:
+    with socket_server(cut) as url, opened(Connection.make(url)) as rest:
         rest._client.policy._pause = lambda seconds: None
         with pytest.raises(errors.UnreachableError, match="broke during GET /system"):
             rest.system.read()
 
 
-def test_silence_ends_at_the_time_out() -> None:
-    with socket_server(lambda peer: time.sleep(1.5)) as url, Rest(Connection.make(url, timeout=0.3)) as rest:
+def test_silence_ends_at_the_time_out(opened: Opened) -> None:
+    with socket_server(lambda peer: time.sleep(1.5)) as url, opened(Connection.make(url, timeout=0.3)) as rest:
         rest._client.policy.budget = Budget(0)
         with pytest.raises(errors.DeadlineError, match="did not answer GET /system in time"):
             rest.system.read()
 
 
-def test_a_trickle_ends_although_each_byte_is_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trickle_ends_although_each_byte_is_in_time(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("orthanc_research.rest._client.GRACE", 0.5)
 
     def trickle(peer: socket.socket) -> None:
@@ -335,7 +336,7 @@ def test_a_trickle_ends_although_each_byte_is_in_time(monkeypatch: pytest.Monkey
             peer.sendall(b" ")
             time.sleep(0.1)
 
-    with socket_server(trickle) as url, Rest(Connection.make(url)) as rest:
+    with socket_server(trickle) as url, opened(Connection.make(url)) as rest:
         rest._client.policy.budget = Budget(0)
         start = time.monotonic()
         with pytest.raises(errors.DeadlineError, match="trickles"):
@@ -343,10 +344,10 @@ def test_a_trickle_ends_although_each_byte_is_in_time(monkeypatch: pytest.Monkey
         assert time.monotonic() - start < 2.5
 
 
-def test_plain_http_behind_https_is_one_sentence() -> None:
+def test_plain_http_behind_https_is_one_sentence(opened: Opened) -> None:
     with (
         socket_server(lambda peer: peer.sendall(b"HTTP/1.1 400 Bad\r\n\r\n")) as url,
-        Rest(Connection.make(url.replace("http:", "https:"))) as rest,
+        opened(Connection.make(url.replace("http:", "https:"))) as rest,
         pytest.raises(errors.UnreachableError, match="No secure connection"),
     ):
         rest.system.read()

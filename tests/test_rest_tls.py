@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from faults import Proxy
 
 from orthanc_research import errors
 from orthanc_research.rest import Connection, Rest
+
+Opened = Callable[[Connection], Rest]
 
 
 @dataclass(frozen=True)
@@ -38,20 +41,20 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return Authority(ca, str(folder / "ca.pem"), folder)
 
 
-def test_a_certificate_of_the_given_authority_is_accepted(rest: Rest, authority: Authority) -> None:
+def test_a_certificate_of_the_given_authority_is_accepted(rest: Rest, authority: Authority, opened: Opened) -> None:
     c = rest.connection
     with (
         Proxy(c.url, tls=authority.server("127.0.0.1")) as proxy,
-        Rest(Connection.make(proxy.url, auth=c.auth, verify=authority.file)) as through,
+        opened(Connection.make(proxy.url, auth=c.auth, verify=authority.file)) as through,
     ):
         assert through.system.read()["Version"] == rest.capabilities().version
 
 
-def test_a_certificate_of_nobody_we_know_is_refused_at_once(rest: Rest, authority: Authority) -> None:
+def test_a_certificate_of_nobody_we_know_is_refused_at_once(rest: Rest, authority: Authority, opened: Opened) -> None:
     c = rest.connection
     with (
         Proxy(c.url, tls=authority.server("127.0.0.1")) as proxy,
-        Rest(Connection.make(proxy.url, auth=c.auth)) as through,
+        opened(Connection.make(proxy.url, auth=c.auth)) as through,
         through.counting() as requests,
     ):
         with pytest.raises(errors.UnreachableError, match=r"certificate of https://.* was not accepted"):
@@ -59,34 +62,34 @@ def test_a_certificate_of_nobody_we_know_is_refused_at_once(rest: Rest, authorit
         assert len(requests) == 1
 
 
-def test_a_certificate_of_another_host_is_refused(rest: Rest, authority: Authority) -> None:
+def test_a_certificate_of_another_host_is_refused(rest: Rest, authority: Authority, opened: Opened) -> None:
     c = rest.connection
     with (
         Proxy(c.url, tls=authority.server("pacs.example.org")) as proxy,
-        Rest(Connection.make(proxy.url, auth=c.auth, verify=authority.file)) as through,
+        opened(Connection.make(proxy.url, auth=c.auth, verify=authority.file)) as through,
         pytest.raises(errors.UnreachableError, match="was not accepted"),
     ):
         through.system.read()
 
 
-def test_checking_can_be_switched_off_by_name_alone(rest: Rest, authority: Authority) -> None:
+def test_checking_can_be_switched_off_by_name_alone(rest: Rest, authority: Authority, opened: Opened) -> None:
     c = rest.connection
     with (
         Proxy(c.url, tls=authority.server("pacs.example.org")) as proxy,
-        Rest(Connection.make(proxy.url, auth=c.auth, verify=False)) as through,
+        opened(Connection.make(proxy.url, auth=c.auth, verify=False)) as through,
     ):
         assert through.system.read()["Version"]
 
 
-def test_a_client_certificate_is_sent(rest: Rest, authority: Authority) -> None:
+def test_a_client_certificate_is_sent(rest: Rest, authority: Authority, opened: Opened) -> None:
     c = rest.connection
     mine = authority.ca.issue_cert("researcher@example.org")
     pem = authority.folder / "me.pem"
     pem.write_bytes(mine.private_key_and_cert_chain_pem.bytes())
     with Proxy(c.url, tls=authority.server("127.0.0.1", client=True)) as proxy:
-        with Rest(Connection.make(proxy.url, auth=c.auth, verify=authority.file, cert=str(pem))) as through:
+        with opened(Connection.make(proxy.url, auth=c.auth, verify=authority.file, cert=str(pem))) as through:
             assert through.system.read()["Version"]
-        with Rest(Connection.make(proxy.url, auth=c.auth, verify=authority.file)) as without:
+        with opened(Connection.make(proxy.url, auth=c.auth, verify=authority.file)) as without:
             without._client.policy._pause = lambda seconds: None
             with pytest.raises(errors.UnreachableError):
                 without.system.read()
@@ -101,13 +104,13 @@ def test_certificate_files_that_are_not_there_are_one_sentence(authority: Author
         Rest(Connection.make("https://h", cert=authority.file))  # a certificate without its key
 
 
-def test_the_right_token_opens_and_the_wrong_one_does_not(rest: Rest, authority: Authority) -> None:
+def test_the_right_token_opens_and_the_wrong_one_does_not(rest: Rest, authority: Authority, opened: Opened) -> None:
     c = rest.connection
     with Proxy(c.url, tls=authority.server("127.0.0.1"), token="s3same", auth=c.basic_auth()) as proxy:
-        with Rest(Connection.make(proxy.url, token="s3same", verify=authority.file)) as through:
+        with opened(Connection.make(proxy.url, token="s3same", verify=authority.file)) as through:
             assert through.system.read()["Version"]
         with (
-            Rest(Connection.make(proxy.url, token="wr0ng", verify=authority.file)) as wrong,
+            opened(Connection.make(proxy.url, token="wr0ng", verify=authority.file)) as wrong,
             pytest.raises(errors.AccessError, match="or the token") as caught,
         ):
             wrong.system.read()

@@ -1,8 +1,6 @@
 """The file of one instance to its place on the disk, held against the server's MD5.
 
-The MD5 costs no request of its own where it need not: `/attachments/dicom/data` names it in its ETag ("0-<md5>" on
-1.10.1, 1.12.7 and 1.13.0). Orthanc compresses that answer before 1.12.2 (100 CT slices of 1.10.1: 3.3 s, and 0.5 s as
-they are with a request more for the MD5), so older versions are asked twice. Large files come in parts, where the
+The MD5 costs no request of its own: the answer that brings the file names it. Large files come in parts, where the
 server knows parts (1.12.5); what is there of one is where the next run goes on.
 """
 
@@ -10,12 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 from orthanc_research.errors import ResponseError
+from orthanc_research.fetch import DIFFERS, NO_MD5, checked_file
 from orthanc_research.files import atomic_path
 from orthanc_research.rest import Rest
 
@@ -23,7 +21,6 @@ __all__ = ["StoppedError", "fetch", "md5_of", "stored"]
 
 # Bytes of a part; what is larger is never in memory as a whole.
 _PART = 16 << 20
-_ETAG = re.compile(r'(?:W/)?"\d+-([0-9a-f]{32})"')
 
 
 class StoppedError(Exception):
@@ -41,10 +38,10 @@ def fetch(rest: Rest, instance: str, target: Path, *, size: int, stopped: Callab
     `StoppedError` when `stopped` turns true between two parts.
     """
     try:
-        if not rest.capabilities().has("attachment-range"):
-            return _streamed(rest, instance, target)
         if size <= _PART:
             return _at_once(rest, instance, target)
+        if not rest.capabilities().has("attachment-range"):
+            return _streamed(rest, instance, target)
         return _in_parts(rest, instance, target, stopped)
     except ResponseError:  # damaged on its way, or by a proxy that does not know parts
         md5 = _streamed(rest, instance, target)
@@ -57,10 +54,7 @@ def stored(rest: Rest, instance: str) -> tuple[str, int]:
     about = rest.instances.attachment_info(instance, "dicom")
     md5 = str(about.get("UncompressedMD5") or "").strip().lower()
     if not md5:
-        raise ResponseError(
-            "This Orthanc keeps no MD5 of its files (StoreMD5ForAttachments in its configuration), so what arrives "
-            "cannot be checked."
-        )
+        raise ResponseError(NO_MD5)
     return md5, int(about["UncompressedSize"])
 
 
@@ -71,13 +65,10 @@ def md5_of(path: Path) -> str:
 
 
 def _at_once(rest: Rest, instance: str, target: Path) -> str:
-    """One request: the bytes, and their MD5 in the ETag (a proxy may have taken that away)."""
-    answer = rest.get(f"/instances/{instance}/attachments/dicom/data")
-    tag = _ETAG.fullmatch(answer.headers.get("etag", ""))
-    md5 = tag[1] if tag else stored(rest, instance)[0]
-    _check(hashlib.md5(answer.content, usedforsecurity=False).hexdigest(), md5, instance)
+    """One request: the bytes and their MD5."""
+    content, md5 = checked_file(rest, instance)
     with atomic_path(target) as temporary:
-        temporary.write_bytes(answer.content)
+        temporary.write_bytes(content)
     return md5
 
 
@@ -128,4 +119,4 @@ def _forget(instance: str, target: Path, *, but: Path | None = None) -> None:
 
 def _check(found: str, expected: str, instance: str) -> None:
     if found != expected:
-        raise _DifferentError(f"The file of instance {instance} is not the one that was stored: its MD5 differs.")
+        raise _DifferentError(DIFFERS.format(instance))

@@ -15,7 +15,7 @@ from ._arrange import arrange
 from ._codecs import needs_isolation
 from ._codes import CODES, Code
 from ._colour import apply_palette
-from ._decode import decode, read_dataset, transfer_syntax
+from ._decode import decode, decoded, read_dataset, transfer_syntax
 from ._display import apply_window
 from ._foreign import portable
 from ._frames import EXTRA_AXES, Frame, Window, frames_of
@@ -61,6 +61,7 @@ __all__ = [
     "check_pixels",
     "check_slices",
     "decode",
+    "decoded",
     "frames_of",
     "header_from_dataset",
     "needs_isolation",

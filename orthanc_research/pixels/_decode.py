@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -22,8 +23,9 @@ from orthanc_research.errors import PixelError
 from ._codecs import CODECS, UNNAMED, available, decode_frame
 from ._codestream import FrameError
 from ._encapsulated import frames_in
+from ._native import plain
 
-__all__ = ["decode", "read_dataset", "transfer_syntax"]
+__all__ = ["decode", "decoded", "read_dataset", "transfer_syntax"]
 
 Array = npt.NDArray[Any]
 
@@ -100,6 +102,16 @@ def decode(source: bytes | Dataset, sop_uid: str = "") -> Array:
     a codestream that is cut, or contradicts the header in size, bits or colour, is refused. Native code decodes in this
     process: of files that nobody vouches for, `decoding.decode_isolated` takes those whose decoder may crash.
     """
+    array = decoded(source, sop_uid)
+    return array if array.flags.writeable else array.copy()
+
+
+def decoded(source: bytes | Dataset, sop_uid: str = "") -> Array:
+    """As `decode`, but the array may be a read-only view of the file's bytes: for who copies it anyway."""
+    if isinstance(source, bytes) and (found := plain(source)) is not None:
+        bits, shape = found.facts["BitsAllocated"], (found.frames, found.rows, found.columns)
+        values = np.frombuffer(source, _dtype(found.facts, bits), math.prod(shape), found.offset)
+        return _clean(values.reshape(shape), found.facts, bits, ExplicitVRLittleEndian)
     try:
         dataset = read_dataset(source, pixels_only=True) if isinstance(source, bytes) else source
         return _decode(dataset, f"SOP instance {_uid(dataset, sop_uid)}")
@@ -130,7 +142,7 @@ def _decode(dataset: Dataset, name: str) -> Array:
             f"frame{'s' if frames > 1 else ''} of {expected // frames}): NumberOfFrames is absent or wrong."
         )
     if syntax in _NATIVE and samples == 1 and bits in (8, 16, 32) and key == "PixelData":
-        array = np.frombuffer(data, dtype=_dtype(dataset, bits), count=frames * math.prod(size)).copy()
+        array = np.frombuffer(data, dtype=_dtype(dataset, bits), count=frames * math.prod(size))
     elif encapsulated:
         array = _compressed(dataset, data, frames, syntax, name)
     else:
@@ -140,8 +152,7 @@ def _decode(dataset: Dataset, name: str) -> Array:
         raise PixelError(
             f"{name} ({syntax.name}): it decodes to {array.size} values where {math.prod(shape)} are declared."
         )
-    array = _clean(np.ascontiguousarray(array).reshape(shape), dataset, bits, syntax)
-    return array if array.flags.writeable else array.copy()
+    return _clean(np.ascontiguousarray(array).reshape(shape), dataset, bits, syntax)
 
 
 def _declared(dataset: Dataset) -> tuple[tuple[int, int], int, int, int]:
@@ -222,12 +233,12 @@ def _with_pydicom(dataset: Dataset, name: str, syntax: UID) -> Array:
         ) from error
 
 
-def _dtype(dataset: Dataset, bits: int) -> np.dtype[Any]:
+def _dtype(dataset: Dataset | Mapping[str, int], bits: int) -> np.dtype[Any]:
     signed = int(dataset.get("PixelRepresentation", 0) or 0) == 1
     return np.dtype(f"<{'i' if signed else 'u'}{bits // 8}")
 
 
-def _clean(array: Array, dataset: Dataset, bits: int, syntax: UID) -> Array:
+def _clean(array: Array, dataset: Dataset | Mapping[str, int], bits: int, syntax: UID) -> Array:
     """Only the bits from HighBit down, BitsStored of them, sign-extended; in the type of BitsAllocated."""
     if array.dtype.kind not in "iu" or bits not in (8, 16, 32):
         return array

@@ -14,7 +14,7 @@ from pydicom import Dataset
 
 from orthanc_research.errors import GeometryError, PixelError, QueryError
 
-from ._decode import decode, read_dataset
+from ._decode import decoded, read_dataset
 from ._frames import Frame, Window
 from ._nifti import nifti_of
 from ._shear import moved
@@ -187,14 +187,14 @@ class Filler:
         put(target, self._converted(frame, image, target, place), f"SOP instance {frame.sop_uid}")
 
     def put_file(
-        self, file: StackFile, content: bytes | Dataset, decoder: Callable[[bytes, str], Array] = decode
+        self, file: StackFile, content: bytes | Dataset, decoder: Callable[[bytes, str], Array] = decoded
     ) -> None:
         """Decode one of `stack.files` and put all its slices; `decoder(content, SOPInstanceUID)` where it is bytes."""
         if isinstance(content, bytes):
             dataset = read_dataset(content) if self._needs_file(file) else None
             array = decoder(content, file.sop_uid)
         else:
-            dataset, array = content, decode(content, file.sop_uid)
+            dataset, array = content, decoded(content, file.sop_uid)
         for place, _ in file.fills:
             if dataset is not None:
                 self._frames[place] = with_file_facts(self._frames[place], dataset)

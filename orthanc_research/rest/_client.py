@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from typing import IO, Any, TypeVar
+from functools import partial
+from typing import IO, Any, TypeVar, cast
 
 import httpx
 import orjson
@@ -21,6 +22,7 @@ from orthanc_research.rest._connection import Connection
 from orthanc_research.rest._errors import TRANSIENT, mapped, refusal
 from orthanc_research.rest._quiet import quiet
 from orthanc_research.rest._retry import Policy, retry_after
+from orthanc_research.rest._transport import DirectTransport
 
 __all__ = ["AsyncClient", "Client", "Hook"]
 
@@ -32,11 +34,18 @@ CONNECTIONS = 8
 # Orthanc closes idle connections after 1 s; one that is reused at that very moment breaks.
 KEEP_ALIVE = 0.5
 CONNECT = 5.0
+# A body that is kept as a whole comes as one piece, and is copied no further; memory is taken as it arrives.
+WHOLE = 1 << 30
 # A body may take 30 s and then a second per kB: what is slower is not coming.
 GRACE = 30.0
 SLOWEST = 1000.0
 
 SYSTEM: Call[dict[str, Any]] = Call("GET", ("system",), json_object)
+
+
+def limits() -> httpx.Limits:
+    """How many connections, and for how long, on httpx's own transports."""
+    return httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS, keepalive_expiry=KEEP_ALIVE)
 
 
 class _Base:
@@ -54,13 +63,8 @@ class _Base:
         c = self.connection
         return {
             "base_url": c.url + "/",
-            "auth": c.basic_auth(),
             "headers": c.request_headers(),
-            "verify": c.tls(),
-            "timeout": httpx.Timeout(c.timeout, connect=min(CONNECT, c.timeout), pool=None),
-            "limits": httpx.Limits(
-                max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS, keepalive_expiry=KEEP_ALIVE
-            ),
+            "limits": limits(),
             "follow_redirects": False,
             "trust_env": c.trust_env,
         }
@@ -73,16 +77,16 @@ class _Base:
         if call.json is not None:
             content = orjson.dumps(call.json)
             headers["Content-Type"] = "application/json"
-        patience = {"timeout": self._patience(call)} if call.patience is not None else {}
         if self._closed:
             raise QueryError("This client is closed; make a new one.")
         for hook in self.hooks:
             hook(call.method, call.target)
-        return {"method": call.method, "url": call.target, "content": content, "headers": headers, **patience}
+        return {"method": call.method, "content": content, "headers": headers, "timeout": self._patience(call)}
 
     def _patience(self, call: Call[Any]) -> httpx.Timeout:
         longer = max(call.patience or 0.0, self.connection.timeout)
-        return httpx.Timeout(self.connection.timeout, connect=CONNECT, read=longer, pool=None)
+        usual = self.connection.timeout
+        return httpx.Timeout(usual, connect=min(CONNECT, usual), read=longer, pool=None)
 
     def _judge(self, call: Call[Any], response: httpx.Response, body: bytes) -> None:
         self.policy.reached = True
@@ -131,7 +135,13 @@ class Client(_Base):
 
     def __init__(self, connection: Connection, *, transport: httpx.BaseTransport | None = None) -> None:
         super().__init__(connection)
-        self._http = httpx.Client(**self._options(), transport=transport)
+        # Proxies from the environment are httpx's business.
+        if transport is None and not connection.trust_env:
+            transport = direct(connection)
+        tls = connection.tls() if transport is None else False
+        self._http = httpx.Client(**self._options(), verify=tls, transport=transport)
+        # httpx.Client adds 0.2 ms to each request, for what is not wanted here: redirects, auth flows, logs.
+        self._send = partial(self._http.send, stream=True) if transport is None else transport.handle_request
         self._lock = threading.Lock()
 
     def run(self, call: Call[T]) -> T:
@@ -183,20 +193,49 @@ class Client(_Base):
         raise AssertionError("tenacity ends by returning or raising")
 
     def _attempt(self, call: Call[Any]) -> Answer:
-        with quiet(), mapped(call, self.connection.url), self._http.stream(**self._arguments(call)) as response:
+        with self._exchange(call, {"chunk": WHOLE}) as response:
             clock = _Clock(call, self.connection.timeout)
-            content = b"".join(clock.count(chunk) for chunk in response.iter_bytes())
+            content = b"".join([clock.count(chunk) for chunk in _decoded(response)])
             self._judge(call, response, content)
             return Answer(content, response.headers)
 
     def _body(self, call: Call[Any]) -> Iterator[bytes]:
-        with quiet(), mapped(call, self.connection.url), self._http.stream(**self._arguments(call)) as response:
+        with self._exchange(call) as response:
             if not response.is_success:
                 self._judge(call, response, response.read())
             clock = _Clock(call, self.connection.timeout)
-            for chunk in response.iter_bytes(1 << 18):
+            for chunk in _decoded(response):
                 yield clock.count(chunk)
             self._judge(call, response, b"")
+
+    @contextmanager
+    def _exchange(self, call: Call[Any], extensions: Mapping[str, Any] | None = None) -> Iterator[httpx.Response]:
+        """Send the request and hold its answer open; its cookies are kept (a load balancer's, say)."""
+        with quiet(), mapped(call, self.connection.url):
+            request = self._request(call, extensions or {})
+            response = self._send(request)
+            try:
+                response.request = request
+                if "set-cookie" in response.headers:
+                    self._http.cookies.extract_cookies(response)
+                yield response
+            finally:
+                response.close()
+
+    def _request(self, call: Call[Any], extensions: Mapping[str, Any]) -> httpx.Request:
+        given = self._arguments(call)
+        headers = self._http.headers
+        if given["headers"]:
+            headers = headers.copy()
+            headers.update(given["headers"])
+        return httpx.Request(
+            call.method,
+            f"{self.connection.url}/{call.target}",
+            headers=headers,
+            cookies=self._http.cookies,
+            content=given["content"],
+            extensions={"timeout": given["timeout"].as_dict(), **extensions},
+        )
 
     @contextmanager
     def counting(self) -> Iterator[list[tuple[str, str]]]:
@@ -205,12 +244,28 @@ class Client(_Base):
             yield seen
 
 
+def _decoded(response: httpx.Response) -> Iterable[bytes]:
+    """The body; bytes that nobody compressed as they come, without httpx's three generators around each."""
+    if "content-encoding" in response.headers:
+        return response.iter_bytes()
+    return cast(httpx.SyncByteStream, response.stream)
+
+
+def direct(connection: Connection) -> DirectTransport:
+    """Our own transport for this connection."""
+    tls = None
+    if connection.url.startswith("https:"):
+        tls = httpx.create_ssl_context(connection.tls())
+        tls.set_alpn_protocols(["http/1.1"])
+    return DirectTransport(tls, connections=CONNECTIONS, keep_alive=KEEP_ALIVE)
+
+
 class AsyncClient(_Base):
     """Sends calls on one httpx.AsyncClient."""
 
     def __init__(self, connection: Connection, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
         super().__init__(connection)
-        self._http = httpx.AsyncClient(**self._options(), transport=transport)
+        self._http = httpx.AsyncClient(**self._options(), verify=connection.tls(), transport=transport)
 
     async def run(self, call: Call[T]) -> T:
         """As `Client.run`, awaited."""
@@ -241,7 +296,7 @@ class AsyncClient(_Base):
 
     async def _attempt(self, call: Call[Any]) -> Answer:
         with quiet(), mapped(call, self.connection.url):
-            async with self._http.stream(**self._arguments(call)) as response:
+            async with self._http.stream(url=call.target, **self._arguments(call)) as response:
                 clock = _Clock(call, self.connection.timeout)
                 content = b"".join([clock.count(chunk) async for chunk in response.aiter_bytes()])
                 self._judge(call, response, content)

@@ -5,6 +5,7 @@ Secrets live here and nowhere else: they are in no repr, no message and no pickl
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 import ssl
@@ -75,8 +76,10 @@ class Connection:
         return cls(url=address, **options)
 
     def request_headers(self) -> dict[str, str]:
-        """Headers for every request, the bearer token among them."""
+        """Headers for every request, with the password or the bearer token."""
         headers = {"User-Agent": "orthanc-research", **self.headers}
+        if (pair := self.basic_auth()) is not None:
+            headers["Authorization"] = f"Basic {base64.b64encode(':'.join(pair).encode()).decode()}"
         if self.token is not None:
             # Checked when it is used: a variable may change, and come from a file with a line end.
             headers["Authorization"] = f"Bearer {_visible(_secret(self.token).strip(), 'The token')}"

@@ -23,14 +23,15 @@ class _Filter(logging.Filter):
 
 _FILTER = _Filter()
 # A logger's filter does not hold for its children, so each one that speaks is named.
-_LOGGERS = ("httpx", "httpcore.connection", "httpcore.http11", "httpcore.http2", "httpcore.proxy", "httpcore.socks")
+_NAMES = ("httpx", "httpcore.connection", "httpcore.http11", "httpcore.http2", "httpcore.proxy", "httpcore.socks")
+_LOGGERS = [logging.getLogger(name) for name in _NAMES]
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
     """No log record of httpx or httpcore within."""
-    for name in _LOGGERS:
-        logging.getLogger(name).addFilter(_FILTER)  # adding it twice does nothing
+    for logger in _LOGGERS:
+        logger.addFilter(_FILTER)  # adding it twice does nothing
     token = _ours.set(True)
     try:
         yield

@@ -23,6 +23,7 @@ __all__ = [
     "attachment_size",
     "attachment_uncompress",
     "attachment_verify",
+    "attachment_with_md5",
     "attachments",
     "delete_attachment",
     "delete_metadata",
@@ -40,6 +41,7 @@ __all__ = [
 
 _LABEL = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
+_MD5_TAG = re.compile(r'(?:W/)?"\d+-([0-9a-f]{32})"')
 _MOVING = 600.0
 
 
@@ -116,6 +118,15 @@ def attachment_data(
         raise QueryError("A part is (first, stop) with 0 <= first < stop.")
     asked = {"Range": f"bytes={first}-{stop - 1}"}
     return Call("GET", path, _exactly(stop - first), headers=asked, binary=True, needs=("attachment-range",))
+
+
+def attachment_with_md5(level: Level, resource: str, name: str | int) -> Call[tuple[bytes, str | None]]:
+    """GET /{level}/{id}/attachments/{name}/data: the bytes, and the MD5 that the server keeps of them, from the ETag.
+
+    The ETag is "revision-md5" on 1.10.1, 1.12.7 and 1.13.0, of the uncompressed bytes with StorageCompression too. None
+    when the server keeps no MD5 (StoreMD5ForAttachments), and when a proxy has taken the ETag away.
+    """
+    return Call("GET", _attached(level, resource, name, "data"), _with_md5, binary=True, patience=_MOVING)
 
 
 def attachment_size(level: Level, resource: str, name: str | int, *, as_stored: bool = False) -> Call[int]:
@@ -220,6 +231,11 @@ def _etag(answer: Answer) -> str:
         return answer.headers["etag"]
     except KeyError:
         raise ResponseError("The server sent no ETag.") from None
+
+
+def _with_md5(answer: Answer) -> tuple[bytes, str | None]:
+    tag = _MD5_TAG.fullmatch(answer.headers.get("etag", ""))
+    return answer.content, tag[1] if tag else None
 
 
 def _exactly(size: int) -> Callable[[Answer], bytes]:

@@ -222,6 +222,7 @@ class Resources(LevelArea[M]):
     attachment_size = level_route(kept.attachment_size)
     attachment_md5 = level_route(kept.attachment_md5)
     attachment_verify = level_route(kept.attachment_verify)
+    attachment_with_md5 = level_route(kept.attachment_with_md5)
     attachment_compressed = level_route(kept.attachment_compressed)
     attachment_compress = level_route(kept.attachment_compress)
     attachment_uncompress = level_route(kept.attachment_uncompress)
