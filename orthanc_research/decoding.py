@@ -2,7 +2,7 @@
 
 gdcm ends the process on some damaged JPEG files, and holds the interpreter lock while it decodes: its syntaxes go to
 worker processes, two at a time. The other decoders did not crash in any of our runs and release the lock: they stay on
-the caller's threads, where no file needs to be copied. See docs/decisions/0009.
+the caller's threads, where no file needs to be copied. See docs/decisions/0011.
 """
 
 from __future__ import annotations

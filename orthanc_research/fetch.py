@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -27,12 +27,16 @@ from orthanc_research.parallel import Outcome, thread_map
 from orthanc_research.pixels import (
     LONG_TAGS,
     Filler,
+    PlainSeries,
+    Reading,
     Stack,
     StackFile,
     Volume,
     Window,
     check_pixels,
     check_slices,
+    likely_order,
+    one_stack,
     pixels_of,
     read_dataset,
     stacks_of,
@@ -51,6 +55,7 @@ __all__ = [
     "picture",
     "pixels",
     "present",
+    "series_volume",
     "stacks",
     "volume",
 ]
@@ -204,6 +209,63 @@ def present(found: Mapping[str, T], chosen: Sequence[str]) -> dict[str, T]:
     return {instance: found[instance] for instance in chosen}
 
 
+def series_volume(
+    rest: Rest, series: str, chosen: Sequence[str], how: Reading, *, workers: int, verify: bool, progress: Progress
+) -> Volume:
+    """The one volume of a series, or of the chosen instances of it: one request, and one an instance.
+
+    Where the index says that the slices lie as those of a volume, and the first file is plain, each file is read once,
+    its header with its pixels; else, and for what is opted into, the headers come first. Errors as of `stacks` and
+    `volume`, the same ones in either way.
+    """
+    made = _in_one_go(rest, series, chosen, how, workers, verify, progress)
+    if made is not None:
+        return made
+    stack = one_stack(how.stacks(stacks(rest, series, chosen, min_slices=how.min_slices)))
+    return volume(rest, stack, how.values, how.dtype, workers=workers, verify=verify, progress=progress)
+
+
+def _in_one_go(
+    rest: Rest, series: str, chosen: Sequence[str], how: Reading, workers: int, verify: bool, progress: Progress
+) -> Volume | None:
+    if not how.strict:
+        return None
+    try:
+        listed = {
+            str(value["ID"]): value.get("MainDicomTags", {}) for value in rest.series.children(series, "Instance")
+        }
+    except NotFoundError:
+        return None  # the headers tell what this ID is
+    order = likely_order(present(listed, chosen) if chosen else listed)
+    if order is None or len(order) < how.min_slices:
+        return None
+    first = file(rest, order[0], verify=verify)
+    filler = PlainSeries.like(how, len(order), first)
+    if filler is None:
+        return None
+
+    def fill(place: int) -> bool:
+        content = first if place == 0 else file(rest, order[place], verify=verify)
+        return filler.put(place, order[place], content)
+
+    progress.total(len(order), "files")
+    alike = _each(fill, range(len(order)), workers, progress)
+    return filler.volume() if alike else None
+
+
+def _each(work: Callable[[T], bool], units: Sequence[T], workers: int, progress: Progress) -> bool:
+    """Do all of them; False as soon as one says so. `CancelledError` when the user asked to stop."""
+    done = 0
+    for outcome in thread_map(work, units, workers=workers, progress=progress, fatal=(Exception,)):
+        if not outcome.get():
+            return False
+        done += 1
+        progress.advance()
+    if done < len(units):
+        raise CancelledError("Reading was stopped on request; there is no volume.")
+    return True
+
+
 def volume(
     rest: Rest,
     stack: Stack,
@@ -221,14 +283,9 @@ def volume(
     filler = Filler(stack, values, dtype)
     progress.total(len(stack.files), "files")
 
-    def fill(part: StackFile) -> None:
+    def fill(part: StackFile) -> bool:
         filler.put_file(part, file(rest, part.instance, verify=verify), partial(decode_isolated, view=True))
-        progress.advance()
+        return True
 
-    done = 0
-    for outcome in thread_map(fill, stack.files, workers=workers, progress=progress, fatal=(Exception,)):
-        outcome.get()
-        done += 1
-    if done < len(stack.files):
-        raise CancelledError("Reading was stopped on request; there is no volume.")
+    _each(fill, stack.files, workers, progress)
     return filler.volume()

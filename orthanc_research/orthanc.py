@@ -407,7 +407,9 @@ class Orthanc:
         `volume.issues` says so; "split" is for `pixels.arrange`, which gives the stacks to choose from.
         `GeometryError` with a code and its reasons for what is not exactly one regular volume; `PixelError` for pixels
         that do not decode. `values="rescaled"` applies slope and intercept of each slice: float32, HU for CT. Files are
-        not hash-checked unless `verify=True`, which costs time and no request.
+        not hash-checked unless `verify=True`, which costs time and no request. One request, and one an instance: a
+        series that looks regular in the index is read file by file, each header with its pixels; any other is judged
+        by its headers first, and so is a Stack, before a file is fetched.
         """
         how = Reading(
             values=values,
@@ -417,11 +419,14 @@ class Orthanc:
             on_shear=on_shear,
             on_4d=on_4d,
         )
-        found = [series] if isinstance(series, Stack) else self.stacks(series, min_slices=min_slices)
-        stack = one_stack(how.stacks(found))
+        stack = one_stack(how.stacks([series])) if isinstance(series, Stack) else None
+        chosen = "" if stack is not None else resolve.one(self.rest, series, "Series")
         bar, done = progress_for(progress, "volume")
+        options: dict[str, Any] = {"workers": self.workers, "verify": verify, "progress": bar}
         try:
-            return fetch.volume(self.rest, stack, values, dtype, workers=self.workers, verify=verify, progress=bar)
+            if stack is None:
+                return fetch.series_volume(self.rest, chosen, (), how, **options)
+            return fetch.volume(self.rest, stack, values, dtype, **options)
         finally:
             done()
 

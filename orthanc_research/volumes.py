@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeVar
+from functools import partial
+from typing import Any, TypeVar
 
 from orthanc_research import fetch
 from orthanc_research.errors import AccessError, CancelledError, Error, GeometryError, OrthancError
-from orthanc_research.pixels import Reading, Stack, Volume
+from orthanc_research.pixels import Reading, Volume
 from orthanc_research.progress import Progress, Silent
 from orthanc_research.rest import Rest, is_server_gone
 
@@ -94,24 +95,26 @@ def _each(
     for identifier, chosen in series:
         if progress.cancelled:
             raise CancelledError("Reading was stopped on request; the other series were not read.")
+        reads: Sequence[Callable[[], Volume]]
+        options: dict[str, Any] = {"workers": workers, "verify": verify, "progress": progress}
         try:
-            stacks = how.stacks(fetch.stacks(rest, identifier, chosen, min_slices=how.min_slices))
+            if how.split:
+                stacks = how.stacks(fetch.stacks(rest, identifier, chosen, min_slices=how.min_slices))
+                reads = [partial(fetch.volume, rest, stack, how.values, how.dtype, **options) for stack in stacks]
+            else:
+                reads = [partial(fetch.series_volume, rest, identifier, chosen, how, **options)]
         except Error as error:
             yield _without(identifier, 0, error)
         else:
-            for number, stack in enumerate(stacks):
-                yield _read(rest, identifier, number, stack, how, verify, workers, progress)
+            yield from (_read(identifier, number, read) for number, read in enumerate(reads))
         progress.series_done()
 
 
-def _read(
-    rest: Rest, series: str, number: int, stack: Stack, how: Reading, verify: bool, workers: int, progress: Progress
-) -> SeriesVolume:
+def _read(series: str, number: int, read: Callable[[], Volume]) -> SeriesVolume:
     try:
-        volume = fetch.volume(rest, stack, how.values, how.dtype, workers=workers, verify=verify, progress=progress)
+        return SeriesVolume(series, number, "ok", None, read())
     except (Error, MemoryError) as error:  # a damaged header may claim more than any memory holds
         return _without(series, number, error)
-    return SeriesVolume(series, number, "ok", None, volume)
 
 
 def _without(series: str, number: int, error: Error | MemoryError) -> SeriesVolume:

@@ -24,7 +24,7 @@ def test_a_file_of_many_frames_is_asked_for_once(orthanc: ores.Orthanc) -> None:
     with orthanc.rest.counting() as requests:
         volume = orthanc.volume(orthanc.rest.series.list()[0])
     assert [target.rpartition("/")[2].partition("?")[0] for _, target in requests][-2:] == ["instances-tags", "file"]
-    assert len(requests) == 3  # with the list of series above
+    assert len(requests) == 4  # with the lists of series, above, and of its instances
     np.testing.assert_array_equal(volume.array, array)
     local = volume_from(one_stack(stacks_of([dataset])), [(str(dataset.SOPInstanceUID), decode(dataset))])
     np.testing.assert_allclose(volume.affine, local.affine)

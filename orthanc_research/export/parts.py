@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 from orthanc_research import fetch
 from orthanc_research.decoding import decode_isolated
@@ -46,14 +47,15 @@ def volume_parts(rest: Rest, series: str, chosen: Sequence[str], how: Reading, w
     One, and nothing follows; `GeometryError` when the series is not exactly one. With "split" every stack of the
     series, "_001" and so on in the order of `pixels.arrange`; one that is no volume raises when it is called.
     """
-    stacks = how.stacks(fetch.stacks(rest, series, chosen, min_slices=how.min_slices))
+    checked: dict[str, Any] = {"workers": workers, "verify": True, "progress": Silent()}
     if not how.split:
-        return [("", partial(_alone, rest, stacks[0], how, workers))]
+        return [("", partial(fetch.series_volume, rest, series, chosen, how, **checked))]
+    stacks = how.stacks(fetch.stacks(rest, series, chosen, min_slices=how.min_slices))
     parts: list[Part] = []
     for places in _sharing(stacks):
         group = [stacks[place] for place in places]
         makes = _together(rest, group, how, workers) if len(group) > 1 else []
-        makes = makes or [partial(_alone, rest, stack, how, workers) for stack in group]
+        makes = makes or [partial(fetch.volume, rest, stack, how.values, how.dtype, **checked) for stack in group]
         parts += [(f"_{place + 1:03d}", make) for place, make in zip(places, makes, strict=True)]
     return parts
 
@@ -67,10 +69,6 @@ def _sharing(stacks: Sequence[Stack]) -> list[list[int]]:
         groups = [group for group in groups if not group[0] & files]
         groups.append((files.union(*(each for each, _ in common)), [p for _, ps in common for p in ps] + [place]))
     return sorted(places for _, places in groups)
-
-
-def _alone(rest: Rest, stack: Stack, how: Reading, workers: int) -> Volume:
-    return fetch.volume(rest, stack, how.values, how.dtype, workers=workers, verify=True, progress=Silent())
 
 
 def _together(rest: Rest, stacks: Sequence[Stack], how: Reading, workers: int) -> list[Callable[[], Volume]]:

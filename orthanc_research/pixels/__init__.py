@@ -28,6 +28,7 @@ from ._overlays import Overlay, overlays_of
 from ._reading import Reading, check_slices
 from ._references import Reference, references_of
 from ._segments import Segments, segments
+from ._series import PlainSeries, likely_order
 from ._stacks import Stack, StackFile, one_stack, stacks_of
 from ._values import VALUES, Values
 from ._volume import Filler, Volume, volume_from
@@ -46,6 +47,7 @@ __all__ = [
     "Header",
     "ImageValues",
     "Overlay",
+    "PlainSeries",
     "Reading",
     "Reference",
     "Segments",
@@ -64,6 +66,7 @@ __all__ = [
     "decoded",
     "frames_of",
     "header_from_dataset",
+    "likely_order",
     "needs_isolation",
     "one_stack",
     "overlays_of",

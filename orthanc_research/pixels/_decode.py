@@ -23,9 +23,11 @@ from orthanc_research.errors import PixelError
 from ._codecs import CODECS, UNNAMED, available, decode_frame
 from ._codestream import FrameError
 from ._encapsulated import frames_in
-from ._native import plain
+from ._header import header_from_elements
+from ._kinds import POINTING
+from ._native import Plain, plain
 
-__all__ = ["decode", "decoded", "read_dataset", "transfer_syntax"]
+__all__ = ["decode", "decoded", "read_dataset", "read_plain", "transfer_syntax"]
 
 Array = npt.NDArray[Any]
 
@@ -109,9 +111,7 @@ def decode(source: bytes | Dataset, sop_uid: str = "") -> Array:
 def decoded(source: bytes | Dataset, sop_uid: str = "") -> Array:
     """As `decode`, but the array may be a read-only view of the file's bytes: for who copies it anyway."""
     if isinstance(source, bytes) and (found := plain(source)) is not None:
-        bits, shape = found.facts["BitsAllocated"], (found.frames, found.rows, found.columns)
-        values = np.frombuffer(source, _dtype(found.facts, bits), math.prod(shape), found.offset)
-        return _clean(values.reshape(shape), found.facts, bits, ExplicitVRLittleEndian)
+        return _plain_values(source, found)
     try:
         dataset = read_dataset(source, pixels_only=True) if isinstance(source, bytes) else source
         return _decode(dataset, f"SOP instance {_uid(dataset, sop_uid)}")
@@ -119,6 +119,21 @@ def decoded(source: bytes | Dataset, sop_uid: str = "") -> Array:
         if sop_uid and sop_uid not in str(error):
             raise PixelError(f"SOP instance {sop_uid}: {error}") from error
         raise
+
+
+def read_plain(source: bytes) -> tuple[dict[str, Any], Array] | None:
+    """(header as of `header_from_dataset`, what `decoded` gives), by one walk; None for what is no plain file."""
+    found = plain(source, header=True)
+    header = None if found is None else header_from_elements(found.elements, found.syntax)
+    if found is None or header is None or header.get("0008,0060") in POINTING:  # what these refer to was passed over
+        return None
+    return header, _plain_values(source, found)
+
+
+def _plain_values(source: bytes, found: Plain) -> Array:
+    bits, shape = found.facts["BitsAllocated"], (found.frames, found.rows, found.columns)
+    values = np.frombuffer(source, _dtype(found.facts, bits), math.prod(shape), found.offset)
+    return _clean(values.reshape(shape), found.facts, bits, ExplicitVRLittleEndian)
 
 
 def _decode(dataset: Dataset, name: str) -> Array:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import re
+import struct
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
@@ -24,6 +25,7 @@ from ._wanted import BYTES, SEQUENCES, TAGS
 __all__ = [
     "Header",
     "header_from_dataset",
+    "header_from_elements",
     "items",
     "number",
     "numbers",
@@ -38,6 +40,9 @@ __all__ = [
 Header = Mapping[str, Any]
 
 _BINARY = {"AT", "FD", "FL", "OB", "OD", "OF", "OL", "OV", "OW", "SL", "SQ", "SS", "SV", "UL", "UN", "US", "UV"}
+_NUMERIC = {
+    vr: struct.Struct(f"<{kind}") for vr, kind in zip(("US", "SS", "UL", "SL", "FL", "FD"), "HhIifd", strict=True)
+}
 _UNREADABLE = "?"  # present, and not what its VR says: not a number, not absent
 _DEEPEST = 16  # of nested sequences that are read; functional groups need four, reports some more
 
@@ -56,6 +61,27 @@ def header_from_dataset(dataset: Dataset) -> dict[str, Any]:
     if syntax:
         header["0002,0010"] = str(syntax)
     return header
+
+
+def header_from_elements(elements: Mapping[int, tuple[str, bytes]], syntax: str) -> dict[str, Any] | None:
+    """The same from raw little-endian values, tag → (VR, "" where the file writes none; value), without sequences.
+
+    None when a value needs more than its bytes to be read: its VR is unknown, or its length does not fit.
+    """
+    header: dict[str, Any] = {}
+    for tag in sorted(elements):
+        vr, value = elements[tag]
+        if vr in ("", "UN"):
+            vr = _dictionary_vr(tag)
+        if vr not in _BINARY and len(vr) == 2:
+            header[TAGS[tag]] = value.decode("latin-1").strip(" \0")
+        elif vr in _NUMERIC and len(value) % _NUMERIC[vr].size == 0:
+            header[TAGS[tag]] = "\\".join(str(number) for (number,) in _NUMERIC[vr].iter_unpack(value))
+        elif vr in ("OB", "OW"):
+            header[TAGS[tag]] = value if TAGS[tag] in BYTES else None
+        else:
+            return None
+    return {**header, "0002,0010": syntax}
 
 
 def _read(dataset: Dataset, depth: int) -> dict[str, Any]:
@@ -96,6 +122,7 @@ def _tag_text(value: Any) -> str:
     return f"{int(value) >> 16:04x},{int(value) & 0xFFFF:04x}" if isinstance(value, int) else ""
 
 
+@lru_cache(maxsize=1024)
 def _dictionary_vr(tag: int) -> str:
     try:
         return dictionary_VR(tag)

@@ -1,4 +1,4 @@
-"""The pixels of a plain file without parsing the file: a strict walk over its top-level elements to PixelData.
+"""The pixels of a plain file, and its header, without parsing it: a strict walk over its elements to PixelData.
 
 Parsing is what costs when a volume is read: pydicom takes 0.6 ms for a CT slice of which the copy takes 0.1 ms. Most
 slices are one grey image, uncompressed, little endian, with its elements in order and its pixels last. Whatever is not
@@ -9,7 +9,9 @@ does not fit, anything behind the pixels.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from ._wanted import ASIDE, SEQUENCES, TAGS
 
 __all__ = ["Plain", "plain"]
 
@@ -29,6 +31,8 @@ _NUMBERS = {
 }
 _FRAMES, _PHOTOMETRIC = 0x00280008, 0x00280004
 _WANTED = {*_NUMBERS.values(), _FRAMES, _PHOTOMETRIC}
+# Sequences that say something of the frame itself: files with one are parsed.
+_TELLING = {tag for tag, key in TAGS.items() if key in SEQUENCES - ASIDE}
 
 # PS3.5 section 7.1.2: the VRs whose length takes four bytes after two reserved ones, and those whose length takes two.
 _LONG = {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"}
@@ -72,7 +76,8 @@ _u32 = struct.Struct("<I").unpack_from
 class Plain:
     """Where the pixels of a plain file are: `frames` x `rows` x `columns` values from byte `offset` on.
 
-    `facts` holds BitsAllocated, BitsStored, HighBit and PixelRepresentation under their keywords.
+    `facts` holds BitsAllocated, BitsStored, HighBit and PixelRepresentation under their keywords; `elements` those of
+    `TAGS` that are there, tag → (VR, "" in implicit files; value), when they were asked for, and `syntax` their syntax.
     """
 
     frames: int
@@ -80,18 +85,21 @@ class Plain:
     columns: int
     offset: int
     facts: dict[str, int]
+    elements: dict[int, tuple[str, bytes]] = field(default_factory=dict, repr=False)
+    syntax: str = ""
 
 
 class _UnusualError(Exception):
     """This file is for pydicom."""
 
 
-def plain(content: bytes) -> Plain | None:
-    """Where the pixels are; None when the file is not plain."""
+def plain(content: bytes, *, header: bool = False) -> Plain | None:
+    """Where the pixels are, with what frames are made of when the `header` is asked for; None when it is not plain."""
     try:
         syntax, start = _syntax(content)
-        found, offset, length = _elements(content, start, explicit=syntax == _EXPLICIT)
-        return _described(found, offset, length)
+        elements: dict[int, tuple[str, bytes]] | None = {} if header else None
+        found, offset, length = _elements(content, start, elements, explicit=syntax == _EXPLICIT)
+        return _described(found, offset, length, elements or {}, syntax.decode("ascii"))
     except (_UnusualError, struct.error):
         return None
 
@@ -113,8 +121,10 @@ def _syntax(content: bytes) -> tuple[bytes, int]:
     return syntax, at
 
 
-def _elements(content: bytes, at: int, *, explicit: bool) -> tuple[dict[int, bytes], int, int]:
-    """The wanted values, and start and length of the pixels, which are the last element."""
+def _elements(
+    content: bytes, at: int, elements: dict[int, tuple[str, bytes]] | None, *, explicit: bool
+) -> tuple[dict[int, bytes], int, int]:
+    """The wanted values, and start and length of the pixels, which are the last element; the header into `elements`."""
     found: dict[int, bytes] = {}
     last = 0x0002FFFF
     while True:
@@ -126,6 +136,8 @@ def _elements(content: bytes, at: int, *, explicit: bool) -> tuple[dict[int, byt
             if tag != _PIXEL_DATA or start + length != len(content) or vr not in (b"OW", b"OB", b""):
                 raise _UnusualError
             return found, start, length
+        if elements is not None and tag in _TELLING:
+            raise _UnusualError
         if length == _UNDEFINED:
             at = _sequence_end(content, start, vr, 0, explicit=explicit)
             continue
@@ -134,6 +146,8 @@ def _elements(content: bytes, at: int, *, explicit: bool) -> tuple[dict[int, byt
             if explicit and vr != {_FRAMES: b"IS", _PHOTOMETRIC: b"CS"}.get(tag, b"US"):
                 raise _UnusualError
             found[tag] = content[start:at]
+        if elements is not None and tag in TAGS and vr != b"SQ" and TAGS[tag] not in SEQUENCES:
+            elements[tag] = vr.decode("ascii"), content[start:at]
 
 
 def _element(content: bytes, at: int, *, explicit: bool) -> tuple[int, bytes, int, int]:
@@ -173,7 +187,9 @@ def _item_end(content: bytes, at: int, depth: int, *, explicit: bool) -> int:
     return at + 8
 
 
-def _described(found: dict[int, bytes], offset: int, length: int) -> Plain:
+def _described(
+    found: dict[int, bytes], offset: int, length: int, elements: dict[int, tuple[str, bytes]], syntax: str
+) -> Plain:
     if any(len(found.get(tag, b"")) != 2 for tag in _NUMBERS.values()):
         raise _UnusualError
     facts = {keyword: _u16(found[tag])[0] for keyword, tag in _NUMBERS.items()}
@@ -193,4 +209,4 @@ def _described(found: dict[int, bytes], offset: int, length: int) -> Plain:
         or length != size + size % 2
     ):
         raise _UnusualError
-    return Plain(frames, rows, columns, offset, facts)
+    return Plain(frames, rows, columns, offset, facts, elements, syntax)

@@ -37,6 +37,11 @@ class Reading:
         voxel_type(self.dtype, np.dtype(np.float32))
 
     @property
+    def strict(self) -> bool:
+        """Whether nothing is opted into."""
+        return {self.on_missing, self.on_shear, self.on_4d} == {"raise"}
+
+    @property
     def split(self) -> bool:
         """Whether a series may give several volumes."""
         return "split" in (self.on_missing, self.on_4d)

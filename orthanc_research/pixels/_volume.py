@@ -154,7 +154,14 @@ class Filler:
     `volume_from`. `stack.files` lists what to read, each instance once.
     """
 
-    def __init__(self, stack: Stack, values: str = "stored", dtype: npt.DTypeLike | None = None) -> None:
+    def __init__(
+        self,
+        stack: Stack,
+        values: str = "stored",
+        dtype: npt.DTypeLike | None = None,
+        *,
+        array: Array | None = None,
+    ) -> None:
         stack.checked()
         self.stack = stack
         self._source = _source(stack)
@@ -165,13 +172,21 @@ class Filler:
         self._slices = math.prod(stack.shape[: stack.dims.index("row")])
         _check_nan(stack, self._wanted, self._slices)
         self._described = describe(stack.frames, values) if not _lut_in_file(stack) else None
-        self._array = np.empty((self._slices, *stack.shape[stack.dims.index("row") :]), dtype=self._wanted)
+        shape = (self._slices, *stack.shape[stack.dims.index("row") :])
+        self._array = np.empty(shape, dtype=self._wanted) if array is None else array
         empty = sorted(set(range(self._slices)) - set(stack.slots))
         if empty:
             self._array[empty] = np.nan
         self._frames = list(stack.frames)
         self._missing = set(range(len(stack.frames)))
         self._lock = Lock()
+
+    @classmethod
+    def filled(cls, stack: Stack, values: str, array: Array) -> Filler:
+        """One that has every slice already: `array` (slice, row, column), in the order and type of the volume."""
+        filler = cls(stack, values, array.dtype, array=array)
+        filler._missing.clear()
+        return filler
 
     def put(self, place: int, image: Array) -> None:
         """The pixels of `stack.frames[place]`: stored values, (row, column[, sample]), or of its whole file."""

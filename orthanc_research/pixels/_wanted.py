@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["BYTES", "CONVERTED", "LONG_TAGS", "MACROS", "REFERENCE_SEQUENCES", "SEQUENCES", "TAGS"]
+__all__ = ["ASIDE", "BYTES", "CONVERTED", "LONG_TAGS", "MACROS", "REFERENCE_SEQUENCES", "SEQUENCES", "TAGS"]
 
 # fmt: off
 _IDENTITY = (
@@ -61,6 +61,9 @@ _OTHER_SEQUENCES = (
 # fmt: on
 
 SEQUENCES = frozenset((*MACROS, *CONVERTED, *REFERENCE_SEQUENCES, *_OTHER_SEQUENCES))
+
+ASIDE = frozenset((*REFERENCE_SEQUENCES, "0028,3010"))
+"""Sequences that no frame of a classic image is described by: what it refers to, and how it is shown."""
 
 BYTES = frozenset({"0029,1010"})  # Siemens CSA image header: the normal of a mosaic's slices
 

@@ -1,0 +1,185 @@
+"""Files read once, header and pixels together: the same frames and volumes as by the headers, or the headers' way."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pixel_cases import as_file, make_enhanced, make_series, make_slice
+
+import orthanc_research as ores
+from orthanc_research import errors
+from orthanc_research.pixels import (
+    PlainSeries,
+    Reading,
+    Volume,
+    decode,
+    frames_of,
+    likely_order,
+    one_stack,
+    read_dataset,
+    stacks_of,
+    volume_from,
+)
+from orthanc_research.pixels._decode import read_plain
+from orthanc_research.pixels._series import _reorder
+
+
+def same(one: Volume, other: Volume) -> bool:
+    np.testing.assert_array_equal(one.array, other.array)
+    np.testing.assert_array_equal(one.affine, other.affine)
+    names = [name for name in Volume.__slots__ if name not in ("array", "affine")]
+    return [getattr(one, name) for name in names] == [getattr(other, name) for name in names]
+
+
+def check_file(content: bytes) -> bool:
+    """Whether the file is plain; if so, it must give pydicom's frame and values."""
+    found = read_plain(content)
+    if found is None:
+        return False
+    header, values = found
+    assert frames_of(header) == frames_of(read_dataset(content))
+    np.testing.assert_array_equal(values, decode(read_dataset(content)))
+    return True
+
+
+def test_pydicoms_files_have_the_same_frames_either_way(ct_small: Path) -> None:
+    files = [path for path in sorted(ct_small.parent.rglob("*")) if path.is_file() and path.stat().st_size < 1_000_000]
+    contents = (path.read_bytes() for path in files)
+    assert sum(check_file(content) for content in contents if content[128:132] == b"DICM") >= 2
+
+
+def test_real_files_have_the_same_frames_either_way(realdata: Path) -> None:
+    plain = 0
+    for folder in (
+        "ct-pet-mr-rtstruct",
+        "mini-volumes",
+        "mr-ge-fmri-4d",
+        "cr-mg-dx",
+        "malformed-and-odd",
+        "private-tags-uih-grid",
+    ):
+        for path in sorted((realdata / folder).rglob("*"))[::3]:
+            if path.is_file() and path.stat().st_size < 4_000_000:
+                plain += check_file(path.read_bytes())
+    assert plain > 60
+
+
+@given(st.permutations(range(9)))
+def test_an_array_is_reordered_in_place(order: list[int]) -> None:
+    array = np.arange(9 * 4).reshape(9, 2, 2)
+    expected = array[order]
+    _reorder(array, order)
+    np.testing.assert_array_equal(array, expected)
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype"), [("stored", None), ("rescaled", None), ("stored", "int32"), ("rescaled", "int16")]
+)
+def test_a_wrong_order_of_arrival_does_no_harm(values: str, dtype: str | None) -> None:
+    datasets = make_series(7, RescaleSlope="2", RescaleIntercept="-5")
+    how = Reading(values=values, dtype=dtype)
+    expected = volume_from(
+        one_stack(stacks_of(datasets)), [(str(d.SOPInstanceUID), decode(d)) for d in datasets], values, dtype
+    )
+    random.Random(4).shuffle(datasets)
+    contents = [as_file(dataset) for dataset in datasets]
+    filler = PlainSeries.like(how, 7, contents[0])
+    assert filler is not None
+    assert all(filler.put(place, f"id-{place}", content) for place, content in enumerate(contents))
+    assert same(filler.volume(), expected)
+
+
+def test_what_is_unlike_the_first_or_missing_or_no_volume_is_refused() -> None:
+    contents = [as_file(dataset) for dataset in make_series(4)]
+    filler = PlainSeries.like(Reading(), 4, contents[0])
+    assert filler is not None
+    assert not filler.put(0, "a", as_file(make_slice(0, np.zeros((4, 9), np.int16))))
+    assert not filler.put(0, "a", as_file(make_slice(0, np.zeros((5, 6), np.uint16))))
+    assert (
+        PlainSeries.like(
+            Reading(), 4, as_file(make_enhanced(np.zeros((3, 4, 5), np.uint16), [[0, 0, 2.5 * k] for k in range(3)]))
+        )
+        is None
+    )
+    assert filler.put(0, "a", contents[0])
+    with pytest.raises(errors.PixelError, match="twice"):
+        filler.put(0, "a", contents[0])
+    with pytest.raises(errors.PixelError, match="did not come"):
+        filler.volume()
+    for place in (1, 2, 3):
+        filler.put(place, "bcd"[place - 1], contents[min(place, 2)])  # the third is there twice
+    with pytest.raises(errors.GeometryError):
+        filler.volume()
+    with pytest.raises(errors.PixelError):
+        PlainSeries.like(Reading(values="suv"), 4, contents[0])
+
+
+def listed(*positions: float, **tags: str) -> dict[str, dict[str, str]]:
+    return {
+        f"id-{k}": {"ImagePositionPatient": f"0\\0\\{z}", "ImageOrientationPatient": "1\\0\\0\\0\\1\\0", **tags}
+        for k, z in enumerate(positions)
+    }
+
+
+def test_the_index_says_what_looks_like_a_volume() -> None:
+    assert likely_order(listed(5, 0, 2.5)) == ["id-1", "id-2", "id-0"]
+    assert likely_order(listed(0, 2.5, 2.51)) is None
+    assert likely_order(listed(0, 2.5, 7.5)) is None
+    assert likely_order(listed(0, 0)) is None
+    assert likely_order(listed(0, 2.5, NumberOfFrames="3")) is None
+    assert likely_order(listed(0)) is None
+    assert likely_order({}) is None
+    assert likely_order({**listed(0, 2), "id-9": {}}) is None
+    leaning = listed(0, 2, 4)
+    for k, tags in enumerate(leaning.values()):
+        tags["ImagePositionPatient"] = f"0\\{k * 0.1}\\{k * 2}"
+    assert likely_order(leaning) is None
+    turned = listed(0, 2, 4)
+    turned["id-2"]["ImageOrientationPatient"] = "1\\0\\0\\0\\0\\1"
+    assert likely_order(turned) is None
+
+
+CASES: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "signed": {"RescaleSlope": "0.5", "RescaleIntercept": "-1024"},
+    "inverted": {"PhotometricInterpretation": "MONOCHROME1"},
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_series_is_read_once_and_gives_what_its_stack_gives(orthanc: ores.Orthanc, case: str) -> None:
+    orthanc.upload(make_series(6, **CASES[case]), progress=False)
+    series = orthanc.series()
+    for options in ({}, {"values": "rescaled"}, {"verify": True}):
+        with orthanc.rest.counting() as requests:
+            volume = orthanc.volume(series, **options)
+        assert len(requests) == 7
+        assert not [target for _, target in requests if "instances-tags" in target]
+        assert same(volume, orthanc.volume(one_stack(orthanc.stacks(series)), **options))
+
+
+def test_what_is_not_plain_is_read_by_its_headers(orthanc: ores.Orthanc) -> None:
+    scout = make_slice(9, np.zeros((7, 8), np.int16), SOPInstanceUID="1.2.9.9", ImagePositionPatient=[0, 0, 4 * 2.5])
+    datasets = make_series(4)
+    datasets[2].compress("1.2.840.10008.1.2.5")
+    orthanc.upload([*datasets, *make_series(4, SeriesInstanceUID="1.2.77"), scout], progress=False)
+    packed = orthanc.series(SeriesInstanceUID=str(datasets[0].SeriesInstanceUID))
+    with pytest.raises(errors.GeometryError) as by_volume:
+        orthanc.volume(packed)
+    with pytest.raises(errors.GeometryError) as by_stacks:
+        one_stack(orthanc.stacks(packed))
+    assert str(by_volume.value) == str(by_stacks.value)
+    chosen = orthanc.instances(within=packed)
+    four = chosen[chosen["SOPInstanceUID"] != "1.2.9.9"]
+    (found,) = orthanc.volumes(four, progress=False)
+    assert found.volume is not None
+    (stack,) = stacks_of(datasets)
+    expected = volume_from(stack, [(str(d.SOPInstanceUID), decode(d)) for d in datasets])
+    np.testing.assert_array_equal(found.volume.array, expected.array)
+    assert found.volume.sop_uids == expected.sop_uids
