@@ -471,6 +471,40 @@ class Orthanc:
             done()
         return self._ours(frame, "Instance")
 
+    def archive(
+        self,
+        resources: Any,
+        path: str | os.PathLike[str],
+        *,
+        compress: bool = False,
+        overwrite: bool = False,
+        progress: Progress | bool | None = None,
+    ) -> pd.DataFrame:
+        """Pack the DICOM files of the resources into one zip: a row for every instance with its `file`, bytes and MD5.
+
+        Each is held against the server's MD5, and all are in it or there is no zip: a failure of one raises. Members
+        are named by UID, StudyInstanceUID/SeriesInstanceUID/SOPInstanceUID.dcm, as `download` names files. It is packed
+        here: Orthanc's own archive can be cut or lack files without a word, and takes several times as long. `compress`
+        makes it half as large for plain pixels, in four times the time. The zip is 0600. One request an instance and
+        one more for its MD5, and one for 1,000 studies, series and instances to list them; memory is flat.
+        `QueryError` for a path that is taken (without `overwrite`) or cannot be; `NotFoundError`, `ResponseError`;
+        `CancelledError` when `progress` was asked to stop.
+        """
+        bar, done = progress_for(progress, "archive")
+        try:
+            frame = batch.archive(
+                self.rest,
+                resources,
+                path,
+                compress=compress,
+                overwrite=overwrite,
+                workers=self.workers,
+                progress=bar,
+            )
+        finally:
+            done()
+        return self._ours(frame, "Instance")
+
     def export(
         self,
         resources: Any,

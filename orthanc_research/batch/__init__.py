@@ -1,6 +1,7 @@
 """Many resources at once, durable: a row for every input, a journal, resume."""
 
 from orthanc_research.batch._anonymize import Options, Source, anonymize, resume
+from orthanc_research.batch._archive import ARCHIVE_COLUMNS, archive
 from orthanc_research.batch._download import DOWNLOAD_COLUMNS, download
 from orthanc_research.batch._label import LABEL_COLUMNS, label
 from orthanc_research.batch._layout import LAYOUT
@@ -11,6 +12,7 @@ from orthanc_research.batch.journal import Journal
 
 __all__ = [
     "ANONYMIZE_COLUMNS",
+    "ARCHIVE_COLUMNS",
     "DOWNLOAD_COLUMNS",
     "LABEL_COLUMNS",
     "LAYOUT",
@@ -20,6 +22,7 @@ __all__ = [
     "Options",
     "Source",
     "anonymize",
+    "archive",
     "download",
     "label",
     "leftovers",
