@@ -21,7 +21,7 @@ from orthanc_research.capabilities import Capabilities
 from orthanc_research.errors import QueryError
 from orthanc_research.export import export_series, stream_table
 from orthanc_research.feed import Change
-from orthanc_research.modality import Modality
+from orthanc_research.modality import Modality, RetrieveMethod
 from orthanc_research.parallel import MAX_THREADS
 from orthanc_research.pixels import Stack, Volume, decode, one_stack
 from orthanc_research.progress import Progress, progress_for
@@ -535,6 +535,58 @@ class Orthanc:
                 progress=bar,
             )
         finally:
+            done()
+
+    def retrieve(
+        self,
+        table: pd.DataFrame | str | os.PathLike[str],
+        *,
+        modality: str,
+        columns: Mapping[str, str] | None = None,
+        several: bool = False,
+        method: RetrieveMethod = "C-MOVE",
+        timeout: int | None = None,
+        pause: float = 0.0,
+        journal: str | os.PathLike[str] | None = None,
+        progress: Progress | bool | None = None,
+    ) -> pd.DataFrame:
+        """Bring a list of studies from a remote archive: a row for every row, with `status`, `error` and what is here.
+
+        `table` is a DataFrame, or the path of a .csv or .parquet file. A row names a study by StudyInstanceUID,
+        AccessionNumber or PatientID and StudyDate, a series by StudyInstanceUID and SeriesInstanceUID; `columns` is
+        {a column of yours: keyword} where they are called otherwise. One row at a time, with `pause` seconds between
+        them: a C-FIND, the archive's list of instances, and a C-MOVE or C-GET for what is not all here.
+
+        `status` is "complete" or "already-there" (every instance that the archive lists is here), "incomplete",
+        "unverified" (it lists and announces none), "not-found", "ambiguous" (several match; `several=True` takes them
+        all), "invalid" (the row names no study), "failed" or "not-sent". Answers that are not the row are passed over.
+        An archive that fails five times in a row is left alone.
+
+        Running it again brings what is missing and nothing twice. With `journal`, a path, rows that were complete are
+        not even asked for again; it holds UIDs and hashes. About 12 requests a row, and the polls of its job.
+        `QueryError` for a table that names no studies, before anything is sent; `NotFoundError` for an unknown name.
+        """
+        if method not in get_args(RetrieveMethod):
+            raise QueryError("method is C-MOVE or C-GET.")
+        read = batch.read_table(table)
+        if method == "C-GET":
+            self.rest.capabilities().require("c-get")
+        bar, done = progress_for(progress, "retrieve")
+        try:
+            return batch.retrieve_table(
+                self.rest,
+                read,
+                modality,
+                columns=columns,
+                several=several,
+                method=method,
+                timeout=timeout,
+                pause=pause,
+                journal=journal,
+                progress=bar,
+            )
+        finally:
+            self.rest.find_caps.clear()  # what was learnt of a smaller archive
             done()
 
     def anonymize(

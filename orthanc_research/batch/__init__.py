@@ -7,6 +7,7 @@ from orthanc_research.batch._label import LABEL_COLUMNS, label
 from orthanc_research.batch._layout import LAYOUT
 from orthanc_research.batch._ledger import ANONYMIZE_COLUMNS, leftovers
 from orthanc_research.batch._retrieve import RETRIEVE_COLUMNS, retrieve
+from orthanc_research.batch._retrieve_table import RETRIEVE_TABLE_COLUMNS, read_table, retrieve_table
 from orthanc_research.batch._upload import UPLOAD_COLUMNS, upload
 from orthanc_research.batch.journal import Journal
 
@@ -17,6 +18,7 @@ __all__ = [
     "LABEL_COLUMNS",
     "LAYOUT",
     "RETRIEVE_COLUMNS",
+    "RETRIEVE_TABLE_COLUMNS",
     "UPLOAD_COLUMNS",
     "Journal",
     "Options",
@@ -26,7 +28,9 @@ __all__ = [
     "download",
     "label",
     "leftovers",
+    "read_table",
     "resume",
     "retrieve",
+    "retrieve_table",
     "upload",
 ]
