@@ -648,6 +648,34 @@ class Orthanc:
             done()
         return self._ours(frame, level)
 
+    def send(
+        self,
+        resources: Any,
+        *,
+        modality: str | None = None,
+        peer: str | None = None,
+        verify: bool = False,
+        timeout: int | None = None,
+        progress: Progress | bool | None = None,
+    ) -> pd.DataFrame:
+        """Send resources to a modality (C-STORE) or to a peer, another Orthanc: a row for each with `status`, `error`.
+
+        `status` is "done" (the other side took every instance), "incomplete", "failed" with Orthanc's words, "unknown"
+        (nobody saw the end of its job) or "not-sent". With `verify` a modality is asked afterwards which instances it
+        lists (C-FIND): "incomplete" when some are not there, "unverified" when it does not say. Sending again does no
+        harm: instances are known by their UIDs, so give the rows that are not "done" once more. A destination that
+        fails five times in a row is left alone. Each row is a job of its own: studies and series, rather than
+        instances; two requests and the polls of the job a row, four more a study with `verify`.
+        """
+        bar, done = progress_for(progress, "send")
+        try:
+            level, frame = batch.send(
+                self.rest, resources, modality=modality, peer=peer, verify=verify, timeout=timeout, progress=bar
+            )
+        finally:
+            done()
+        return self._ours(frame, level)
+
     def resume(
         self,
         journal: str | os.PathLike[str] | None = None,

@@ -15,7 +15,7 @@ from typing import Any, Protocol, Self, runtime_checkable
 
 from tqdm.auto import tqdm
 
-__all__ = ["Bar", "Progress", "Silent", "progress_for"]
+__all__ = ["Bar", "Progress", "Silent", "Within", "progress_for"]
 
 
 @runtime_checkable
@@ -60,6 +60,18 @@ class Silent(Progress):
     def cancel(self) -> None:
         """Ask the run to stop at the next unit."""
         self._cancelled.set()
+
+
+class Within(Silent):
+    """For a part of a run: says nothing, and is cancelled when the whole is."""
+
+    def __init__(self, whole: Progress) -> None:
+        super().__init__()
+        self._whole = whole
+
+    @property
+    def cancelled(self) -> bool:
+        return self._whole.cancelled
 
 
 class Bar(Silent, AbstractContextManager["Bar"]):

@@ -1,4 +1,4 @@
-"""A list of accession numbers against an archive that misbehaves: the report is right row by row, nothing comes twice."""
+"""A list of accession numbers against an archive that misbehaves: each row is right, and nothing comes twice."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def archive_of(count: int) -> tuple[Node, pd.DataFrame]:
             study = {"StudyInstanceUID": uid, "AccessionNumber": accession, "PatientID": f"P{number}"}
             node.studies += [{**study, "StudyDate": "20240102"}] * (2 if kind == "twice" else 1)
             for index, dataset in enumerate(slices):
-                file = copy.deepcopy(dataset)
+                file: Any = copy.deepcopy(dataset)
                 file.StudyInstanceUID, file.SeriesInstanceUID = uid, f"{uid}.9"
                 file.AccessionNumber, file.PatientID = accession, f"P{number}"
                 file.SOPInstanceUID = file.file_meta.MediaStorageSOPInstanceUID = f"{uid}.9.{index + 1}"

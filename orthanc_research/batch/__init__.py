@@ -8,6 +8,7 @@ from orthanc_research.batch._layout import LAYOUT
 from orthanc_research.batch._ledger import ANONYMIZE_COLUMNS, leftovers
 from orthanc_research.batch._retrieve import RETRIEVE_COLUMNS, retrieve
 from orthanc_research.batch._retrieve_table import RETRIEVE_TABLE_COLUMNS, read_table, retrieve_table
+from orthanc_research.batch._send import SEND_COLUMNS, send
 from orthanc_research.batch._upload import UPLOAD_COLUMNS, upload
 from orthanc_research.batch.journal import Journal
 
@@ -19,6 +20,7 @@ __all__ = [
     "LAYOUT",
     "RETRIEVE_COLUMNS",
     "RETRIEVE_TABLE_COLUMNS",
+    "SEND_COLUMNS",
     "UPLOAD_COLUMNS",
     "Journal",
     "Options",
@@ -32,5 +34,6 @@ __all__ = [
     "resume",
     "retrieve",
     "retrieve_table",
+    "send",
     "upload",
 ]

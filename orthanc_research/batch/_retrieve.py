@@ -21,7 +21,7 @@ from orthanc_research.progress import Progress
 from orthanc_research.rest import Job, Level, Rest, is_server_gone
 from orthanc_research.tables import KEYS, UID_OF, key_of
 
-__all__ = ["RETRIEVE_COLUMNS", "Node", "bring", "here", "retrieve"]
+__all__ = ["RETRIEVE_COLUMNS", "Node", "bring", "here", "listed", "retrieve"]
 
 RETRIEVE_COLUMNS = {
     "status": "str",
@@ -87,21 +87,20 @@ def retrieve(
 def bring(node: Node, keys: Mapping[str, str], count: int | None, progress: Progress) -> dict[str, Any]:
     """What came of retrieving one resource by its unique keys; with "halted" when nothing else would come either."""
     row: dict[str, Any] = {"announced": count if count is not None and count > 0 else None}
-    listed: set[str] | None = None
     try:
         before = here(node.rest, keys)
         row["here_before"] = row["here"] = len(before)
-        listed = _listed(node, keys)
-        if listed is not None:
-            row["announced"] = max(len(listed), row["announced"] or 0)
-            if not node.again and listed <= before and row["announced"] <= len(before):
+        uids = listed(node, keys)
+        if uids is not None:
+            row["announced"] = max(len(uids), row["announced"] or 0)
+            if not node.again and uids <= before and row["announced"] <= len(before):
                 return {**row, "status": "already-there", "error": None}
         job = _fetch(node, keys, row, progress)
         if job is None:
             return {**row, "status": "not-found", "error": "The archive has no such thing (any more)."}
         there = here(node.rest, keys)
         row["here"] = len(there)
-        verdict = _verdict(row, listed, there)
+        verdict = _verdict(row, uids, there)
         if verdict["status"] != "complete":
             if job.cancelled or progress.cancelled:
                 return {**row, "status": "incomplete", "error": "Cancelled."}
@@ -180,7 +179,7 @@ def here(rest: Rest, keys: Mapping[str, str]) -> set[str]:
     return {str((value.get("MainDicomTags") or {}).get("SOPInstanceUID", value["ID"])) for value in found}
 
 
-def _listed(node: Node, keys: Mapping[str, str]) -> set[str] | None:
+def listed(node: Node, keys: Mapping[str, str]) -> set[str] | None:
     """SOPInstanceUIDs that the archive lists below these keys; None when it does not list instances."""
     wanted = {**dict.fromkeys(KEYS["Instance"], ""), **keys}
     try:

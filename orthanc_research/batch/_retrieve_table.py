@@ -22,7 +22,7 @@ import pandas as pd
 from orthanc_research.batch._retrieve import Node, bring, here
 from orthanc_research.batch.journal import Journal, State
 from orthanc_research.errors import AccessError, Error, OrthancError, QueryError
-from orthanc_research.progress import Progress, Silent
+from orthanc_research.progress import Progress, Within
 from orthanc_research.rest import Rest, is_server_gone
 from orthanc_research.tables import UID_OF, Match, Wanted, matches, wanted_rows
 
@@ -44,18 +44,6 @@ _ORDER = ("failed", "incomplete", "not-found", "unverified", "complete", "alread
 _STATE: Mapping[str, State] = {"complete": "done", "already-there": "done", "failed": "failed", "incomplete": "partial"}
 # An archive that fails so many times in a row is left alone.
 _ENOUGH = 5
-
-
-class _Within(Silent):
-    """Silent within a row; stops when the whole does."""
-
-    def __init__(self, outer: Progress) -> None:
-        super().__init__()
-        self._outer = outer
-
-    @property
-    def cancelled(self) -> bool:
-        return self._outer.cancelled
 
 
 @dataclass(slots=True)
@@ -205,11 +193,13 @@ def _asked(run: _Run, wanted: Wanted) -> tuple[list[Match], dict[str, Any]]:
 
 
 def _brought(run: _Run, found: Sequence[Match]) -> dict[str, Any]:
-    parts = [bring(run.node, match.keys, match.announced, _Within(run.progress)) for match in found]
+    parts = [bring(run.node, match.keys, match.announced, Within(run.progress)) for match in found]
     run.halted = next((part["halted"] for part in parts if "halted" in part), run.halted)
     worst = min(parts, key=lambda part: _ORDER.index(part["status"]))
-    counts = {name: [part.get(name) for part in parts] for name in ("announced", "here_before", "here")}
-    sums = {name: None if None in values else sum(map(int, values)) for name, values in counts.items()}
+    sums: dict[str, int | None] = {}
+    for name in ("announced", "here_before", "here"):
+        counts = [part.get(name) for part in parts]
+        sums[name] = None if None in counts else sum(int(count or 0) for count in counts)
     return {"status": worst["status"], "error": worst.get("error"), **sums}
 
 

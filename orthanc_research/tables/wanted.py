@@ -1,8 +1,8 @@
 """A list of studies as people keep it → what to ask an archive, row by row; and which answers are the row.
 
-A row names a study by its StudyInstanceUID, its AccessionNumber, or a PatientID with a StudyDate; a series by both of its
-UIDs. An archive may match more than it was asked for (without case, or by ignoring a key that it does not know), so each
-answer is held against the row again.
+A row names a study by its StudyInstanceUID, its AccessionNumber, or a PatientID with a StudyDate; a series by its two
+UIDs. An archive may match more than it was asked for (without case, or by ignoring a key that it does not know), so
+each answer is held against the row again.
 """
 
 from __future__ import annotations
