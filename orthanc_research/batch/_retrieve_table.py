@@ -26,7 +26,7 @@ from orthanc_research.progress import Progress, Within
 from orthanc_research.rest import Rest, is_server_gone
 from orthanc_research.tables import UID_OF, Match, Wanted, matches, wanted_rows
 
-__all__ = ["RETRIEVE_TABLE_COLUMNS", "read_table", "retrieve_table"]
+__all__ = ["RETRIEVE_TABLE_COLUMNS", "read_table", "retrieve_plan", "retrieve_table"]
 
 # column → pandas dtype of the report, behind the keys of the rows
 RETRIEVE_TABLE_COLUMNS = {
@@ -112,6 +112,13 @@ def retrieve_table(
             rows[key]["seconds"] = time.monotonic() - start
             progress.advance()
     return _report(table, wanted, [rows[_digest(name, row)] for row in wanted])
+
+
+def retrieve_plan(table: pd.DataFrame, columns: Mapping[str, str] | None, *, several: bool) -> pd.DataFrame:
+    """What `retrieve_table` would ask for: its report with the status "planned" or "invalid"; nobody is asked."""
+    wanted = wanted_rows(table, columns, several=several)
+    rows = [{"status": "invalid" if row.problem else "planned", "error": row.problem} for row in wanted]
+    return _report(table, wanted, rows)
 
 
 def _report(table: pd.DataFrame, wanted: Sequence[Wanted], rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
