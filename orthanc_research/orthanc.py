@@ -563,7 +563,7 @@ class Orthanc:
         An archive that fails five times in a row is left alone.
 
         Running it again brings what is missing and nothing twice. With `journal`, a path, rows that were complete are
-        not even asked for again; it holds UIDs and hashes. About 12 requests a row, and the polls of its job.
+        not even asked for again; it holds UIDs and hashes. Nine requests a row, and two a poll of its job.
         `QueryError` for a table that names no studies, before anything is sent; `NotFoundError` for an unknown name.
         """
         if method not in get_args(RetrieveMethod):
@@ -690,6 +690,8 @@ class Orthanc:
         with Journal.open(journal if journal is not None else newest(self.url)) as opened:
             if opened.run["url"] != self.url:
                 raise QueryError("That journal belongs to another Orthanc.")
+            if opened.run["kind"] == "retrieve":
+                raise QueryError("That journal is of a retrieve: give it to orthanc.retrieve, with its table.")
             bar, done = progress_for(progress, "resume")
             try:
                 frame = batch.resume(self.rest, opened, window=window, progress=bar)

@@ -84,8 +84,17 @@ def retrieve(
     return frame
 
 
-def bring(node: Node, keys: Mapping[str, str], count: int | None, progress: Progress) -> dict[str, Any]:
-    """What came of retrieving one resource by its unique keys; with "halted" when nothing else would come either."""
+def bring(
+    node: Node,
+    keys: Mapping[str, str],
+    count: int | None,
+    progress: Progress,
+    answer: tuple[str, int] | None = None,
+) -> dict[str, Any]:
+    """What came of retrieving one resource by its unique keys; with "halted" when nothing else would come either.
+
+    `answer` is the query, and the number in it, of an answer that is this resource; without it, it is asked for.
+    """
     row: dict[str, Any] = {"announced": count if count is not None and count > 0 else None}
     try:
         before = here(node.rest, keys)
@@ -95,7 +104,7 @@ def bring(node: Node, keys: Mapping[str, str], count: int | None, progress: Prog
             row["announced"] = max(len(uids), row["announced"] or 0)
             if not node.again and uids <= before and row["announced"] <= len(before):
                 return {**row, "status": "already-there", "error": None}
-        job = _fetch(node, keys, row, progress)
+        job = _moved(node, *answer, keys, row, progress) if answer else _fetch(node, keys, row, progress)
         if job is None:
             return {**row, "status": "not-found", "error": "The archive has no such thing (any more)."}
         there = here(node.rest, keys)
@@ -143,13 +152,20 @@ def _fetch(node: Node, keys: Mapping[str, str], row: dict[str, Any], progress: P
         ]
         if not exact:
             return None
-        # Said in either case: a modality can be configured for the other way. 1.10 knows C-MOVE only.
-        method: dict[str, Any] = {"retrieve_method": node.method} if node.rest.capabilities().has("c-get") else {}
-        started = node.rest.queries.retrieve_answer(query, exact[0], synchronous=False, timeout=node.timeout, **method)
-        return _watch(node.rest, str(started["ID"]), keys, row, progress)
+        return _moved(node, query, exact[0], keys, row, progress)
     finally:
         with suppress(Error):  # what went wrong before is what matters
             node.rest.queries.delete(query)
+
+
+def _moved(
+    node: Node, query: str, number: int, keys: Mapping[str, str], row: dict[str, Any], progress: Progress
+) -> Job:
+    """Retrieve one answer of a query, and wait for its job."""
+    # Said in either case: a modality can be configured for the other way. 1.10 knows C-MOVE only.
+    method: dict[str, Any] = {"retrieve_method": node.method} if node.rest.capabilities().has("c-get") else {}
+    started = node.rest.queries.retrieve_answer(query, number, synchronous=False, timeout=node.timeout, **method)
+    return _watch(node.rest, str(started["ID"]), keys, row, progress)
 
 
 def _watch(rest: Rest, identifier: str, keys: Mapping[str, str], row: dict[str, Any], progress: Progress) -> Job:

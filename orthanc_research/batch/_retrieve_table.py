@@ -70,7 +70,9 @@ def read_table(given: Any) -> pd.DataFrame:
         with path.open(encoding="utf-8-sig") as stream:
             header = stream.readline()
         separator = max(",;\t", key=header.count)
-        return pd.read_csv(path, sep=separator, dtype="str", keep_default_na=False, encoding="utf-8-sig")
+        return pd.read_csv(
+            path, sep=separator, dtype="str", keep_default_na=False, index_col=False, encoding="utf-8-sig"
+        )
     except (OSError, ValueError) as error:  # pandas' and pyarrow's own are ValueErrors
         raise QueryError(f"{path} is no table that can be read: {type(error).__name__}.") from error
 
@@ -95,6 +97,8 @@ def retrieve_table(
     cannot be asked); "failed", with Orthanc's words; "not-sent" (cancelled, or not worth going on).
     """
     wanted = wanted_rows(table, columns, several=several)
+    if pause < 0:
+        raise QueryError("pause is seconds, 0 or more.")
     if not wanted:
         return _report(table, [], [])
     rest.modalities.read(name)  # NotFoundError, before anything is sent to anybody
@@ -180,40 +184,42 @@ def _one(run: _Run, wanted: Wanted, book: Journal | None, key: str, pause: float
 
 
 def _asked(run: _Run, wanted: Wanted) -> tuple[list[Match], dict[str, Any]]:
+    node = run.node
+    query: str | None = None
     try:
-        found = matches(wanted, _answers(run.node, wanted))
-    except Error as error:
+        query = node.rest.modalities.query(node.name, wanted.level, wanted.query, timeout=node.timeout)
+        found = matches(wanted, node.rest.queries.answers(query))
+        run.failures = 0
+        return _judged(run, wanted, query, found)
+    except Error as error:  # of the C-FIND: what goes wrong afterwards is in the row already
         run.failures += 1
         if isinstance(error, AccessError) or (isinstance(error, OrthancError) and is_server_gone(error)):
             run.halted = str(error)
         elif run.failures >= _ENOUGH:
             run.halted = f"The archive failed {_ENOUGH} times in a row: {error}"
         return [], {"status": "failed", "error": str(error)}
-    run.failures = 0
-    row: dict[str, Any] = {"matches": len(found), "UID": "\\".join(match.keys[UID_OF[wanted.level]] for match in found)}
+    finally:
+        if query is not None:
+            with suppress(Error):  # Orthanc keeps 100 queries; what came of this one is known
+                node.rest.queries.delete(query)
+
+
+def _judged(run: _Run, wanted: Wanted, query: str, found: Sequence[Match]) -> tuple[list[Match], dict[str, Any]]:
+    """What the answers of a row are, and what came of retrieving them."""
     if not found:
-        return [], {**row, "UID": None, "status": "not-found", "error": "The archive has nothing that is this row."}
+        text = "The archive has nothing that is this row."
+        return [], {"matches": 0, "status": "not-found", "error": text}
+    uids = "\\".join(match.keys[UID_OF[wanted.level]] for match in found)
+    row: dict[str, Any] = {"matches": len(found), "UID": uids}
     if len(found) > 1 and not run.several:
         text = f"The archive has {len(found)} that are this row; several=True takes them all."
         return [], {**row, "status": "ambiguous", "error": text}
-    return found, {**row, **_brought(run, found)}
-
-
-def _brought(run: _Run, found: Sequence[Match]) -> dict[str, Any]:
-    parts = [bring(run.node, match.keys, match.announced, Within(run.progress)) for match in found]
+    within = Within(run.progress)
+    parts = [bring(run.node, match.keys, match.announced, within, (query, match.number)) for match in found]
     run.halted = next((part["halted"] for part in parts if "halted" in part), run.halted)
     worst = min(parts, key=lambda part: _ORDER.index(part["status"]))
     sums: dict[str, int | None] = {}
     for name in ("announced", "here_before", "here"):
         counts = [part.get(name) for part in parts]
         sums[name] = None if None in counts else sum(int(count or 0) for count in counts)
-    return {"status": worst["status"], "error": worst.get("error"), **sums}
-
-
-def _answers(node: Node, wanted: Wanted) -> list[dict[str, Any]]:
-    query = node.rest.modalities.query(node.name, wanted.level, wanted.query, timeout=node.timeout)
-    try:
-        return node.rest.queries.answers(query)
-    finally:
-        with suppress(Error):  # Orthanc keeps 100 queries; the answers are here, or their failure is
-            node.rest.queries.delete(query)
+    return list(found), {**row, "status": worst["status"], "error": worst.get("error"), **sums}

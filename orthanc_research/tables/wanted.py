@@ -40,8 +40,9 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """An answer that is the row: the unique keys to retrieve it by, and how many instances the archive announces."""
+    """An answer that is the row: its number, its unique keys, and how many instances the archive announces."""
 
+    number: int
     keys: Mapping[str, str]
     announced: int | None
 
@@ -58,8 +59,10 @@ def wanted_rows(table: pd.DataFrame, columns: Mapping[str, str] | None, *, sever
     lost = [name for name in given if name not in known.columns]
     if lost or not set(given.values()) <= set(_NAMES):
         raise QueryError(f"columns is {{a column of the table: keyword}}; keywords are {', '.join(_NAMES)}.")
-    names = {given.get(str(name), str(name)): known[name] for name in known.columns}
-    values = {name: names[name] for name in _NAMES if name in names}
+    called = [given.get(str(name), str(name)) for name in known.columns]
+    if len(set(called) & set(_NAMES)) < sum(name in _NAMES for name in called):
+        raise QueryError("Two columns of the table are the same keyword; leave one out.")
+    values = {name: known.iloc[:, called.index(name)] for name in _NAMES if name in called}
     if not values.keys() - {"StudyDate"}:
         raise QueryError(
             f"No column names studies: there must be {_HOW}; columns={{'yours': keyword}} says which is which."
@@ -97,14 +100,14 @@ def _wanted(row: Mapping[str, Any], several: bool) -> Wanted:
 def matches(wanted: Wanted, answers: Sequence[Mapping[str, Any]]) -> list[Match]:
     """The answers that are the row, each resource once, in the archive's order."""
     found: dict[str, Match] = {}
-    for answer in answers:
+    for number, answer in enumerate(answers):
         keys = {name: _value(answer, name) for name in KEYS[wanted.level]}
         fits = all(_fits(name, text, _value(answer, name)) for name, text in wanted.keys.items())
         if not fits or not all(keys.values()):
             continue
         count = _value(answer, ANNOUNCED[wanted.level])
         announced = int(count) if count.isascii() and count.isdigit() else None
-        found.setdefault(keys[UID_OF[wanted.level]], Match(keys, announced))
+        found.setdefault(keys[UID_OF[wanted.level]], Match(number, keys, announced))
     return list(found.values())
 
 
