@@ -128,6 +128,7 @@ def test_cuts_on_the_wire_lose_nothing(cohort: ores.Orthanc, tmp_path: Path) -> 
 
     c = cohort.rest.connection
     with Proxy(cohort.url, cut) as proxy, ores.Orthanc(proxy.url, auth=c.auth) as orthanc:
+        orthanc.rest._client.policy._pause = lambda seconds: None
         frame = orthanc.archive(list(cohort.studies().index), tmp_path / "a.zip", progress=False)
     assert len(frame) == len(members(tmp_path / "a.zip")) == len(cohort.instances())
 
@@ -207,12 +208,11 @@ def test_names_are_uids_whatever_the_tags_say(orthanc: ores.Orthanc, tmp_path: P
 
 
 def test_memory_does_not_grow_with_the_archive(orthanc: ores.Orthanc, tmp_path: Path) -> None:
-    orthanc.upload(ores.samples.cohort(patients=1, studies=1, slices=60, size=256), progress=False)
+    orthanc.upload(ores.samples.cohort(patients=1, studies=1, slices=40, size=192), progress=False)
     series = orthanc.series()
     total = orthanc.statistics()["TotalUncompressedSizeMB"]
     tracemalloc.start()
     orthanc.archive(series, tmp_path / "a.zip", progress=False)
     peak = tracemalloc.get_traced_memory()[1] / 2**20
     tracemalloc.stop()
-    assert total > 10
-    assert peak < 6
+    assert total > 3 * peak
