@@ -89,6 +89,7 @@ class Bar(Silent, AbstractContextManager["Bar"]):
             self._bar.total = count
             if unit:
                 self._bar.unit = f" {unit}"
+                self._bar.unit_scale = unit == "bytes"  # 168 M bytes, not 168265506
             self._bar.refresh()
 
     def advance(self, count: int = 1) -> None:

@@ -172,6 +172,13 @@ def test_a_cut_line_is_unknown_and_not_repeated(pair: tuple[ores.LocalOrthanc, o
         ledger = orthanc.send(studies, peer="other", progress=False)
     assert ledger["status"].tolist() == ["unknown"] * 2
     assert requests.count(("POST", "peers/other/store")) == 2
+    # The line is cut while its job runs: the job may go on.
+    with (
+        Proxy(here.url, lambda head: b"/jobs/" in head) as proxy,
+        ores.Orthanc(proxy.url, auth=here.server.auth) as orthanc,
+    ):
+        orthanc.rest._client.policy._pause = lambda seconds: None
+        assert orthanc.send(studies[:1], peer="other", progress=False)["status"].tolist() == ["unknown"]
     assert here.send(studies, peer="other", progress=False)["status"].eq("done").all()
     assert set(there.instances().index) == set(here.instances().index)
 

@@ -131,6 +131,10 @@ def _sent(run: _Run, identifier: str, row: dict[str, Any]) -> dict[str, Any]:
             job = _cancelled(job)
     except NotFoundError:
         job = Job(row["job"], "", "Forgotten")
+    except OrthancError as error:  # the job goes on, perhaps
+        if isinstance(error, AccessError) or is_server_gone(error):
+            run.halted = str(error)
+        return {"status": "unknown", "error": f"{error} {_AGAIN}"}
     if job.forgotten or not job.done:
         return {"status": "unknown", "error": f"Nobody saw the end of its job. {_AGAIN}"}
     if job.cancelled:
