@@ -117,6 +117,17 @@ def test_a_file_that_the_server_cannot_read_is_an_error_and_no_zip(version: str,
             assert listed(out) == []
         rest = orthanc.instances().drop([broken, flipped])
         assert len(orthanc.archive(rest, out / "a.zip", progress=False)) == len(members(out / "a.zip")) == 8
+        # And it may die in the middle: two files are under way at most.
+        orthanc.workers = 1
+        orthanc.rest._client.policy._pause = lambda seconds: None
+
+        class Killing(Silent):
+            def advance(self, count: int = 1) -> None:
+                orthanc.server.kill()
+
+        with pytest.raises(errors.UnreachableError):
+            orthanc.archive(rest, out / "b.zip", progress=Killing())
+        assert listed(out) == ["a.zip"]
 
 
 def test_cuts_on_the_wire_lose_nothing(cohort: ores.Orthanc, tmp_path: Path) -> None:
