@@ -76,6 +76,14 @@ class OrthancAccessor:
         """`Orthanc.download`: the DICOM files, each held against the server's MD5."""
         return self._client().download(self._frame, folder, **options)
 
+    def archive(self, path: str | os.PathLike[str], **options: Any) -> pd.DataFrame:
+        """`Orthanc.archive`: the DICOM files in one zip, each held against the server's MD5."""
+        return self._client().archive(self._frame, path, **options)
+
+    def send(self, **options: Any) -> pd.DataFrame:
+        """`Orthanc.send`: to a modality or a peer."""
+        return self._client().send(self._frame, **options)
+
     def export(self, folder: str | os.PathLike[str], **options: Any) -> pd.DataFrame:
         """`Orthanc.export`: frames as parquet, or volumes as npy, npz or NIfTI."""
         return self._client().export(self._frame, folder, **options)

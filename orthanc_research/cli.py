@@ -17,7 +17,7 @@ import pandas as pd
 import typer
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 
-from orthanc_research import read_parquet, write_csv, write_table
+from orthanc_research import batch, read_parquet, write_csv, write_table
 from orthanc_research.errors import Error, QueryError
 from orthanc_research.orthanc import Orthanc
 from orthanc_research.tables import LEVELS, Level
@@ -39,6 +39,7 @@ Out = Annotated[
     Path | None,
     typer.Option("--out", "-o", help="Write the table here: .parquet or .csv.", callback=lambda out: _checked(out)),
 ]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and do nothing.")]
 Ids = Annotated[list[str], typer.Argument(help="Orthanc IDs, or the path of a parquet table that `find` wrote.")]
 
 
@@ -164,13 +165,75 @@ def overview(url: Url = None, auth_env: AuthName = None, out: Out = None) -> Non
 @app.command()
 def upload(
     paths: Annotated[list[Path], typer.Argument(help="Files, folders or zips.")],
+    dry_run: DryRun = False,
     url: Url = None,
     auth_env: AuthName = None,
     out: Out = None,
 ) -> None:
-    """Store DICOM files."""
+    """Store DICOM files; again to go on: what is stored already stays."""
+    if dry_run:
+        _finish(batch.upload_plan(paths), ("planned", "skipped"), out)
+        return
     with _client(url, auth_env) as orthanc:
         _finish(orthanc.upload(paths), ("stored", "already-stored", "skipped"), out)
+
+
+@app.command()
+def download(
+    resources: Ids,
+    folder: Annotated[Path, typer.Option("--to", help="The folder to write to; again to go on.")],
+    layout: Annotated[str, typer.Option(help="Path of a file below the folder.")] = batch.LAYOUT,
+    dry_run: DryRun = False,
+    url: Url = None,
+    auth_env: AuthName = None,
+    out: Out = None,
+) -> None:
+    """Bring the DICOM files of the resources, each held against its MD5; what is there and right stays."""
+    with _client(url, auth_env) as orthanc:
+        if dry_run:
+            _finish(batch.download_plan(orthanc.rest, _resources(resources), layout=layout), ("planned",), out)
+        else:
+            ledger = orthanc.download(_resources(resources), folder, layout=layout)
+            _finish(ledger, ("done", "already-there"), out)
+
+
+@app.command()
+def retrieve(
+    table: Annotated[Path, typer.Argument(help="A .csv or .parquet with a row for each study.")],
+    modality: Annotated[str, typer.Option("--from", help="The archive, as Orthanc calls it.")],
+    columns: Annotated[
+        list[str] | None,
+        typer.Option("--column", "-c", metavar="YOURS=KEYWORD", help="What a column is; again for more."),
+    ] = None,
+    several: Annotated[bool, typer.Option("--several", help="Take all where several studies are a row.")] = False,
+    method: Annotated[str, typer.Option(help="C-MOVE or C-GET.")] = "C-MOVE",
+    pause: Annotated[float, typer.Option(help="Seconds between two rows.")] = 0.0,
+    resume: Annotated[
+        Path | None, typer.Option("--resume", "--journal", help="Keep a journal here, or go on with the one there.")
+    ] = None,
+    dry_run: DryRun = False,
+    url: Url = None,
+    auth_env: AuthName = None,
+    out: Out = None,
+) -> None:
+    """Bring a list of studies from a remote archive; again to go on: what is here is not sent twice."""
+    names = _columns(columns or [])
+    if dry_run:
+        _finish(batch.retrieve_plan(batch.read_table(table), names, several=several), ("planned",), out)
+        return
+    with _client(url, auth_env) as orthanc:
+        chosen: Any = method  # `retrieve` says what a method can be
+        report = orthanc.retrieve(
+            table, modality=modality, columns=names, several=several, method=chosen, pause=pause, journal=resume
+        )
+        _finish(report, ("complete", "already-there"), out)
+
+
+def _columns(given: list[str]) -> dict[str, str]:
+    pairs = [each.rpartition("=") for each in given]
+    if not all(yours and keyword for yours, _, keyword in pairs):
+        raise QueryError("--column is YOURS=KEYWORD, such as -c accession=AccessionNumber.")
+    return {yours: keyword for yours, _, keyword in pairs}
 
 
 @app.command()

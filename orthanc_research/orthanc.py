@@ -22,7 +22,7 @@ from orthanc_research.capabilities import Capabilities
 from orthanc_research.errors import QueryError
 from orthanc_research.export import export_series, stream_table
 from orthanc_research.feed import Change
-from orthanc_research.modality import Modality
+from orthanc_research.modality import Modality, RetrieveMethod
 from orthanc_research.parallel import MAX_THREADS
 from orthanc_research.pixels import Overlay, Reading, Stack, Volume, Window, one_stack, overlays_of
 from orthanc_research.progress import Progress, progress_for
@@ -516,6 +516,40 @@ class Orthanc:
             done()
         return self._ours(frame, "Instance")
 
+    def archive(
+        self,
+        resources: Any,
+        path: str | os.PathLike[str],
+        *,
+        compress: bool = False,
+        overwrite: bool = False,
+        progress: Progress | bool | None = None,
+    ) -> pd.DataFrame:
+        """Pack the DICOM files of the resources into one zip: a row for every instance with its `file`, bytes and MD5.
+
+        Each is held against the server's MD5, and all are in it or there is no zip: a failure of one raises. Members
+        are named by UID, StudyInstanceUID/SeriesInstanceUID/SOPInstanceUID.dcm, as `download` names files. It is packed
+        here: Orthanc's own archive can be cut or lack files without a word, and takes several times as long. `compress`
+        makes it half as large for plain pixels, in four times the time. The zip is 0600. One request an instance and
+        one more for its MD5, and one for 1,000 studies, series and instances to list them; memory is flat.
+        `QueryError` for a path that is taken (without `overwrite`) or cannot be; `NotFoundError`, `ResponseError`;
+        `CancelledError` when `progress` was asked to stop.
+        """
+        bar, done = progress_for(progress, "archive")
+        try:
+            frame = batch.archive(
+                self.rest,
+                resources,
+                path,
+                compress=compress,
+                overwrite=overwrite,
+                workers=self.workers,
+                progress=bar,
+            )
+        finally:
+            done()
+        return self._ours(frame, "Instance")
+
     def export(
         self,
         resources: Any,
@@ -562,6 +596,58 @@ class Orthanc:
                 progress=bar,
             )
         finally:
+            done()
+
+    def retrieve(
+        self,
+        table: pd.DataFrame | str | os.PathLike[str],
+        *,
+        modality: str,
+        columns: Mapping[str, str] | None = None,
+        several: bool = False,
+        method: RetrieveMethod = "C-MOVE",
+        timeout: int | None = None,
+        pause: float = 0.0,
+        journal: str | os.PathLike[str] | None = None,
+        progress: Progress | bool | None = None,
+    ) -> pd.DataFrame:
+        """Bring a list of studies from a remote archive: a row for every row, with `status`, `error` and what is here.
+
+        `table` is a DataFrame, or the path of a .csv or .parquet file. A row names a study by StudyInstanceUID,
+        AccessionNumber or PatientID and StudyDate, a series by StudyInstanceUID and SeriesInstanceUID; `columns` is
+        {a column of yours: keyword} where they are called otherwise. One row at a time, with `pause` seconds between
+        them: a C-FIND, the archive's list of instances, and a C-MOVE or C-GET for what is not all here.
+
+        `status` is "complete" or "already-there" (every instance that the archive lists is here), "incomplete",
+        "unverified" (it lists and announces none), "not-found", "ambiguous" (several match; `several=True` takes them
+        all), "invalid" (the row names no study), "failed" or "not-sent". Answers that are not the row are passed over.
+        An archive that fails five times in a row is left alone.
+
+        Running it again brings what is missing and nothing twice. With `journal`, a path, rows that were complete are
+        not even asked for again; it holds UIDs and hashes. Nine requests a row, and two a poll of its job.
+        `QueryError` for a table that names no studies, before anything is sent; `NotFoundError` for an unknown name.
+        """
+        if method not in get_args(RetrieveMethod):
+            raise QueryError("method is C-MOVE or C-GET.")
+        read = batch.read_table(table)
+        if method == "C-GET":
+            self.rest.capabilities().require("c-get")
+        bar, done = progress_for(progress, "retrieve")
+        try:
+            return batch.retrieve_table(
+                self.rest,
+                read,
+                modality,
+                columns=columns,
+                several=several,
+                method=method,
+                timeout=timeout,
+                pause=pause,
+                journal=journal,
+                progress=bar,
+            )
+        finally:
+            self.rest.find_caps.clear()  # what was learnt of a smaller archive
             done()
 
     def anonymize(
@@ -623,6 +709,34 @@ class Orthanc:
             done()
         return self._ours(frame, level)
 
+    def send(
+        self,
+        resources: Any,
+        *,
+        modality: str | None = None,
+        peer: str | None = None,
+        verify: bool = False,
+        timeout: int | None = None,
+        progress: Progress | bool | None = None,
+    ) -> pd.DataFrame:
+        """Send resources to a modality (C-STORE) or to a peer, another Orthanc: a row for each with `status`, `error`.
+
+        `status` is "done" (the other side took every instance), "incomplete", "failed" with Orthanc's words, "unknown"
+        (nobody saw the end of its job) or "not-sent". With `verify` a modality is asked afterwards which instances it
+        lists (C-FIND): "incomplete" when some are not there, "unverified" when it does not say. Sending again does no
+        harm: instances are known by their UIDs, so give the rows that are not "done" once more. A destination that
+        fails five times in a row is left alone. Each row is a job of its own: studies and series, rather than
+        instances; two requests and the polls of the job a row, four more a study with `verify`.
+        """
+        bar, done = progress_for(progress, "send")
+        try:
+            level, frame = batch.send(
+                self.rest, resources, modality=modality, peer=peer, verify=verify, timeout=timeout, progress=bar
+            )
+        finally:
+            done()
+        return self._ours(frame, level)
+
     def resume(
         self,
         journal: str | os.PathLike[str] | None = None,
@@ -637,6 +751,8 @@ class Orthanc:
         with Journal.open(journal if journal is not None else newest(self.url)) as opened:
             if opened.run["url"] != self.url:
                 raise QueryError("That journal belongs to another Orthanc.")
+            if opened.run["kind"] == "retrieve":
+                raise QueryError("That journal is of a retrieve: give it to orthanc.retrieve, with its table.")
             bar, done = progress_for(progress, "resume")
             try:
                 frame = batch.resume(self.rest, opened, window=window, progress=bar)

@@ -15,7 +15,7 @@ from typing import Any, Protocol, Self, runtime_checkable
 
 from tqdm.auto import tqdm
 
-__all__ = ["Bar", "Progress", "Silent", "progress_for"]
+__all__ = ["Bar", "Progress", "Silent", "Within", "progress_for"]
 
 
 @runtime_checkable
@@ -62,6 +62,18 @@ class Silent(Progress):
         self._cancelled.set()
 
 
+class Within(Silent):
+    """For a part of a run: says nothing, and is cancelled when the whole is."""
+
+    def __init__(self, whole: Progress) -> None:
+        super().__init__()
+        self._whole = whole
+
+    @property
+    def cancelled(self) -> bool:
+        return self._whole.cancelled
+
+
 class Bar(Silent, AbstractContextManager["Bar"]):
     """A tqdm bar: text in a terminal, a widget in a notebook."""
 
@@ -77,6 +89,7 @@ class Bar(Silent, AbstractContextManager["Bar"]):
             self._bar.total = count
             if unit:
                 self._bar.unit = f" {unit}"
+                self._bar.unit_scale = unit == "bytes"  # 168 M bytes, not 168265506
             self._bar.refresh()
 
     def advance(self, count: int = 1) -> None:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -39,20 +41,45 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="long: run with ORTHANC_RESEARCH_LONG=1"))
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    output = getattr(session.config, "workeroutput", None)  # of a process of pytest-xdist, for the one that reports
+    if output is not None:
+        output["ran"] = sorted(_ran)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    _ran.update(getattr(node, "workeroutput", {}).get("ran", ()))
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if _ran:
         terminalreporter.write_line(f"Orthanc versions that ran: {', '.join(sorted(_ran))}")
 
 
 @pytest.fixture(scope="session")
-def connection(version: str) -> Iterator[Connection]:
+def _servers() -> Iterator[Callable[[str], OrthancServer]]:
+    """One a version, started when it is asked for first, and there until the end whatever is asked for between."""
+    running: dict[str, OrthancServer] = {}
+    with ExitStack() as stack:
+
+        def server(version: str) -> OrthancServer:
+            if version not in running:
+                running[version] = stack.enter_context(OrthancServer(None if version == "any" else version))
+            return running[version]
+
+        yield server
+
+
+@pytest.fixture(scope="session")
+def connection(version: str, _servers: Callable[[str], OrthancServer]) -> Iterator[Connection]:
     """Where the server of this version is."""
     if EXTERNAL:
         user, _, password = os.environ.get("ORTHANC_RESEARCH_TEST_AUTH", "").partition(":")
         yield Connection.make(EXTERNAL, auth=(user, password) if user else None)
         return
-    with OrthancServer(None if version == "any" else version) as server:
-        yield Connection.make(server.url, auth=server.auth)
+    server = _servers(version)
+    yield Connection.make(server.url, auth=server.auth)
 
 
 @pytest.fixture(scope="session")

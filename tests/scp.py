@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -38,6 +38,12 @@ class Node:
     move_to: tuple[str, int] = ("127.0.0.1", 0)
     finds: int = 0
     moves: int = 0
+    # What goes wrong for single studies, by their UID (a move) or accession number (a find).
+    refuse: set[str] = field(default_factory=set)
+    slow: Mapping[str, float] = field(default_factory=dict)
+    short: Mapping[str, int] = field(default_factory=dict)
+    cut: set[str] = field(default_factory=set)
+    moved: list[str] = field(default_factory=list)
 
 
 @contextmanager
@@ -93,9 +99,15 @@ def _find(node: Node, event: Any) -> Iterator[tuple[int, Dataset | None]]:
             if file.StudyInstanceUID == uid:
                 yield 0xFF00, _answer(wanted, {k: file.get(k) for k in ("StudyInstanceUID", "SOPInstanceUID")})
         return
+    accession = str(wanted.get("AccessionNumber") or "")
+    time.sleep(node.slow.get(accession, 0.0))
+    if accession in node.refuse:
+        yield 0xA700, None
+        return
     for number, study in enumerate(node.studies):
-        uid = wanted.get("StudyInstanceUID")
-        if uid and study["StudyInstanceUID"] != uid and not node.ignore_keys:
+        keys = ("StudyInstanceUID", "AccessionNumber", "PatientID", "StudyDate")
+        asked = {key: str(wanted.get(key)) for key in keys if key in study and wanted.get(key)}
+        if any(study[key] != text for key, text in asked.items()) and not node.ignore_keys:
             continue
         claims = {} if node.announce is None else {"NumberOfStudyRelatedInstances": node.announce}
         yield 0xFF00, _answer(wanted, {**study, **claims})
@@ -117,18 +129,20 @@ def _answer(wanted: Dataset, values: dict[str, Any]) -> Dataset:
 
 def _move(node: Node, event: Any) -> Iterator[Any]:
     node.moves += 1
+    study = str(event.identifier.StudyInstanceUID)
+    node.moved.append(study)
     if node.fail_move == 0xA801:
         yield None, None
         return
     host, port = node.move_to
     yield host, port, {"contexts": [_context(file) for file in node.files[:1]]}
-    files = [file for file in node.files if file.StudyInstanceUID == event.identifier.StudyInstanceUID]
-    chosen = files if node.send is None else files[: node.send]
+    files = [file for file in node.files if study == file.StudyInstanceUID]
+    chosen = files[: node.short.get(study, len(files) if node.send is None else node.send)]
     yield len(chosen)
     for number, file in enumerate(chosen):
         time.sleep(node.delay)
-        if node.fail_move and number >= 2:
-            yield node.fail_move, None
+        if (node.fail_move and number >= 2) or (study in node.cut and number):
+            yield node.fail_move or 0xA702, None
             return
         yield 0xFF00, file
 

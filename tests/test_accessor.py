@@ -154,6 +154,8 @@ VERB_CALLS: dict[str, Callable[[Any, Path], Any]] = {
     "tags": lambda verbs, out: verbs.tags(["Rows"]),
     "montage": lambda verbs, out: verbs.montage(),
     "download": lambda verbs, out: verbs.download(out),
+    "archive": lambda verbs, out: verbs.archive(out / "a.zip"),
+    "send": lambda verbs, out: verbs.send(modality="PACS"),
     "export": lambda verbs, out: verbs.export(out),
     "anonymize": lambda verbs, out: verbs.anonymize(),
     "label": lambda verbs, out: verbs.label(["a"]),

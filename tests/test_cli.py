@@ -79,6 +79,42 @@ def test_the_main_job_from_a_shell(shell: Shell, orthanc: ores.Orthanc, tmp_path
     assert "1 done" in done.stderr
 
 
+def test_a_dry_run_shows_and_does_nothing_and_a_second_run_goes_on(
+    shell: Shell, orthanc: ores.Orthanc, tmp_path: Path
+) -> None:
+    ores.samples.cohort(tmp_path / "in", patients=1, studies=1, slices=4, size=16)
+    done = shell("upload", "in", "--dry-run", "--out", "plan.csv")
+    assert (done.returncode, len(pd.read_csv(tmp_path / "plan.csv"))) == (0, 10), done.stderr
+    assert orthanc.instances().empty
+    orthanc.upload(tmp_path / "in", progress=False)
+    ores.write_table(orthanc.series(), tmp_path / "series.parquet")
+    done = shell("download", "series.parquet", "--to", "files", "--dry-run", "--out", "plan.csv")
+    assert (done.returncode, "10 planned" in done.stderr) == (0, True), done.stderr
+    assert not (tmp_path / "files").exists()
+    done = shell("download", "series.parquet", "--to", "files", "--out", "ledger.parquet")
+    assert (done.returncode, "10 done" in done.stderr) == (0, True), done.stderr
+    plan, ledger = pd.read_csv(tmp_path / "plan.csv"), ores.read_parquet(tmp_path / "ledger.parquet")
+    assert [str(tmp_path / "files" / path) for path in plan["file"]] == [
+        str(tmp_path / path) for path in ledger["file"]
+    ]
+    done = shell("download", "series.parquet", "--to", "files")
+    assert (done.returncode, "10 already-there" in done.stderr) == (0, True), done.stderr
+    (tmp_path / "list.csv").write_text("acc,group\n0012,a\n,b\n")
+    done = shell("retrieve", "list.csv", "--from", "PACS", "-c", "acc=AccessionNumber", "--dry-run", "--out", "r.csv")
+    report = pd.read_csv(tmp_path / "r.csv", dtype="str")
+    assert done.returncode == 1, done.stderr
+    assert report["status"].tolist() == ["planned", "invalid"]
+    assert report["AccessionNumber"].iloc[0] == "0012"
+    orthanc.add_modality("PACS", "PACS", "127.0.0.1", 9)  # nothing is there
+    options = ["-c", "acc=AccessionNumber", "--resume", "j.sqlite", "--out", "r.csv"]
+    for _ in range(2):
+        done = shell("retrieve", "list.csv", "--from", "PACS", *options)
+        assert (done.returncode, "1 failed" in done.stderr) == (1, True), done.stderr
+    orthanc.remove_modality("PACS")
+    assert pd.read_csv(tmp_path / "r.csv")["status"].tolist() == ["failed", "invalid"]
+    assert (tmp_path / "j.sqlite").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
@@ -96,6 +132,10 @@ def test_the_main_job_from_a_shell(shell: Shell, orthanc: ores.Orthanc, tmp_path
         (["export", "not-an-id", "--to", "x", "--format", "bmp"], 2, "parquet, npy, npz, nifti"),
         (["export", "not-an-id", "--to", "x", "--on-4d", "split"], 2, "are for volumes"),
         (["export", "not-an-id", "--to", "x", "--format", "npz", "--on-shear", "bend"], 2, "keep, resample"),
+        (["download", "not-an-id", "--to", "x"], 2, "no Orthanc IDs"),
+        (["download", "nowhere.parquet", "--to", "x"], 2, "nowhere.parquet"),
+        (["retrieve", "nowhere.csv", "--from", "PACS"], 2, "nowhere.csv"),
+        (["retrieve", "nowhere.csv", "--from", "PACS", "-c", "acc"], 2, "YOURS=KEYWORD"),
         (["find", "Study", "StudyDate=2024"], 1, "No Orthanc answers"),
         (["find", "Study", "--url", "nonsense"], 2, "starts with http"),
         (["find", "Study", "--url", "http://h", "--auth-env", "NOT_SET_AT_ALL"], 2, "NOT_SET_AT_ALL is not set"),

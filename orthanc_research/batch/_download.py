@@ -30,7 +30,7 @@ from orthanc_research.progress import Progress
 from orthanc_research.rest import Rest, is_server_gone
 from orthanc_research.tables import Selection, selection
 
-__all__ = ["DOWNLOAD_COLUMNS", "download"]
+__all__ = ["DOWNLOAD_COLUMNS", "download", "download_plan"]
 
 # column → pandas dtype of the ledger, which is indexed by the instance
 DOWNLOAD_COLUMNS = {
@@ -121,6 +121,19 @@ def download(
         progress.advance(len(rows))
         outcomes = thread_map(partial(_one, task), found, workers=workers, progress=progress)
         rows |= {outcome.unit.id: outcome.get() for outcome in outcomes}
+    return _ledger(rows, list(items))
+
+
+def download_plan(rest: Rest, resources: Any, *, layout: str) -> pd.DataFrame:
+    """What `download` would bring into an empty folder: its ledger with the status "planned", sizes and paths."""
+    check_layout(layout)
+    if not selection(resources, rest.connection.url).ids:
+        return _ledger({}, [])
+    items = _listed(rest, resolve.select(rest, resources), Places(layout))
+    rows = {
+        identifier: _row("failed", error=_GONE) if item is None else _row("planned", file=item.path, bytes=item.size)
+        for identifier, item in items.items()
+    }
     return _ledger(rows, list(items))
 
 

@@ -21,7 +21,7 @@ from orthanc_research.progress import Progress
 from orthanc_research.rest import Job, Level, Rest, is_server_gone
 from orthanc_research.tables import KEYS, UID_OF, key_of
 
-__all__ = ["RETRIEVE_COLUMNS", "retrieve"]
+__all__ = ["RETRIEVE_COLUMNS", "Node", "bring", "here", "listed", "retrieve"]
 
 RETRIEVE_COLUMNS = {
     "status": "str",
@@ -35,7 +35,7 @@ _POLL_FIRST, _POLL_LAST = 0.05, 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class _Node:
+class Node:
     """Whom to ask, and how."""
 
     rest: Rest
@@ -43,6 +43,7 @@ class _Node:
     level: Level
     method: str
     timeout: int | None
+    again: bool = True  # False: what is all here, by the archive's own list, is not sent again
 
 
 def retrieve(
@@ -62,7 +63,7 @@ def retrieve(
     neither which instances there are nor how many); "not-found" (it has no such thing any more); "failed", with
     Orthanc's words; "not-sent" (cancelled, or this Orthanc is gone).
     """
-    node = _Node(rest, name, level, method, timeout)
+    node = Node(rest, name, level, method, timeout)
     known = [count for count in announced if count is not None]
     progress.total(sum(known) if len(known) == len(rows) else None, "instances")
     found: list[dict[str, Any]] = []
@@ -74,7 +75,7 @@ def retrieve(
             found.append({"status": "not-sent", "error": halted})
             continue
         start = time.monotonic()
-        row = _row(node, keys, count, progress)
+        row = bring(node, keys, count, progress)
         halted = row.pop("halted", None)
         found.append({**row, "seconds": time.monotonic() - start})
     frame = pd.DataFrame(found, columns=list(RETRIEVE_COLUMNS)).astype(RETRIEVE_COLUMNS)
@@ -83,28 +84,39 @@ def retrieve(
     return frame
 
 
-def _row(node: _Node, keys: Mapping[str, str], count: int | None, progress: Progress) -> dict[str, Any]:
+def bring(
+    node: Node,
+    keys: Mapping[str, str],
+    count: int | None,
+    progress: Progress,
+    answer: tuple[str, int] | None = None,
+) -> dict[str, Any]:
+    """What came of retrieving one resource by its unique keys; with "halted" when nothing else would come either.
+
+    `answer` is the query, and the number in it, of an answer that is this resource; without it, it is asked for.
+    """
     row: dict[str, Any] = {"announced": count if count is not None and count > 0 else None}
-    listed: set[str] | None = None
     try:
-        before = _here(node.rest, keys)
+        before = here(node.rest, keys)
         row["here_before"] = row["here"] = len(before)
-        listed = _listed(node, keys)
-        if listed is not None:
-            row["announced"] = max(len(listed), row["announced"] or 0)
-        job = _fetch(node, keys, row, progress)
+        uids = listed(node, keys)
+        if uids is not None:
+            row["announced"] = max(len(uids), row["announced"] or 0)
+            if not node.again and uids <= before and row["announced"] <= len(before):
+                return {**row, "status": "already-there", "error": None}
+        job = _moved(node, *answer, keys, row, progress) if answer else _fetch(node, keys, row, progress)
         if job is None:
             return {**row, "status": "not-found", "error": "The archive has no such thing (any more)."}
-        here = _here(node.rest, keys)
-        row["here"] = len(here)
-        verdict = _verdict(row, listed, here)
+        there = here(node.rest, keys)
+        row["here"] = len(there)
+        verdict = _verdict(row, uids, there)
         if verdict["status"] != "complete":
             if job.cancelled or progress.cancelled:
                 return {**row, "status": "incomplete", "error": "Cancelled."}
             job.check()
     except (AccessError, Error) as error:
         with suppress(Error):
-            row["here"] = len(_here(node.rest, keys))
+            row["here"] = len(here(node.rest, keys))
         stop = isinstance(error, AccessError) or (isinstance(error, OrthancError) and is_server_gone(error))
         return {**row, "status": "failed", "error": str(error), **({"halted": str(error)} if stop else {})}
     return {**row, **verdict}
@@ -126,7 +138,7 @@ def _verdict(row: Mapping[str, Any], listed: set[str] | None, here: set[str]) ->
     return {"status": "incomplete", "error": f"{missing} of {row['announced']} instances did not arrive."}
 
 
-def _fetch(node: _Node, keys: Mapping[str, str], row: dict[str, Any], progress: Progress) -> Job | None:
+def _fetch(node: Node, keys: Mapping[str, str], row: dict[str, Any], progress: Progress) -> Job | None:
     """Ask for one row and wait for its job; None when the archive has no such thing."""
     query = node.rest.modalities.query(node.name, node.level, keys, timeout=node.timeout)
     try:
@@ -140,13 +152,20 @@ def _fetch(node: _Node, keys: Mapping[str, str], row: dict[str, Any], progress: 
         ]
         if not exact:
             return None
-        # Said in either case: a modality can be configured for the other way. 1.10 knows C-MOVE only.
-        method: dict[str, Any] = {"retrieve_method": node.method} if node.rest.capabilities().has("c-get") else {}
-        started = node.rest.queries.retrieve_answer(query, exact[0], synchronous=False, timeout=node.timeout, **method)
-        return _watch(node.rest, str(started["ID"]), keys, row, progress)
+        return _moved(node, query, exact[0], keys, row, progress)
     finally:
         with suppress(Error):  # what went wrong before is what matters
             node.rest.queries.delete(query)
+
+
+def _moved(
+    node: Node, query: str, number: int, keys: Mapping[str, str], row: dict[str, Any], progress: Progress
+) -> Job:
+    """Retrieve one answer of a query, and wait for its job."""
+    # Said in either case: a modality can be configured for the other way. 1.10 knows C-MOVE only.
+    method: dict[str, Any] = {"retrieve_method": node.method} if node.rest.capabilities().has("c-get") else {}
+    started = node.rest.queries.retrieve_answer(query, number, synchronous=False, timeout=node.timeout, **method)
+    return _watch(node.rest, str(started["ID"]), keys, row, progress)
 
 
 def _watch(rest: Rest, identifier: str, keys: Mapping[str, str], row: dict[str, Any], progress: Progress) -> Job:
@@ -157,9 +176,9 @@ def _watch(rest: Rest, identifier: str, keys: Mapping[str, str], row: dict[str, 
             job = rest.jobs.read(identifier)
         except NotFoundError:
             job = Job(identifier, "DicomMoveScu", "Forgotten")
-        here = len(_here(rest, keys))
-        progress.advance(max(0, here - row["here"]))
-        row["here"] = max(here, row["here"])
+        count = len(here(rest, keys))
+        progress.advance(max(0, count - row["here"]))
+        row["here"] = max(count, row["here"])
         if job.done:
             return job
         if progress.cancelled and not asked:
@@ -170,13 +189,13 @@ def _watch(rest: Rest, identifier: str, keys: Mapping[str, str], row: dict[str, 
         pause = min(pause * 1.6, _POLL_LAST)
 
 
-def _here(rest: Rest, keys: Mapping[str, str]) -> set[str]:
+def here(rest: Rest, keys: Mapping[str, str]) -> set[str]:
     """SOPInstanceUIDs of what is here."""
     found = rest.tools.find({"Level": "Instance", "Query": dict(keys), "Expand": True})
     return {str((value.get("MainDicomTags") or {}).get("SOPInstanceUID", value["ID"])) for value in found}
 
 
-def _listed(node: _Node, keys: Mapping[str, str]) -> set[str] | None:
+def listed(node: Node, keys: Mapping[str, str]) -> set[str] | None:
     """SOPInstanceUIDs that the archive lists below these keys; None when it does not list instances."""
     wanted = {**dict.fromkeys(KEYS["Instance"], ""), **keys}
     try:

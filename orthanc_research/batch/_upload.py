@@ -21,7 +21,7 @@ from orthanc_research.parallel import thread_map
 from orthanc_research.progress import Progress
 from orthanc_research.rest import Rest, is_server_gone
 
-__all__ = ["UPLOAD_COLUMNS", "upload"]
+__all__ = ["UPLOAD_COLUMNS", "upload", "upload_plan"]
 
 # column → pandas dtype of the ledger
 UPLOAD_COLUMNS = {
@@ -74,6 +74,12 @@ def upload(rest: Rest, inputs: Any, *, workers: int, progress: Progress) -> pd.D
 
     rows = [outcome.get() for outcome in thread_map(send, items, workers=workers, progress=progress)]
     rows += [_row(item, "not-sent", error="cancelled") for item in items[len(rows) :]]
+    return pd.DataFrame(rows, columns=list(UPLOAD_COLUMNS)).astype(UPLOAD_COLUMNS)
+
+
+def upload_plan(inputs: Any) -> pd.DataFrame:
+    """What `upload` would send: its ledger with the status "planned", one row an input; nothing is sent."""
+    rows = [_row(item, "skipped" if item.read is _skip else "planned") for item in _items(inputs)]
     return pd.DataFrame(rows, columns=list(UPLOAD_COLUMNS)).astype(UPLOAD_COLUMNS)
 
 

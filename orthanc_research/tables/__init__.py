@@ -37,6 +37,7 @@ from orthanc_research.tables.tags import (
     too_long,
     too_many,
 )
+from orthanc_research.tables.wanted import Match, Wanted, matches, wanted_rows
 
 __all__ = [
     "ANNOUNCED",
@@ -49,12 +50,14 @@ __all__ = [
     "FindPlan",
     "Level",
     "LookupPlan",
+    "Match",
     "Pointer",
     "Query",
     "RemotePlan",
     "Row",
     "Selection",
     "TagsPlan",
+    "Wanted",
     "changes_frame",
     "column_type",
     "columns_for",
@@ -71,6 +74,7 @@ __all__ = [
     "key_of",
     "listed_frame",
     "lookup_frame",
+    "matches",
     "orthanc_id",
     "overview_frame",
     "parse_criteria",
@@ -88,4 +92,5 @@ __all__ = [
     "to_numpy",
     "too_long",
     "too_many",
+    "wanted_rows",
 ]
