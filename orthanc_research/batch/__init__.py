@@ -1,10 +1,13 @@
 """Many resources at once, durable: a row for every input, a journal, resume."""
 
-from orthanc_research.batch._anonymize import Options, Source, anonymize, resume
+from orthanc_research.batch._anonymize import Options, Source, anonymize
 from orthanc_research.batch._download import DOWNLOAD_COLUMNS, download
 from orthanc_research.batch._label import LABEL_COLUMNS, label
 from orthanc_research.batch._layout import LAYOUT
-from orthanc_research.batch._ledger import ANONYMIZE_COLUMNS, leftovers
+from orthanc_research.batch._ledger import ANONYMIZE_COLUMNS, MODIFY_COLUMNS, leftovers
+from orthanc_research.batch._modify import Changes, modify
+from orthanc_research.batch._regroup import merge, split
+from orthanc_research.batch._resume import resume
 from orthanc_research.batch._retrieve import RETRIEVE_COLUMNS, retrieve
 from orthanc_research.batch._upload import UPLOAD_COLUMNS, upload
 from orthanc_research.batch.journal import Journal
@@ -14,8 +17,10 @@ __all__ = [
     "DOWNLOAD_COLUMNS",
     "LABEL_COLUMNS",
     "LAYOUT",
+    "MODIFY_COLUMNS",
     "RETRIEVE_COLUMNS",
     "UPLOAD_COLUMNS",
+    "Changes",
     "Journal",
     "Options",
     "Source",
@@ -23,7 +28,10 @@ __all__ = [
     "download",
     "label",
     "leftovers",
+    "merge",
+    "modify",
     "resume",
     "retrieve",
+    "split",
     "upload",
 ]
