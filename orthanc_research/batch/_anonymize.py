@@ -111,7 +111,7 @@ class Anonymization(Task):
             or (wanted is not None and (value.get("MainDicomTags") or {}).get("PatientID", "").strip() == wanted)
         ]
         expected = instances_of(archive.rest, unit.input["level"], unit.input["resources"])
-        groups = {place: archive.copies(place, expected, self.origin) for place in places}
+        groups = {place: archive.copies(place, expected, self.origin, named) for place in places}
         found = archive.weigh(groups, expected, asked=asked, named=named, own=new)
         return found if found.whole is None else replace(found, whole=archive.with_ancestors(found.whole, self.origin))
 

@@ -90,7 +90,7 @@ class Modification(Task):
         """Copies lie under the patient of the source, or that of the new PatientID."""
         expected = instances_of(archive.rest, unit.input["level"], unit.input["resources"])
         places = present(archive.rest, list({unit.input["patient"], self._patient(unit)}))
-        groups = {place: archive.copies(place, expected, self.origin) for place in sorted(places)}
+        groups = {place: archive.copies(place, expected, self.origin, named) for place in sorted(places)}
         found = archive.weigh(groups, expected, asked=asked, named=named)
         return found if found.whole is None else replace(found, whole=archive.with_ancestors(found.whole, self.origin))
 

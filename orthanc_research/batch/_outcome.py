@@ -174,14 +174,15 @@ class Archive:
         pages = (ids[start : start + _CHUNK] for start in range(0, len(ids), _CHUNK))
         return [value for page in pages for value in self.rest.tools.bulk_content(page, metadata=True)]
 
-    def free(self, ids: Iterable[str]) -> list[str]:
-        """Those that no finished unit of any journal names as its result."""
-        return [each for each in ids if each not in self._claimed]
+    def free(self, ids: Iterable[str], named: Iterable[str]) -> list[str]:
+        """Those that are named, or that no finished unit of any journal names as its result."""
+        chosen = set(named)
+        return [each for each in ids if each in chosen or each not in self._claimed]
 
-    def copies(self, patient: str, expected: set[str], origin: str) -> list[Output]:
+    def copies(self, patient: str, expected: set[str], origin: str, named: Iterable[str]) -> list[Output]:
         """The instances below a patient that were made from one of the expected, whenever that was."""
         below = [str(child["ID"]) for child in self.rest.patients.children(patient, "Instance")]
-        found = read_back(self.rest, [new for new in self.free(below) if new not in expected], origin)
+        found = read_back(self.rest, [new for new in self.free(below, named) if new not in expected], origin)
         return [copy for copy in found.values() if copy.source in expected]
 
     def weigh(

@@ -46,6 +46,9 @@ def _remove_sources(run: Run, key: str, kept: Mapping[str, Any]) -> None:
     """Delete the instances that were copied, once the journal holds that every one of their copies was read back."""
     outputs = Outputs.from_json(kept)
     sources = sorted({output.source for output in outputs.instances} - {output.id for output in outputs.all})
+    if run.progress.cancelled:
+        run.journal.mark(key, "running", error="Cancelled; its copies are there, and so are the originals.")
+        return
     try:
         for first in range(0, len(sources), _BULK):
             run.rest.tools.bulk_delete(sources[first : first + _BULK])
@@ -116,7 +119,7 @@ def _named(run: Run, unit: Unit) -> list[str]:
     if unit.output.get("resources"):
         return list(unit.output["resources"])
     # A failure that the end of the server brought about is no verdict: what it left is looked for.
-    return run.task.named(run.rest, job) if job is not None and job.state == "Success" else []
+    return run.task.named(run.rest, unit, job) if job is not None and job.state == "Success" else []
 
 
 def _wait(run: Run, unit: Unit) -> Job | None:

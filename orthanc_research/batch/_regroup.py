@@ -27,8 +27,8 @@ from orthanc_research.batch.journal import Unit
 from orthanc_research.errors import NotFoundError, QueryError
 from orthanc_research.progress import Progress
 from orthanc_research.rest import Job, Level, Rest
-from orthanc_research.tables import orthanc_id
-from orthanc_research.tables.levels import level_of
+from orthanc_research.tables import UID_OF, orthanc_id
+from orthanc_research.tables.levels import INDEX, level_of
 
 __all__ = ["Merge", "Split", "merge", "split"]
 
@@ -72,11 +72,13 @@ class _Regrouping(Task):
         series: list[Output] = []
         for study in self.places(archive.rest, unit):
             new = {each.id: each for each in _instances(archive.rest, [study]) if each.id not in before}
-            copies = _matched([new[free] for free in archive.free(new)], sources)
+            copies = _matched([new[free] for free in archive.free(new, named)], sources)
             groups[study] = copies
             series += _series(study, copies, new, sources)
         found = archive.weigh(groups, {source.id for source in sources}, asked=asked, named=named)
         if found.whole is None:
+            if named and not (found.rests or found.doubt):
+                return replace(found, doubt="What the job made is not what was asked for: look at it, and delete it.")
             return found
         above = {copy.parent for copy in found.whole.all}
         return replace(found, whole=Outputs((*found.whole.all, *(each for each in series if each.id in above))))
@@ -125,7 +127,7 @@ class Split(_Regrouping):
         studies = rest.patients.children(patient, "Study") if present(rest, [patient]) else []
         return [str(study["ID"]) for study in studies if study["ID"] not in unit.input["studies"]]
 
-    def named(self, rest: Rest, job: Job) -> list[str]:
+    def named(self, rest: Rest, unit: Unit, job: Job) -> list[str]:
         return [each["ID"] for each in rest.studies.children(str(job.content["TargetStudy"]), "Instance")]
 
 
@@ -142,8 +144,9 @@ class Merge(_Regrouping):
     def places(self, rest: Rest, unit: Unit) -> list[str]:
         return [unit.input["study"]]
 
-    def named(self, rest: Rest, job: Job) -> list[str]:
-        return []
+    def named(self, rest: Rest, unit: Unit, job: Job) -> list[str]:
+        there = [each["ID"] for each in rest.studies.children(unit.input["study"], "Instance")]
+        return sorted(set(there) - set(unit.input["before"]))
 
 
 def _patient(given: Mapping[str, Any]) -> str:
@@ -159,10 +162,7 @@ def _instances(rest: Rest, resources: Sequence[str]) -> list[_Instance]:
             value["ID"],
             value["ParentSeries"],
             str(series[value["ParentSeries"]].get("SeriesInstanceUID")),
-            (
-                _mark(series[value["ParentSeries"]], "SeriesInstanceUID"),
-                _mark(value["MainDicomTags"], "SOPInstanceUID"),
-            ),
+            (_mark("Series", series[value["ParentSeries"]]), _mark("Instance", value["MainDicomTags"])),
             seconds((value.get("Metadata") or {}).get("ReceptionDate")),
             int(value.get("FileSize") or 0),
         )
@@ -171,8 +171,9 @@ def _instances(rest: Rest, resources: Sequence[str]) -> list[_Instance]:
     ]
 
 
-def _mark(tags: Mapping[str, Any], uid: str) -> bytes:
-    return orjson.dumps({name: text for name, text in tags.items() if name != uid}, option=orjson.OPT_SORT_KEYS)
+def _mark(level: Level, tags: Mapping[str, Any]) -> bytes:
+    # Of a server that was told to index more, only what is of the level itself: the study's tags do change.
+    return orjson.dumps([tags.get(name) for name in INDEX[level] if name != UID_OF[level]])
 
 
 def _matched(copies: Iterable[_Instance], sources: Iterable[_Instance]) -> list[Output]:

@@ -45,8 +45,8 @@ class Task(ABC):
     def rows(self, unit: Unit, outputs: Outputs) -> dict[str, dict[str, Any]]:
         """{source: its columns of the ledger} of a unit whose copies are all there."""
 
-    def named(self, rest: Rest, job: Job) -> list[str]:
-        """The IDs of the copies that a job names at its end."""
+    def named(self, rest: Rest, unit: Unit, job: Job) -> list[str]:
+        """The IDs of the copies that a unit's job names at its end."""
         return ids_of(job)
 
     def problem(self, unit: Unit, outputs: Outputs, announced: int) -> str | None:
