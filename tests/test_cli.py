@@ -80,7 +80,6 @@ def test_the_main_job_from_a_shell(shell: Shell, orthanc: ores.Orthanc, tmp_path
     assert done.returncode == 0, done.stderr
     assert pd.read_csv(tmp_path / "modified.csv")["instances"].tolist() == [10]
     assert len(orthanc.studies(StudyID="7")) == 1
-    assert shell("modify", "--resume", "m.sqlite").returncode == 0
 
 
 @pytest.mark.parametrize(
