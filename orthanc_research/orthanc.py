@@ -560,8 +560,9 @@ class Orthanc:
         """Changed copies of the resources: a row for every input with its copy's IDs, instances, bytes and seconds.
 
         `replace` is {tag: text}, or {tag: column} with a value for each row, `{"PatientID": df["new_id"]}`. The copies
-        get new UIDs from their level down; values inside sequences stay, so this hides nobody. One job a patient and set of values, `window` at a time; every copy is read
-        back and counted, and `resume` goes on after any interruption, as for `anonymize`.
+        get new UIDs from their level down; values inside sequences stay, so this hides nobody. One job a patient and
+        set of values, `window` at a time; every copy is read back and counted, and `resume` goes on after any
+        interruption, as for `anonymize`.
 
         `force=True` says that PatientID, or the resources' own UID, is to be replaced. What would merge patients or
         studies (a new PatientID or StudyInstanceUID that is there already, or is given to two) is refused unless
