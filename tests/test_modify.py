@@ -127,6 +127,11 @@ def test_a_study_goes_to_a_new_patient_where_the_version_can(cohort: ores.Orthan
     ledger = run(cohort, studies, tmp_path, replace, force=True)
     assert set(ledger["status"]) == {"done"}
     assert {study_of(cohort, row)["PatientMainDicomTags"]["PatientID"] for _, row in ledger.iterrows()} == {"P-1"}
+    patients = cohort.patients(PatientID="P-1")
+    same = run(cohort, patients, tmp_path, {"StudyDescription": "x"}, journal=tmp_path / "2")
+    assert same["status"].tolist() == ["done"], same["error"].tolist()
+    assert same["ModifiedID"].tolist() == patients.index.tolist()  # copies beside the originals
+    assert same["instances"].tolist() == [20]
 
 
 REFUSED: list[tuple[Any, dict[str, Any], dict[str, Any], str]] = [

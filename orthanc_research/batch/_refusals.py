@@ -79,7 +79,7 @@ def check_text(tag: str, values: Iterable[Any]) -> None:
     for value in values:
         if not isinstance(value, str):
             raise QueryError(f"The new values of {tag} are texts; {type(value).__name__} is none.")
-        if not value.isascii() or not (value.isprintable() or "\n" in value):
+        if not value.isascii() or not all(each.isprintable() or each in "\r\n" for each in value):
             raise QueryError(
                 f"A new value of {tag} is not plain ASCII: Orthanc drops what a file's character set cannot hold, "
                 "without a word."
