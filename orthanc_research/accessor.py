@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import webbrowser
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -91,6 +91,12 @@ class OrthancAccessor:
     def anonymize(self, **options: Any) -> pd.DataFrame:
         """`Orthanc.anonymize`: copies by Orthanc's own engine, for use in the house."""
         return self._client().anonymize(self._frame, **options)
+
+    def modify(
+        self, replace: Mapping[str, Any] | None = None, remove: Sequence[str] = (), **options: Any
+    ) -> pd.DataFrame:
+        """`Orthanc.modify`: changed copies, `replace={"PatientID": df["new_id"]}`."""
+        return self._client().modify(self._frame, replace, remove, **options)
 
     def label(self, add: Sequence[str] = (), remove: Sequence[str] = (), **options: Any) -> pd.DataFrame:
         """`Orthanc.label`: labels put on these resources, and taken off."""

@@ -48,6 +48,7 @@ Feature = Literal[
     "whole-tags",
     "attachment-range",
     "anonymize-transcode",
+    "modify-parents",
 ]
 
 # feature → (first version, what a sentence calls it)
@@ -72,6 +73,7 @@ FEATURES: Mapping[Feature, tuple[tuple[int, ...], str]] = MappingProxyType(
         "attachment-range": ((1, 12, 5), "a part of an attachment"),
         "anonymize-transcode": ((1, 12, 7), "transcoding of an anonymized instance"),
         "move-job": ((1, 11, 1), "C-MOVE as a job"),
+        "modify-parents": ((1, 11, 2), "a new PatientID for a study, and a changed patient that keeps its own"),
         "store-override": ((1, 11, 3), "another title, host or port for one C-STORE"),
         "job-output-delete": ((1, 12, 1), "deletion of what a job left behind"),
         "create-3d": ((1, 12, 1), "encapsulated 3D models"),

@@ -258,6 +258,65 @@ def anonymize(
 
 
 @app.command()
+def modify(
+    resources: Annotated[list[str] | None, typer.Argument(help="As for `tags`.")] = None,
+    replace: Annotated[list[str] | None, typer.Option(help="Keyword=text; again for more.")] = None,
+    replace_from: Annotated[
+        list[str] | None, typer.Option(help="Keyword=column of the table: a value for each row; again for more.")
+    ] = None,
+    remove: Annotated[list[str] | None, typer.Option(help="A keyword; again for more.")] = None,
+    remove_private_tags: Annotated[bool, typer.Option("--remove-private-tags", help="Remove these as well.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace a PatientID or UID.")] = False,
+    allow_merge: Annotated[bool, typer.Option("--allow-merge", help="Merge patients or studies.")] = False,
+    delete_source: Annotated[
+        bool, typer.Option("--delete-source", help="Delete each original after its copy was read back.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, change nothing.")] = False,
+    resume: Annotated[Path | None, typer.Option(help="Go on with this journal instead.")] = None,
+    journal: Annotated[Path | None, typer.Option(help="Keep the journal here.")] = None,
+    url: Url = None,
+    auth_env: AuthName = None,
+    out: Out = None,
+) -> None:
+    """Changed copies: new values of tags, the same for all or one for each row; originals stay."""
+    with _client(url, auth_env) as orthanc:
+        if resume is not None:
+            _finish(orthanc.resume(resume), ("done",), out)
+            return
+        if not resources:
+            raise QueryError("Say what to modify: Orthanc IDs, a table that `find` wrote, or --resume JOURNAL.")
+        table = _resources(resources)
+        ledger = orthanc.modify(
+            table,
+            {**_assigned(replace or []), **_from_columns(table, _assigned(replace_from or []))},
+            remove or (),
+            remove_private_tags=remove_private_tags,
+            force=force,
+            keep_source=not delete_source,
+            allow_merge=allow_merge,
+            dry_run=dry_run,
+            journal=journal,
+        )
+        _finish(ledger, ("done", "planned"), out)
+
+
+def _assigned(given: list[str]) -> dict[str, str]:
+    pairs = [each.partition("=") for each in given]
+    if not all(equals for _, equals, _ in pairs):
+        raise QueryError("--replace is Keyword=text, --replace-from is Keyword=column.")
+    return {keyword: text for keyword, _, text in pairs}
+
+
+def _from_columns(table: Any, given: dict[str, str]) -> dict[str, pd.Series]:
+    if given and not isinstance(table, pd.DataFrame):
+        raise QueryError("--replace-from takes a column of a parquet table: give that table.")
+    lost = [name for name in given.values() if name not in table.columns]
+    if lost:
+        raise QueryError(f"The table has no column {lost[0]!r}.")
+    return {keyword: table[name] for keyword, name in given.items()}
+
+
+@app.command()
 def export(
     resources: Ids,
     folder: Annotated[Path, typer.Option("--to", help="The folder to write to.")],

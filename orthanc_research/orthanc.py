@@ -689,6 +689,111 @@ class Orthanc:
             done()
         return self._ours(frame, level)
 
+    def modify(
+        self,
+        resources: Any,
+        replace: Mapping[str, Any] | None = None,
+        remove: Sequence[str] = (),
+        *,
+        remove_private_tags: bool = False,
+        force: bool = False,
+        keep_source: bool = True,
+        allow_merge: bool = False,
+        dry_run: bool = False,
+        window: int = 4,
+        journal: str | os.PathLike[str] | None = None,
+        progress: Progress | bool | None = None,
+    ) -> pd.DataFrame:
+        """Changed copies of the resources: a row for every input with its copy's IDs, instances, bytes and seconds.
+
+        `replace` is {tag: text}, or {tag: column} with a value for each row, `{"PatientID": df["new_id"]}`. The copies
+        get new UIDs from their level down; values inside sequences stay, so this hides nobody. One job a patient and
+        set of values, `window` at a time; every copy is read back and counted, and `resume` goes on after any
+        interruption, as for `anonymize`.
+
+        `force=True` says that PatientID, or the resources' own UID, is to be replaced. What would merge patients or
+        studies (a new PatientID or StudyInstanceUID that is there already, or is given to two) is refused unless
+        `allow_merge=True`. `keep_source=False` deletes the originals: each only after its copy was read back.
+        `dry_run` checks everything, sends no request that changes anything and makes no journal. `QueryError` for what
+        is refused; `UnsupportedError` before 1.11.2 for a study's PatientID, and for patients that keep theirs.
+        """
+        changes = batch.Changes(
+            {} if replace is None else replace, remove, remove_private_tags, force, keep_source, allow_merge
+        )
+        path = Path(journal) if journal is not None else default_path("modify")
+        bar, done = progress_for(progress, "modify")
+        try:
+            level, frame = batch.modify(
+                self.rest, resources, changes, path=path, window=window, progress=bar, dry_run=dry_run
+            )
+        finally:
+            done()
+        return self._ours(frame, level)
+
+    def split(
+        self,
+        study: Any,
+        series: Any,
+        *,
+        replace: Mapping[str, str] | None = None,
+        remove: Sequence[str] = (),
+        keep_source: bool = True,
+        journal: str | os.PathLike[str] | None = None,
+        progress: Progress | bool | None = None,
+    ) -> pd.DataFrame:
+        """Copies of some series of a study in a new study of their own: a row for every series, as from `modify`.
+
+        `replace` ({tag: text}) and `remove` take tags of the patient and the study; with a new PatientID the new study
+        goes to that patient. `keep_source=False` deletes the series from the old study, after the copies were counted.
+        """
+        path = Path(journal) if journal is not None else default_path("split")
+        bar, done = progress_for(progress, "split")
+        try:
+            frame = batch.split(
+                self.rest,
+                study,
+                series,
+                replace={} if replace is None else replace,
+                remove=remove,
+                keep_source=keep_source,
+                path=path,
+                progress=bar,
+            )
+        finally:
+            done()
+        return self._ours(frame, "Series")
+
+    def merge(
+        self,
+        study: Any,
+        resources: Any,
+        *,
+        keep_source: bool = True,
+        allow_other_patients: bool = False,
+        journal: str | os.PathLike[str] | None = None,
+        progress: Progress | bool | None = None,
+    ) -> pd.DataFrame:
+        """Copies of other studies, or of series of them, in `study`: a row for every one of them, as from `modify`.
+
+        They get the patient's and study's tags of `study`. Those of another patient are refused unless
+        `allow_other_patients=True`. `keep_source=False` deletes what was merged, after the copies were counted.
+        """
+        path = Path(journal) if journal is not None else default_path("merge")
+        bar, done = progress_for(progress, "merge")
+        try:
+            level, frame = batch.merge(
+                self.rest,
+                study,
+                resources,
+                keep_source=keep_source,
+                allow_other_patients=allow_other_patients,
+                path=path,
+                progress=bar,
+            )
+        finally:
+            done()
+        return self._ours(frame, level)
+
     def label(
         self,
         resources: Any,
@@ -744,7 +849,7 @@ class Orthanc:
         window: int = 4,
         progress: Progress | bool | None = None,
     ) -> pd.DataFrame:
-        """Go on with an interrupted batch; None means the last one on this server. The ledger, as from `anonymize`.
+        """Go on with an interrupted batch; None means the last one on this server. The ledger, as at its start.
 
         What was asked for is looked for first; nothing is asked for twice.
         """

@@ -271,7 +271,7 @@ def test_tags_are_those_of_the_rows(cohort: ores.Orthanc) -> None:
     assert len(series.orthanc.tags(per="Series", columns=["Rows"])) == 2
 
 
-def test_download_export_anonymize_and_label_act_on_the_rows(cohort: ores.Orthanc, tmp_path: Path) -> None:
+def test_download_export_anonymize_modify_and_label_act_on_the_rows(cohort: ores.Orthanc, tmp_path: Path) -> None:
     series: Any = cohort.series(Modality="MR").iloc[:2]
     instances = set(cohort.find("Instance", within=series).index)
     assert set(series.orthanc.download(tmp_path / "files", progress=False).index) == instances
@@ -281,6 +281,9 @@ def test_download_export_anonymize_and_label_act_on_the_rows(cohort: ores.Orthan
     copies = series.orthanc.anonymize(progress=False, journal=tmp_path / "journal")
     assert copies["status"].tolist() == ["done", "done"]
     assert copies.index.tolist() == series.index.tolist()
+    changed = series.orthanc.modify({"SeriesDescription": "New"}, progress=False, journal=tmp_path / "modify")
+    assert changed["status"].tolist() == ["done", "done"]
+    assert changed.index.tolist() == series.index.tolist()
     if cohort.capabilities().has("labels"):
         assert series.orthanc.label(["a"], progress=False)["status"].tolist() == ["done", "done"]
         assert set(cohort.find("Series", labels=["a"]).index) == set(series.index)

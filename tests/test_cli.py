@@ -77,6 +77,14 @@ def test_the_main_job_from_a_shell(shell: Shell, orthanc: ores.Orthanc, tmp_path
     done = shell("anonymize", "--resume", "j.sqlite")
     assert done.returncode == 0, done.stderr
     assert "1 done" in done.stderr
+    change = ("modify", "studies.parquet", "--replace", "StudyID=7", "--replace-from", "StudyDescription=PatientSex")
+    dry = shell(*change, "--dry-run")
+    assert (dry.returncode, "1 planned" in dry.stderr) == (0, True), dry.stderr
+    assert len(orthanc.studies()) == 2
+    done = shell(*change, "--journal", "m.sqlite", "--out", "modified.csv")
+    assert done.returncode == 0, done.stderr
+    assert pd.read_csv(tmp_path / "modified.csv")["instances"].tolist() == [10]
+    assert len(orthanc.studies(StudyID="7")) == 1
 
 
 def test_a_dry_run_shows_and_does_nothing_and_a_second_run_goes_on(
@@ -136,6 +144,9 @@ def test_a_dry_run_shows_and_does_nothing_and_a_second_run_goes_on(
         (["download", "nowhere.parquet", "--to", "x"], 2, "nowhere.parquet"),
         (["retrieve", "nowhere.csv", "--from", "PACS"], 2, "nowhere.csv"),
         (["retrieve", "nowhere.csv", "--from", "PACS", "-c", "acc"], 2, "YOURS=KEYWORD"),
+        (["modify"], 2, "resume"),
+        (["modify", "x", "--replace", "StudyID"], 2, "Keyword=text"),
+        (["modify", "x", "--replace-from", "PatientID=new"], 2, "parquet table"),
         (["find", "Study", "StudyDate=2024"], 1, "No Orthanc answers"),
         (["find", "Study", "--url", "nonsense"], 2, "starts with http"),
         (["find", "Study", "--url", "http://h", "--auth-env", "NOT_SET_AT_ALL"], 2, "NOT_SET_AT_ALL is not set"),

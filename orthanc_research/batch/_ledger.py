@@ -1,4 +1,4 @@
-"""An anonymization's journal as DataFrames: a row for every input, and what was left behind."""
+"""A run's journal as DataFrames: a row for every input, and what was left behind."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import pandas as pd
 from orthanc_research.batch._outcome import Output, Outputs
 from orthanc_research.batch.journal import Journal, Unit
 
-__all__ = ["ANONYMIZE_COLUMNS", "ledger", "leftovers"]
+__all__ = ["ANONYMIZE_COLUMNS", "MODIFY_COLUMNS", "ledger", "leftovers", "planned"]
 
-# column → pandas dtype of the ledger, which is indexed by the ID of what was given
+# column → pandas dtype of the ledgers, which are indexed by the ID of what was given
 ANONYMIZE_COLUMNS = {
     "status": "str",
     "error": "str",
@@ -21,70 +21,84 @@ ANONYMIZE_COLUMNS = {
     "AnonymizedPatientName": "str",
     "AnonymizedUID": "str",
     "instances": "Int64",
+    "bytes": "Int64",
+    "seconds": "Float64",
     "engine": "str",
     "releasable": "bool",
 }
-_UID: Mapping[str, str] = {
-    "Study": "StudyInstanceUID",
-    "Series": "SeriesInstanceUID",
-    "Instance": "SOPInstanceUID",
+MODIFY_COLUMNS = {
+    "status": "str",
+    "error": "str",
+    "ModifiedID": "str",
+    "ModifiedUID": "str",
+    "ModifiedStudy": "str",
+    "instances": "Int64",
+    "bytes": "Int64",
+    "seconds": "Float64",
 }
 _STATUS: Mapping[str, str] = {"planned": "not-sent", "sent": "unknown", "running": "unknown"}
+_ALWAYS: Mapping[str, Mapping[str, Any]] = {"anonymize": {"engine": "orthanc", "releasable": False}}
 
 
 def ledger(journal: Journal, halted: str | None = None) -> pd.DataFrame:
-    """A row for every resource that was given, indexed by its ID, with `ANONYMIZE_COLUMNS`.
+    """A row for every resource that was given, indexed by its ID, with `ANONYMIZE_COLUMNS` or `MODIFY_COLUMNS`.
 
     `status` is "done"; "failed" (no whole copy came of it: `error` says why); "partial" (something did: delete the
     leftovers and resume); "unknown" (nobody could ask what came of it: resume) or "not-sent". `halted` is why the run
-    stopped. Outputs of this engine are for use in the house: `releasable` is always False.
+    stopped. `seconds` are those of the job, which may be that of several rows. Anonymized copies of this engine are for
+    use in the house: `releasable` is always False.
     """
-    order = journal.run["options"]["order"]
+    run = journal.run
     rows: dict[str, dict[str, Any]] = {}
     for unit in journal.units():
-        outputs = Outputs.from_json(unit.output)
-        for source in unit.input["resources"]:
-            rows[source] = _row(unit, outputs, source, journal, halted)
-    frame = pd.DataFrame([rows[source] for source in order], columns=list(ANONYMIZE_COLUMNS))
+        made = unit.output.get("rows", {}) if unit.state == "done" else {}
+        status, error = _status(unit, journal, halted)
+        common = {
+            "status": status,
+            "error": error,
+            "seconds": unit.output.get("seconds"),
+            **_ALWAYS.get(run["kind"], {}),
+        }
+        rows |= {source: {**common, **made.get(source, {})} for source in unit.input["resources"]}
+    return _frame(rows, run["options"]["order"], run["kind"])
+
+
+def planned(order: list[str], kind: str) -> pd.DataFrame:
+    """The ledger of a run that was not begun."""
+    return _frame({source: {"status": "planned"} for source in order}, order, kind)
+
+
+def _frame(rows: Mapping[str, Mapping[str, Any]], order: list[str], kind: str) -> pd.DataFrame:
+    columns = ANONYMIZE_COLUMNS if kind == "anonymize" else MODIFY_COLUMNS
+    frame = pd.DataFrame([rows[source] for source in order], columns=list(columns))
     frame.index = pd.Index(order, name="ID", dtype="str")
-    return frame.astype(ANONYMIZE_COLUMNS)
+    return frame.astype(columns)
 
 
-def _row(unit: Unit, outputs: Outputs, source: str, journal: Journal, halted: str | None) -> dict[str, Any]:
+def _status(unit: Unit, journal: Journal, halted: str | None) -> tuple[str, str | None]:
     status = _STATUS.get(unit.state, unit.state)
-    error = unit.error
+    left = f"orthanc.leftovers({str(journal.path)!r})"
     if status in ("unknown", "not-sent"):
-        reason = halted or error or "The run was interrupted."
-        error = f"{reason} Go on with orthanc.resume({str(journal.path)!r})."
-    elif status == "partial":
-        error = f"{error} Delete orthanc.leftovers({str(journal.path)!r}), then resume."
-    elif unit.output.get("rests"):
-        error = (
-            f"{error or 'Done.'} An interrupted attempt left copies: delete orthanc.leftovers({str(journal.path)!r})."
-        )
-    new = outputs.of(source) if unit.state == "done" else None
-    done = unit.state == "done"
-    tags = dict(new.tags) if new else {}
-    return {
-        "status": status,
-        "error": error,
-        "AnonymizedID": new.id if new else None,
-        "AnonymizedPatientID": outputs.patient_tag("PatientID") if done else None,
-        "AnonymizedPatientName": outputs.patient_tag("PatientName") if done else None,
-        "AnonymizedUID": tags.get(_UID.get(unit.input["level"], "")),
-        "instances": outputs.instances_below(source) if new else len(outputs.instances) if done else None,
-        "engine": "orthanc",
-        "releasable": False,
-    }
+        reason = halted or unit.error or "The run was interrupted."
+        return status, f"{reason} Go on with orthanc.resume({str(journal.path)!r})."
+    if status == "partial" and not unit.output.get("verified"):
+        return status, f"{unit.error} Delete {left}, then resume."
+    if status != "partial" and unit.output.get("rests"):
+        return status, f"{unit.error or 'Done.'} An interrupted attempt left copies: delete {left}."
+    return status, unit.error
 
 
 def leftovers(journal: Journal) -> pd.DataFrame:
-    """New instances that belong to no whole result: indexed by ID, with the ID that each was made from."""
+    """New instances that belong to no whole result: indexed by ID, with the ID that each was made from.
+
+    Never a copy whose source this run may have deleted (`keep_source=False`).
+    """
     left: list[Output] = []
     for unit in journal.units():
         left += Outputs.from_json({"outputs": unit.output.get("rests", ())}).instances
-        if unit.state != "done":
+        if unit.state != "done" and not unit.output.get("verified"):
             left += Outputs.from_json(unit.output).instances
     known = {output.id: output.source for output in left}
     index = pd.Index(list(known), name="ID", dtype="str")
-    return pd.DataFrame({"AnonymizedFrom": pd.Series(list(known.values()), dtype="str", index=index)}, index=index)
+    name = "AnonymizedFrom" if journal.run["kind"] == "anonymize" else "ModifiedFrom"
+    return pd.DataFrame({name: pd.Series(list(known.values()), dtype="str", index=index)}, index=index)

@@ -1,4 +1,4 @@
-"""What came of an anonymization: read from the archive itself, not from what a job says of it.
+"""The copies that jobs made: read from the archive itself, not from what a job says of them.
 
 Decided instance by instance. A copy is a run's own when it was made from one of the run's instances, arrived after the
 request (by the server's clock) and is the result of no other journal; never because of the patient that it lies under,
@@ -8,15 +8,15 @@ who may have copies of many runs.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 
-from orthanc_research.batch.journal import Unit
 from orthanc_research.rest import Level, Rest
 
-__all__ = ["Archive", "Found", "Output", "Outputs", "read_back"]
+__all__ = ["Archive", "Found", "Output", "Outputs", "instances_of", "present", "read_back", "seconds"]
 
 _CHUNK = 10_000
 # Both clocks are the server's, in whole seconds: what is older than the request by more is not ours.
@@ -25,11 +25,12 @@ _TOLERANCE = 2.0
 _DOUBT = 86_400.0
 _TAGS = ("PatientID", "PatientName", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
 _AREAS: Mapping[str, str] = {"Patient": "patients", "Study": "studies", "Series": "series"}
+_BELOW: Mapping[str, str] = {"Patient": "Study", "Study": "Series", "Series": "Instance"}
 
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """One new resource: its level, its ID, the ID it was made from, its parent, its tags, when it arrived."""
+    """One new resource: its level, ID, the ID it was made from, its parent, tags, when it arrived, its bytes."""
 
     level: str
     id: str
@@ -37,11 +38,12 @@ class Output:
     parent: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
     received: float = 0.0
+    size: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """The new resources of one patient, at all levels."""
+    """The new resources of one unit, at all levels."""
 
     all: tuple[Output, ...] = ()
 
@@ -64,17 +66,28 @@ class Outputs:
         """A tag of the new patient."""
         return next((output.tags.get(keyword) for output in self.all if output.level == "Patient"), None)
 
-    def instances_below(self, source: str) -> int | None:
-        """How many new instances hang below the output of a source."""
-        new = self.of(source)
-        if new is None:
-            return None
-        below = {new.id}
-        for level in ("Study", "Series", "Instance"):
-            below |= {output.id for output in self.all if output.level == level and output.parent in below}
-        return sum(output.id in below for output in self.instances)
+    def id_of(self, source: str, level: str, *, alone: bool = False) -> str | None:
+        """The resource that holds the copies of a source; None when there is none, or more than one.
 
-    def problem(self, sources: Sequence[str], announced: int) -> str | None:
+        One that was there before (a patient whose PatientID was kept or given) has no `AnonymizedFrom` of ours: then it
+        is what the copies lie under. `alone`: no other source was copied with this one.
+        """
+        new = self.of(source)
+        if new is not None or level not in _BELOW:
+            return new.id if new else None
+        if not alone and any(output.level == level for output in self.all):
+            return None
+        parents = {output.parent for output in self.all if output.level == _BELOW[level]}
+        return parents.pop() if len(parents) == 1 else None
+
+    def below(self, new: str) -> list[Output]:
+        """The new instances below a resource, or the one that it is."""
+        within = {new}
+        for level in ("Study", "Series", "Instance"):
+            within |= {output.id for output in self.all if output.level == level and output.parent in within}
+        return [output for output in self.instances if output.id in within]
+
+    def problem(self, level: str, sources: Sequence[str], announced: int) -> str | None:
         """Why these are not exactly the copies that were asked for; None when they are."""
         made = [output.source for output in self.instances]
         if len(set(made)) != len(made):
@@ -83,10 +96,8 @@ class Outputs:
             return f"{len(made)} of {announced} instances were copied."
         if not made:
             return "Nothing was copied."
-        lost = [source for source in sources if self.of(source) is None]
-        if lost and not all(self._below_shared_patient(source) for source in lost):
-            return f"{len(lost)} of {len(sources)} resources have no single copy."
-        return None
+        lost = sum(self.id_of(source, level, alone=len(sources) == 1) is None for source in sources)
+        return f"{lost} of {len(sources)} resources have no single copy." if lost else None
 
     def identified(self, patient: str) -> bool:
         """True when the copies do not lie under one new patient that was made from this one.
@@ -97,13 +108,9 @@ class Outputs:
         made = [output.source for output in self.all if output.level == "Patient"]
         return bool(self.instances) and made != [patient]
 
-    def _below_shared_patient(self, source: str) -> bool:
-        # With a PatientID that was kept or given, the patient may be there already and has no `AnonymizedFrom` of ours.
-        return not any(output.level == "Patient" for output in self.all) and bool(source)
-
     def to_json(self) -> dict[str, Any]:
         """For the journal."""
-        return {"outputs": [[o.level, o.id, o.source, o.parent, dict(o.tags), o.received] for o in self.all]}
+        return {"outputs": [[o.level, o.id, o.source, o.parent, dict(o.tags), o.received, o.size] for o in self.all]}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Outputs:
@@ -111,26 +118,33 @@ class Outputs:
         return cls(tuple(Output(*row) for row in value.get("outputs", ())))
 
 
-def read_back(rest: Rest, ids: Sequence[str]) -> dict[str, Output]:
-    """{new ID: output} of those that exist and were made by an anonymization; one request for 10,000."""
+def present(rest: Rest, ids: Sequence[str]) -> set[str]:
+    """Which of these are on the server; one request for 10,000."""
+    pages = (ids[start : start + _CHUNK] for start in range(0, len(ids), _CHUNK))
+    return {str(value["ID"]) for page in pages for value in rest.tools.bulk_content(page)}
+
+
+def read_back(rest: Rest, ids: Sequence[str], origin: str) -> dict[str, Output]:
+    """{new ID: output} of those that exist and say what they were made from (`origin`); one request for 10,000."""
     found = {}
     for start in range(0, len(ids), _CHUNK):
         for value in rest.tools.bulk_content(ids[start : start + _CHUNK], metadata=True):
-            output = _output(value)
+            output = _output(value, origin)
             if output is not None:
                 found[output.id] = output
     return found
 
 
-def _output(value: Mapping[str, Any]) -> Output | None:
+def _output(value: Mapping[str, Any], origin: str) -> Output | None:
     metadata = value.get("Metadata") or {}
-    source = metadata.get("AnonymizedFrom")
+    source = metadata.get(origin)
     if not isinstance(source, str):
         return None
     tags = value.get("MainDicomTags") or {}
     parent = value.get("ParentSeries") or value.get("ParentStudy") or value.get("ParentPatient") or ""
-    received = _seconds(metadata.get("ReceptionDate"))
-    return Output(value["Type"], value["ID"], source, parent, {k: tags[k] for k in _TAGS if k in tags}, received)
+    kept = {keyword: tags[keyword] for keyword in _TAGS if keyword in tags}
+    received = seconds(metadata.get("ReceptionDate"))
+    return Output(value["Type"], value["ID"], source, parent, kept, received, int(value.get("FileSize") or 0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,114 +156,115 @@ class Found:
     doubt: str | None = None
 
 
+Groups = Mapping[str, Sequence[Output]]
+
+
 class Archive:
     """One look at a server, for all units of a run: its clock, its patients, what belongs to others."""
 
     def __init__(self, rest: Rest, claimed: set[str]) -> None:
-        self._rest = rest
+        self.rest = rest
         self._claimed = claimed
-        self._ahead = _seconds(rest.tools.now()) - time.time()
-        ids = rest.patients.list()
-        self._patients = [
-            value
-            for start in range(0, len(ids), _CHUNK)
-            for value in rest.tools.bulk_content(ids[start : start + _CHUNK], metadata=True)
-        ]
-        self._made_from = {v["ID"]: (v.get("Metadata") or {}).get("AnonymizedFrom") for v in self._patients}
+        self._ahead = seconds(rest.tools.now()) - time.time()
 
-    def look(self, unit: Unit, *, asked: float, patient_id: str | None, named: Iterable[str] = ()) -> Found:
-        """What came of a unit that was asked for at `asked` (our clock). `NotFoundError` when its sources are gone.
+    @cached_property
+    def patients(self) -> list[dict[str, Any]]:
+        """All patients with their metadata."""
+        ids = self.rest.patients.list()
+        pages = (ids[start : start + _CHUNK] for start in range(0, len(ids), _CHUNK))
+        return [value for page in pages for value in self.rest.tools.bulk_content(page, metadata=True)]
 
-        `patient_id` is what the copies' PatientID was to be replaced with, if it was; `named` are the results that the
-        unit's own job names, where the server still knows it. Copies beside those are rests: a server that was killed
-        left some, and 1.10.1 runs such a job again from the start.
-        """
-        expected = _instances(self._rest, unit.input["level"], unit.input["resources"])
-        since = asked + self._ahead - _TOLERANCE
-        places = dict.fromkeys(self._places(unit.key, patient_id))
-        groups = {place: self._copies(place, expected, since) for place in places}
+    def free(self, ids: Iterable[str], named: Iterable[str]) -> list[str]:
+        """Those that are named, or that no finished unit of any journal names as its result."""
         chosen = set(named)
-        ours = [copy for copies in groups.values() for copy in copies if copy.id in chosen]
+        return [each for each in ids if each in chosen or each not in self._claimed]
+
+    def copies(self, patient: str, expected: set[str], origin: str, named: Iterable[str]) -> list[Output]:
+        """The instances below a patient that were made from one of the expected, whenever that was."""
+        below = [str(child["ID"]) for child in self.rest.patients.children(patient, "Instance")]
+        found = read_back(self.rest, [new for new in self.free(below, named) if new not in expected], origin)
+        return [copy for copy in found.values() if copy.source in expected]
+
+    def weigh(
+        self,
+        groups: Groups,
+        expected: set[str],
+        *,
+        asked: float,
+        named: Iterable[str] = (),
+        own: Callable[[str], bool] = lambda place: False,
+    ) -> Found:
+        """What copies come to that lie in `groups` ({place: copies}), of a unit asked for at `asked` (our clock).
+
+        `named` are the results that the unit's own job names, where the server still knows it. Copies beside those are
+        rests: a server that was killed left some, and 1.10.1 runs such a job again from the start. `own(place)` is True
+        where nobody else's copies can be. `whole` has the instances alone.
+        """
+        since = asked + self._ahead - _TOLERANCE
+        recent = {place: [copy for copy in copies if copy.received >= since] for place, copies in groups.items()}
+        chosen = set(named)
+        ours = [copy for copies in recent.values() for copy in copies if copy.id in chosen]
         if _same(ours, expected):
-            return Found(self._with_ancestors(ours), self._rests(groups, expected, unit.key, chosen))
-        whole = [copies for copies in groups.values() if _same(copies, expected)]
+            return Found(Outputs(tuple(ours)), _rests(recent, expected, chosen, own))
+        whole = [copies for copies in recent.values() if _same(copies, expected)]
         if len(whole) > 1:
             return Found(
                 doubt=f"{len(whole)} whole copies were made since: delete those that nobody wants, then resume."
             )
         if whole:
             kept = {copy.id for copy in whole[0]}
-            return Found(self._with_ancestors(whole[0]), self._rests(groups, expected, unit.key, kept))
-        rests = self._rests(groups, expected, unit.key, set())
-        if not any(groups.values()) and any(self._copies(place, expected, since - _DOUBT) for place in places):
+            return Found(Outputs(tuple(whole[0])), _rests(recent, expected, kept, own))
+        rests = _rests(recent, expected, set(), own)
+        since_about = since - _DOUBT
+        if not any(recent.values()) and any(
+            copy.received >= since_about for copies in groups.values() for copy in copies
+        ):
             return Found(
                 doubt="There are copies from about that time, and whose they are is not known: delete them and resume, "
-                "or keep them and anonymize the rest anew."
+                "or keep them and ask for the rest anew."
             )
-        if not rests and any(groups.values()):
+        if not rests and any(recent.values()):
             # Several runs into one patient: which of them each copy belongs to, nobody can tell.
             return Found(doubt="Some instances were copied more than once: delete what is not wanted, then resume.")
         return Found(rests=rests)
 
-    def _rests(
-        self, groups: Mapping[str, list[Output]], expected: set[str], patient: str, kept: set[str]
-    ) -> tuple[Output, ...]:
-        """Copies that belong to no whole result; not those of which another run may be the owner."""
-        rests: list[Output] = []
-        for place, copies in groups.items():
-            other = [copy for copy in copies if copy.id not in kept]
-            once = len({copy.source for copy in other}) == len(other)
-            # A patient that our own job made has nobody else's copies, be they a whole set.
-            ours = self._is_new(place, patient) and len(other) < len(copies)
-            if ours or (not _same(other, expected) and (once or self._is_new(place, patient))):
-                rests += other
-        return tuple(rests)
-
-    def _places(self, patient: str, patient_id: str | None) -> list[str]:
-        """The patients under whom copies can lie: new ones, the one that was named, and, PatientID kept, the source."""
-        named = [
-            value["ID"]
-            for value in self._patients
-            if self._is_new(value["ID"], patient)
-            or (
-                patient_id is not None and (value.get("MainDicomTags") or {}).get("PatientID", "").strip() == patient_id
-            )
-        ]
-        return [*named, patient]
-
-    def _is_new(self, place: str, patient: str) -> bool:
-        return self._made_from.get(place) == patient and place != patient
-
-    def _copies(self, place: str, expected: set[str], since: float) -> list[Output]:
-        if place not in self._made_from:
-            return []
-        below = [str(child["ID"]) for child in self._rest.patients.children(place, "Instance")]
-        candidates = [new for new in below if new not in expected and new not in self._claimed]
-        found = read_back(self._rest, candidates).values()
-        return [copy for copy in found if copy.source in expected and copy.received >= since]
-
-    def _with_ancestors(self, copies: Sequence[Output]) -> Outputs:
-        found = list(copies)
-        layer = list(dict.fromkeys(copy.parent for copy in copies))
+    def with_ancestors(self, outputs: Outputs, origin: str) -> Outputs:
+        """The copies, and what above them was made with them."""
+        found = list(outputs.all)
+        layer = list(dict.fromkeys(copy.parent for copy in found))
         for _ in range(3):
-            above = read_back(self._rest, layer)
+            above = read_back(self.rest, layer, origin)
             found += above.values()
             layer = list(dict.fromkeys(output.parent for output in above.values() if output.parent))
         return Outputs(tuple(found))
+
+
+def _rests(groups: Groups, expected: set[str], kept: set[str], own: Callable[[str], bool]) -> tuple[Output, ...]:
+    """Copies that belong to no whole result; not those of which another run may be the owner."""
+    rests: list[Output] = []
+    for place, copies in groups.items():
+        other = [copy for copy in copies if copy.id not in kept]
+        once = len({copy.source for copy in other}) == len(other)
+        # A patient that our own job made has nobody else's copies, be they a whole set.
+        ours = own(place) and len(other) < len(copies)
+        if ours or (not _same(other, expected) and (once or own(place))):
+            rests += other
+    return tuple(rests)
 
 
 def _same(copies: Sequence[Output], expected: set[str]) -> bool:
     return bool(copies) and sorted(copy.source for copy in copies) == sorted(expected)
 
 
-def _instances(rest: Rest, level: Level, resources: Sequence[str]) -> set[str]:
+def instances_of(rest: Rest, level: Level, resources: Sequence[str]) -> set[str]:
+    """The instances of resources; `NotFoundError` when one of them is gone."""
     if level == "Instance":
         return {rest.instances.read(resource)["ID"] for resource in resources}
     area = getattr(rest, _AREAS[level])
     return {str(child["ID"]) for resource in resources for child in area.children(resource, "Instance")}
 
 
-def _seconds(text: Any) -> float:
+def seconds(text: Any) -> float:
     """Seconds since 1970 of Orthanc's YYYYMMDDThhmmss (UTC); 0 for anything else."""
     try:
         return datetime.strptime(str(text)[:15], "%Y%m%dT%H%M%S").replace(tzinfo=UTC).timestamp()

@@ -94,14 +94,14 @@ def _register(add: Path | None = None) -> str:
 def _readable(folders: Iterable[Path]) -> Iterator[tuple[Path, Journal]]:
     there = (folder for folder in folders if folder.is_dir())
     for path in sorted(path for folder in there for path in folder.glob("*") if path.is_file()):
-        with path.open("rb") as stream:
-            if stream.read(16) != b"SQLite format 3\0":
-                continue
         try:
+            with path.open("rb") as stream:
+                if stream.read(16) != b"SQLite format 3\0":
+                    continue
             with Journal.open(path, lock=False) as journal:
                 yield path, journal
-        except QueryError:
-            continue  # somebody else's database
+        except (QueryError, FileNotFoundError):
+            continue  # somebody else's database, or a journal that is just being made
 
 
 class Journal:
