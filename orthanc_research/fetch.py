@@ -240,17 +240,20 @@ def _in_one_go(
     if order is None or len(order) < how.min_slices:
         return None
     first = file(rest, order[0], verify=verify)
-    filler = PlainSeries.like(how, len(order), first)
-    if filler is None:
-        return None
-
-    def fill(place: int) -> bool:
-        content = first if place == 0 else file(rest, order[place], verify=verify)
-        return filler.put(place, order[place], content)
-
-    progress.total(len(order), "files")
-    alike = _each(fill, range(len(order)), workers, progress)
+    try:
+        filler = PlainSeries.like(how, len(order), first)
+        if filler is None:
+            return None
+        progress.total(len(order), "files")
+        alike = _each(partial(_put, rest, filler, order, first, verify), range(len(order)), workers, progress)
+    except PixelError:
+        return None  # the verdict on the whole series comes before what is wrong with the values of one slice
     return filler.volume() if alike else None
+
+
+def _put(rest: Rest, filler: PlainSeries, order: Sequence[str], first: bytes, verify: bool, place: int) -> bool:
+    content = first if place == 0 else file(rest, order[place], verify=verify)
+    return filler.put(place, order[place], content)
 
 
 def _each(work: Callable[[T], bool], units: Sequence[T], workers: int, progress: Progress) -> bool:

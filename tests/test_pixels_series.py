@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pixel_cases import as_file, make_enhanced, make_series, make_slice
+from pixel_cases import Each, as_file, make_enhanced, make_series, make_slice
+from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 import orthanc_research as ores
 from orthanc_research import errors
@@ -162,6 +163,49 @@ def test_a_series_is_read_once_and_gives_what_its_stack_gives(orthanc: ores.Orth
         assert len(requests) == 7
         assert not [target for _, target in requests if "instances-tags" in target]
         assert same(volume, orthanc.volume(one_stack(orthanc.stacks(series)), **options))
+
+
+WRONG: dict[str, dict[str, Any]] = {
+    "a group of its own": {"PixelSpacing": Each([0.8, 0.7], [0.8, 0.7], [0.9, 0.7], [0.8, 0.7])},
+    "another frame of reference": {"FrameOfReferenceUID": Each("1.2", "1.2", "1.2.3", "1.2")},
+    "off the line": {"ImagePositionPatient": Each([0, 0, 0], [0, 0.5, 1], [0, 0, 2], [0, 0, 3])},
+    "two units": {"RescaleType": Each("HU", "HU", "US", "HU")},
+    "a slope of 0": {"RescaleSlope": Each("1", "1", "0", "1")},
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_what_is_refused_is_refused_as_by_its_headers(orthanc: ores.Orthanc, wrong: str) -> None:
+    """Whatever else is wrong with the values of a slice, the verdict on the series comes first."""
+    orthanc.upload(make_series(4, **WRONG[wrong]), progress=False)
+    series = orthanc.series()
+    choices: tuple[dict[str, Any], ...] = ({"values": "rescaled"}, {"dtype": "uint8"}, {"values": "suv"})
+    for options in choices:
+        said = []
+        for read in (series, None):
+            with pytest.raises(errors.Error) as caught:
+                orthanc.volume(one_stack(orthanc.stacks(series)) if read is None else read, **options)
+            said.append((type(caught.value), str(caught.value)))
+        assert said[0] == said[1]
+
+
+def test_files_of_one_series_may_be_written_in_any_syntax(orthanc: ores.Orthanc) -> None:
+    """The first slices plain, the next ones not: the series is read again by its headers, and is the same volume."""
+    ramp = np.arange(48 * 40, dtype=np.int16).reshape(48, 40)
+    datasets = [make_slice(k, ramp * 7 % 1000 - 300 + k, RescaleSlope=k + 1) for k in range(5)]
+    (stack,) = stacks_of(datasets)
+    expected = volume_from(stack, [(str(d.SOPInstanceUID), decode(d)) for d in datasets], "rescaled")
+    datasets[1].file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
+    big = datasets[2]
+    big.PixelData = np.frombuffer(big.PixelData, "<i2").astype(">i2").tobytes()
+    big.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
+    for place, syntax in ((3, "1.2.840.10008.1.2.5"), (4, "1.2.840.10008.1.2.4.90")):
+        datasets[place].compress(syntax, generate_instance_uid=False)
+    orthanc.upload(datasets, progress=False)
+    for verify in (False, True):
+        volume = orthanc.volume(orthanc.series(), "rescaled", verify=verify)
+        np.testing.assert_array_equal(volume.array, expected.array)
+        assert volume.sop_uids == expected.sop_uids
 
 
 def test_what_is_not_plain_is_read_by_its_headers(orthanc: ores.Orthanc) -> None:
