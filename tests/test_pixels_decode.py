@@ -119,6 +119,15 @@ def test_big_endian_gives_native_words() -> None:
     np.testing.assert_array_equal(array[0], RAMP)
 
 
+def test_big_endian_floats_give_native_words() -> None:
+    values = np.linspace(-1, 1, 120, dtype=np.float32).reshape(12, 10)
+    made = image(RAMP, syntax=ExplicitVRBigEndian, BitsAllocated=32, FloatPixelData=values.astype(">f4").tobytes())
+    del made.PixelData
+    array = decode(made)
+    assert array.dtype.isnative
+    np.testing.assert_array_equal(array[0], values)
+
+
 NOT_BY_PYDICOM = {"JPEG-lossy.dcm", "JPGExtended.dcm"}  # 12 bits a sample: see test_codecs.py
 
 

@@ -83,6 +83,18 @@ def test_jpeg_is_decoded_in_a_worker_and_gives_what_it_gives_here(monkeypatch: p
         decode_isolated(content, "1.2.3.2")
 
 
+def test_bytes_of_a_file_that_look_like_a_syntax_keep_no_jpeg_out_of_the_worker() -> None:
+    content = jpeg_file()
+    fake = b"\x02\x00\x10\x00UI\x14\x001.2.840.10008.1.2.1\0"
+    preamble = fake + content[len(fake) :]
+    at = content.index(b"\x02\x00\x10\x00UI")
+    odd = content[:at] + content[at:].replace(b"UI", b"UN\0\0", 1).replace(b"\x16\0", b"\x16\0\0\0", 1)
+    for changed in (preamble, odd, content):
+        assert needs_isolation(transfer_syntax(changed))
+        np.testing.assert_array_equal(decode_isolated(changed)[0], VALUES)
+    assert transfer_syntax(b"no DICOM") == ""
+
+
 def test_where_no_worker_can_be_started_decoding_goes_on_here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "_shared", None)
     monkeypatch.setattr(sys, "executable", "/nowhere/python")

@@ -25,7 +25,7 @@ from ._codestream import FrameError
 from ._encapsulated import frames_in
 from ._header import header_from_elements
 from ._kinds import POINTING
-from ._native import Plain, plain
+from ._native import Plain, meta_syntax, plain
 
 __all__ = ["decode", "decoded", "read_dataset", "read_plain", "transfer_syntax"]
 
@@ -87,12 +87,18 @@ def read_dataset(data: bytes, *, pixels_only: bool = False) -> Dataset:
 
 
 def transfer_syntax(data: bytes) -> str:
-    """The TransferSyntaxUID that stands in a file's meta information (PS3.10 §7.1); "" where there is none."""
-    at = data.find(b"\x02\x00\x10\x00UI", 0, 1 << 16)
-    if at < 0 or len(data) < at + 8:
-        return ""
-    length = int.from_bytes(data[at + 6 : at + 8], "little")
-    return data[at + 8 : at + 8 + length].decode("ascii", "replace").strip("\0 ")
+    """The TransferSyntaxUID that `decode` goes by: of the meta information (PS3.10 §7.1); "" for what is not DICOM.
+
+    Where there is no meta information, or an unusual one, pydicom reads the file: what stands elsewhere in it (a
+    preamble is anybody's) is not taken for it.
+    """
+    found = meta_syntax(data)
+    if found is None:
+        try:
+            found = str(read_dataset(data, pixels_only=True).file_meta.TransferSyntaxUID)
+        except PixelError:
+            found = ""
+    return found
 
 
 def decode(source: bytes | Dataset, sop_uid: str = "") -> Array:
@@ -256,7 +262,7 @@ def _dtype(dataset: Dataset | Mapping[str, int], bits: int) -> np.dtype[Any]:
 def _clean(array: Array, dataset: Dataset | Mapping[str, int], bits: int, syntax: UID) -> Array:
     """Only the bits from HighBit down, BitsStored of them, sign-extended; in the type of BitsAllocated."""
     if array.dtype.kind not in "iu" or bits not in (8, 16, 32):
-        return array
+        return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
     stored = int(dataset.get("BitsStored", bits) or bits)
     if not 1 <= stored <= bits:
         return array

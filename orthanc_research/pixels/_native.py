@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from ._wanted import ASIDE, SEQUENCES, TAGS
 
-__all__ = ["Plain", "plain"]
+__all__ = ["Plain", "meta_syntax", "plain"]
 
 _EXPLICIT = b"1.2.840.10008.1.2.1"
 _IMPLICIT = b"1.2.840.10008.1.2"
@@ -97,10 +97,20 @@ def plain(content: bytes, *, header: bool = False) -> Plain | None:
     """Where the pixels are, with what frames are made of when the `header` is asked for; None when it is not plain."""
     try:
         syntax, start = _syntax(content)
+        if syntax not in (_EXPLICIT, _IMPLICIT):
+            return None
         elements: dict[int, tuple[str, bytes]] | None = {} if header else None
         found, offset, length = _elements(content, start, elements, explicit=syntax == _EXPLICIT)
         return _described(found, offset, length, elements or {}, syntax.decode("ascii"))
     except (_UnusualError, struct.error):
+        return None
+
+
+def meta_syntax(content: bytes) -> str | None:
+    """The transfer syntax of the meta information; None where that is not as PS3.10 §7.1 has it."""
+    try:
+        return _syntax(content)[0].decode("ascii").strip(" \0") or None
+    except (_UnusualError, struct.error, UnicodeDecodeError):
         return None
 
 
@@ -116,8 +126,6 @@ def _syntax(content: bytes) -> tuple[bytes, int]:
         last, at = tag, start + length
         if tag == _META_SYNTAX:
             syntax = content[start:at].rstrip(b"\0")
-    if syntax not in (_EXPLICIT, _IMPLICIT):
-        raise _UnusualError
     return syntax, at
 
 
