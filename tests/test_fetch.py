@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -12,7 +13,7 @@ from pixel_cases import columns_of, make_dose, make_enhanced, make_mosaic, make_
 
 import orthanc_research as ores
 from orthanc_research import errors, fetch
-from orthanc_research.pixels import decode, one_stack, stacks_of, volume_from
+from orthanc_research.pixels import Reading, decode, one_stack, stacks_of, volume_from
 from orthanc_research.progress import Silent
 from orthanc_research.rest import Connection, Rest
 
@@ -141,6 +142,41 @@ def test_a_flipped_bit_is_told_by_the_etag_alone(orthanc: ores.Orthanc, connecti
     assert len(requests) == 1
 
 
+def test_a_flipped_bit_is_told_whichever_way_a_series_is_read(orthanc: ores.Orthanc, connection: Connection) -> None:
+    orthanc.upload([make_slice(k) for k in range(4)], progress=False)
+    (series,) = orthanc.series().index
+    (stack,) = orthanc.stacks(series)
+    options: dict[str, Any] = {"workers": 2, "verify": True, "progress": Silent()}
+    with Rest(connection, transport=Changed(None, True)) as rest:
+        for read in (
+            lambda: fetch.series_volume(rest, series, (), Reading(), **options),
+            lambda: fetch.series_volume(rest, series, (), Reading(on_missing="nan", dtype="float32"), **options),
+            lambda: fetch.volume(rest, stack, "stored", None, **options),
+        ):
+            with pytest.raises(errors.ResponseError, match="MD5 differs"):
+                read()
+
+
+def test_an_instance_that_goes_while_its_series_is_read_is_no_smaller_volume(
+    orthanc: ores.Orthanc, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    datasets = [make_slice(k) for k in range(8)]
+    for options in ({}, {"on_missing": "nan", "dtype": "float32"}):
+        orthanc.upload(datasets, progress=False)
+        series, (last, *_) = orthanc.series(), orthanc.instances(InstanceNumber="8").index
+        keep = fetch.file
+
+        def file(rest: Rest, instance: str, *, verify: bool, keep: Any = keep, last: str = last) -> bytes:
+            if rest.instances.list() and last in rest.instances.list():
+                rest.instances.delete(last)
+            return bytes(keep(rest, instance, verify=verify))
+
+        with monkeypatch.context() as patched:
+            patched.setattr(fetch, "file", file)
+            (found,) = orthanc.volumes(series, progress=False, **options)
+        assert (found.status, found.volume) == ("failed", None)
+
+
 @pytest.mark.parametrize("config", [{"StorageCompression": True}, {"StoreMD5ForAttachments": False}])
 def test_the_md5_is_of_the_file_however_it_is_stored(version: str, config: dict[str, bool]) -> None:
     with ores.LocalOrthanc(None if version == "any" else version, config=config) as orthanc:
@@ -159,10 +195,11 @@ def test_memory_is_the_volume_and_a_few_files(orthanc: ores.Orthanc) -> None:
     rng = np.random.default_rng(1)
     orthanc.upload([make_slice(k, rng.integers(0, 999, (384, 384), np.uint16)) for k in range(60)], progress=False)
     (stack,) = orthanc.stacks(orthanc.series())
-    for verify in (False, True):
+    ways: list[tuple[Any, bool]] = [(read, verify) for read in (stack, orthanc.series()) for verify in (False, True)]
+    for read, verify in ways:
         tracemalloc.start()
         try:
-            volume = orthanc.volume(stack, verify=verify)
+            volume = orthanc.volume(read, verify=verify)
             peak = tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
