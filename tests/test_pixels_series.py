@@ -71,6 +71,19 @@ def test_real_files_have_the_same_frames_either_way(realdata: Path) -> None:
     assert plain > 60
 
 
+def test_a_number_that_is_written_as_a_sequence_is_not_taken_as_absent() -> None:
+    """It would be intercept 0, and nobody would know."""
+    content = as_file(make_slice())
+    for number in (b"R", b"S"):
+        at = content.index(b"(\0" + number + b"\x10DS")
+        length = int.from_bytes(content[at + 6 : at + 8], "little")
+        for size, end in ((0, b""), (0xFFFFFFFF, b"\xfe\xff\xdd\xe0\0\0\0\0")):
+            changed = content[: at + 4] + b"SQ\0\0" + size.to_bytes(4, "little") + end + content[at + 8 + length :]
+            assert decode(changed).shape == (1, 6, 5)
+            assert read_plain(changed) is None
+    assert check_file(content)
+
+
 @given(st.permutations(range(9)))
 def test_an_array_is_reordered_in_place(order: list[int]) -> None:
     array = np.arange(9 * 4).reshape(9, 2, 2)

@@ -144,7 +144,8 @@ def _elements(
             if tag != _PIXEL_DATA or start + length != len(content) or vr not in (b"OW", b"OB", b""):
                 raise _UnusualError
             return found, start, length
-        if elements is not None and tag in _TELLING:
+        value = elements is not None and tag in TAGS and TAGS[tag] not in SEQUENCES
+        if elements is not None and (tag in _TELLING or (value and (vr == b"SQ" or length == _UNDEFINED))):
             raise _UnusualError
         if length == _UNDEFINED:
             at = _sequence_end(content, start, vr, 0, explicit=explicit)
@@ -154,7 +155,7 @@ def _elements(
             if explicit and vr != {_FRAMES: b"IS", _PHOTOMETRIC: b"CS"}.get(tag, b"US"):
                 raise _UnusualError
             found[tag] = content[start:at]
-        if elements is not None and tag in TAGS and vr != b"SQ" and TAGS[tag] not in SEQUENCES:
+        if elements is not None and value:
             elements[tag] = vr.decode("ascii"), content[start:at]
 
 
