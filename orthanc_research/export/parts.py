@@ -98,7 +98,7 @@ def _filled(rest: Rest, stacks: Sequence[Stack], how: Reading, workers: int) -> 
 
     def fill(instance: str) -> None:
         content = fetch.file(rest, instance, verify=True)
-        array = decode_isolated(content)
+        array = decode_isolated(content, wanted[instance][0][1].sop_uid)
         for filler, file in wanted[instance]:
             filler.put_file(file, content, lambda *_: array)
 
