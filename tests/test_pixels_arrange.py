@@ -215,6 +215,22 @@ def test_echoes_are_split_into_a_volume_each() -> None:
         one_stack([first, second])
 
 
+def test_each_part_says_which_one_it_is_whatever_else_is_accepted() -> None:
+    places = Each(*([0.0, 0.1 * (k % 6), 2.5 * (k % 6)] for k in range(12)))  # leaning by 2.3°
+    times = Each(*(12.0 if k < 6 else 80.0 for k in range(12)))
+    datasets = make_series(12, ImagePositionPatient=places, Modality="MR", EchoTime=times)
+    for shear in ("raise", "keep", "resample"):
+        first, second = arrange(stacks_of(datasets), on_4d="split", on_shear=shear)
+        assert (first.status == "ok") == (shear != "raise")
+        assert "Volume 1 of 2: echo time 12." in first.issues
+        assert "Volume 2 of 2: echo time 80." in second.issues
+    del datasets[9], datasets[3]
+    parts = arrange(stacks_of(datasets), on_4d="split", on_missing="split", on_shear="keep", min_slices=2)
+    assert [part.issues[-2:] for part in parts][:2] == [
+        (f"Part {k} of 2 between missing slices.", "Volume 1 of 2: echo time 12.") for k in (1, 2)
+    ]
+
+
 def test_volumes_that_only_their_numbers_tell_apart_are_stacked_by_number() -> None:
     for order in ((0, 1, 2, 3, 4, 5), (0, 3, 1, 4, 2, 5)):  # volume by volume, and position by position
         places = Each(*([0.0, 0.0, 2.5 * (k % 3)] for k in range(6)))

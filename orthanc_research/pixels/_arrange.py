@@ -77,12 +77,25 @@ def _split(stack: Stack, gaps: bool, extra: bool, min_slices: int) -> list[Stack
         size = stack.shape[0]
         per = len(stack.frames) // size
         parts = [list(stack.frames[e * per : (e + 1) * per]) for e in range(size)]
+        notes = [f"Volume {e + 1} of {size}{_value(stack, e)}." for e in range(size)]
     elif gaps and "missing-slices" in problems and "non-uniform" not in problems:
         parts = _runs(stack)
+        notes = [f"Part {k + 1} of {len(parts)} between missing slices." for k in range(len(parts))]
     else:
         return [stack]
-    found = [each for part in parts for each in assess(part, min_slices)]
-    return [each for part in found for each in _split(part, gaps, extra, min_slices)]
+    return [
+        dataclasses.replace(each, issues=(*each.issues, note))
+        for part, note in zip(parts, notes, strict=True)
+        for found in assess(part, min_slices)
+        for each in _split(found, gaps, extra, min_slices)
+    ]
+
+
+def _value(stack: Stack, place: int) -> str:
+    """What tells this one from the others along the extra axis; a time of day stays in `Stack.axes`."""
+    named = {name: values[place] for name, values in stack.axes.items() if name != "acquisition_time"}
+    said = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in named.items())
+    return said and f": {said}"
 
 
 def _runs(stack: Stack) -> list[list[Frame]]:
@@ -111,6 +124,8 @@ def _allowed(stack: Stack, allowed: frozenset[Code], resample: bool, min_slices:
     if missing > len(places):
         return stack
     made = stack_from(places, findings, allowed)
+    split = [issue for issue in stack.issues if issue not in made.issues]  # what it is a part of
+    made = dataclasses.replace(made, issues=(*made.issues, *split))
     if missing:
         made = dataclasses.replace(made, issues=(*made.issues, f"{missing} slices that are not there are NaN."))
     if resample and "sheared" in problems:
