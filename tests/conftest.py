@@ -30,6 +30,8 @@ _ran: set[str] = set()
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "version" in metafunc.fixturenames:
         wanted = ["external"] if EXTERNAL else list(VERSIONS) if ON_DEBIAN else ["any"]
+        if metafunc.definition.get_closest_marker("one_version"):
+            wanted = wanted[-1:]
         metafunc.parametrize("version", wanted, scope="session")
 
 

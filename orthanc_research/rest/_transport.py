@@ -223,6 +223,8 @@ class _Exchange(httpx.SyncByteStream):
         self._again = done and not http.trailing_data[0]
 
     def _events(self, http: h11.Connection, data: bytes) -> Iterator[Any]:
+        read = self._timeouts.get("read")
+        due = None if read is None else time.monotonic() + read
         while True:
             if not data and http.their_state is h11.SEND_RESPONSE:
                 raise httpx.RemoteProtocolError("Server disconnected without sending a response.")
@@ -232,6 +234,9 @@ class _Exchange(httpx.SyncByteStream):
                     yield event
             except h11.RemoteProtocolError as error:
                 raise httpx.RemoteProtocolError(str(error)) from error
+            # Each byte of a head may be in time, and the head never come; a body is its reader's to count.
+            if due is not None and http.their_state is h11.SEND_RESPONSE and time.monotonic() > due:
+                raise httpx.ReadTimeout("The head of the answer trickles.")
             data = self._receive()
 
 

@@ -1,0 +1,194 @@
+"""What a bad line does to a batch: nothing lost, nothing damaged, nothing twice, an end in time (gates R1 to R6)."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from email.utils import formatdate
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from faults import Proxy, Script
+from faults.wire import FRAMINGS, RESETS, SLOW, busy, cut_short, flip, wrong_length
+
+import orthanc_research as ores
+from orthanc_research import errors, fetch
+from orthanc_research.rest import Rest
+from orthanc_research.rest._retry import Budget
+
+COLUMNS = ["SOPInstanceUID", "InstanceNumber", "ImagePositionPatient", "RescaleSlope"]
+FILES = "attachments/dicom/data"
+LENGTHS = ("+1", "-1", "0", "2^63", "missing", "twice")
+
+
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait half a second where the package would wait ten minutes for a file, and 30 s for a body."""
+    monkeypatch.setattr("orthanc_research.rest.attachments._MOVING", 0.5)
+    monkeypatch.setattr("orthanc_research.rest._client.GRACE", 0.5)
+
+
+@contextmanager
+def through(orthanc: ores.Orthanc, script: Script, **options: Any) -> Iterator[tuple[ores.Orthanc, list[float]]]:
+    """A client behind a bad line, and the pauses that it would have made."""
+    pauses: list[float] = []
+    with (
+        Proxy(orthanc.url, script=script) as proxy,
+        ores.Orthanc(proxy.url, auth=orthanc.rest.connection.auth, **options) as client,
+    ):
+        client.rest._client.policy._pause = pauses.append
+        yield client, pauses
+
+
+def insisted(run: Callable[[], Any], is_done: Callable[[Any], bool] = lambda found: True) -> Any:
+    """Run until it is done, as a user would; what fails must say so, as an error or in its rows."""
+    for _ in range(12):
+        try:
+            found = run()
+        except (errors.UnreachableError, errors.ServerError):
+            continue
+        if is_done(found):
+            return found
+    raise AssertionError("It never came to an end.")
+
+
+def rows(*statuses: str, count: int) -> Callable[[pd.DataFrame], bool]:
+    """Whether all rows have one of the statuses; there must be as many as inputs, each with its reason if not."""
+
+    def is_done(ledger: pd.DataFrame) -> bool:
+        assert len(ledger) == count
+        failed = ~ledger["status"].isin(statuses)
+        assert (ledger["error"].notna() == failed).all(), ledger[["status", "error"]].value_counts()
+        return not failed.any()
+
+    return is_done
+
+
+def contents(folder: Path) -> Counter[bytes]:
+    """The files below, without what is about the run."""
+    return Counter(path.read_bytes() for path in folder.rglob("*") if path.suffix in (".dcm", ".npy"))
+
+
+def stored(orthanc: ores.Orthanc) -> dict[str, str]:
+    return {each: orthanc.rest.instances.md5(each) for each in orthanc.rest.instances.list()}
+
+
+def check_all(orthanc: ores.Orthanc, script: Script, tmp_path: Path, **options: Any) -> list[float]:
+    """Each kind of batch behind the script: what comes of it is what comes without; the pauses between retries."""
+    before, series, files = stored(orthanc), list(orthanc.series().index), tmp_path / "plain"
+    orthanc.download(series, files, progress=False)
+    orthanc.export(series, tmp_path / "straight", format="npy", progress=False)
+    tags, volume = orthanc.tags(series, COLUMNS), orthanc.volume(series[0], verify=True)
+    count, out, exported = len(before), tmp_path / "out", tmp_path / "exported"
+    with through(orthanc, script, **options) as (client, pauses):
+        done = rows("done", "already-there", count=count)
+        insisted(lambda: client.download(series, out, progress=False), done)
+        assert contents(out) == contents(files)
+        found = insisted(lambda: client.tags(series, COLUMNS))
+        pd.testing.assert_frame_equal(found.sort_index(), tags.sort_index())
+        seen = insisted(lambda: client.volume(series[0], verify=True))
+        np.testing.assert_array_equal(seen.array, volume.array)
+        left = series
+        while left:
+            ledger = insisted(partial(client.export, left, exported, format="npy", progress=False))
+            rows("done", count=len(left))(ledger)
+            left = list(ledger.index[ledger["status"] != "done"])
+        assert contents(exported) == contents(tmp_path / "straight")
+        orthanc.rest.tools.bulk_delete(orthanc.rest.patients.list())
+        sent = rows("stored", "already-stored", count=count)
+        given = sorted(files.rglob("*.dcm"))
+        insisted(lambda: client.upload(given, progress=False), sent)
+    assert stored(orthanc) == before
+    assert sum(script.met.values()) >= 4, script.met
+    return pauses
+
+
+@pytest.mark.parametrize("share", [0.2, *(pytest.param(each, marks=pytest.mark.long) for each in (0.05, 0.5))])
+def test_connections_that_are_reset_lose_nothing(cohort: ores.Orthanc, tmp_path: Path, share: float) -> None:
+    check_all(cohort, Script(RESETS, share=share, seed=1), tmp_path)
+
+
+@pytest.mark.one_version
+def test_a_busy_server_is_waited_for_as_it_wishes_and_no_longer(cohort: ores.Orthanc, tmp_path: Path) -> None:
+    wishes = (b"3", formatdate(time.time() + 1000, usegmt=True).encode(), b"soon", b"1000000000", None)
+    pauses = check_all(cohort, Script([busy(wish) for wish in wishes], share=0.3, seed=2), tmp_path)
+    assert {3.0, 300.0} <= set(pauses)  # the date and the absurd number are both capped
+    others = [pause for pause in pauses if pause not in (3.0, 300.0)]
+    assert others
+    assert all(0.5 <= pause <= 20 for pause in others)
+
+
+@pytest.mark.one_version
+def test_a_body_that_is_cut_or_of_another_length_is_told_or_proven(cohort: ores.Orthanc) -> None:
+    instances, series = sorted(cohort.rest.instances.list())[:8], list(cohort.series().index)
+    calls: list[Callable[[Rest], Any]] = [
+        *[partial(fetch.file, instance=each, verify=True) for each in instances],
+        *[lambda rest, each=each: rest.series.children(each, "Instance") for each in series],
+    ]
+    right = [call(cohort.rest) for call in calls]
+    for kind in (*FRAMINGS, *LENGTHS):
+        fault = cut_short(kind) if kind in FRAMINGS else wrong_length(kind)
+        script, told = Script([fault], only=f"{FILES}|/instances"), 0
+        with through(cohort, script) as (client, _):
+            client.rest._client.policy.budget = Budget(0)
+            for call, truth in zip(calls, right, strict=True):
+                try:
+                    assert call(client.rest) == truth, kind  # nothing of it is missing
+                except errors.OrthancError:
+                    told += 1
+        assert script.met[kind] >= len(calls)
+        # A cut in the checksum of gzip takes nothing away.
+        assert told >= {"gzip": 14, "missing": 0, "-1": 8}.get(kind, 16), kind
+
+
+@pytest.mark.one_version
+def test_a_bit_that_is_flipped_on_its_way_is_caught(cohort: ores.Orthanc, tmp_path: Path) -> None:
+    script = Script([flip], only=FILES)
+    series, instances = list(cohort.series().index), cohort.rest.instances.list()
+    with through(cohort, script) as (client, _):
+        ledger = client.download(series, tmp_path / "out", progress=False)
+        assert set(ledger["status"]) == {"failed"}
+        assert len(ledger) == len(instances)
+        for form in ("npy", "parquet"):
+            assert set(client.export(series, tmp_path / form, format=form, progress=False)["status"]) == {"failed"}
+        for each in series:
+            with pytest.raises(errors.ResponseError, match="MD5 differs"):
+                client.volume(each, verify=True)
+        for each in instances:
+            with pytest.raises(errors.ResponseError, match="MD5 differs"):
+                client.dicom(each, verify=True)
+    assert not contents(tmp_path)
+    assert not list(tmp_path.rglob("*.parquet"))
+    assert script.met["flip"] >= 100
+    with through(cohort, Script([flip], only=FILES, times=1)) as (client, _):
+        assert set(client.download(series, tmp_path / "out", progress=False)["status"]) == {"done"}
+
+
+@pytest.mark.one_version
+def test_slow_answers_end_in_time_and_lose_nothing(
+    cohort: ores.Orthanc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    impatient(monkeypatch)
+    script = Script(SLOW, share=0.06, seed=3, times=1)
+    check_all(cohort, script, tmp_path, timeout=0.5)
+    assert set(script.met) == {fault.__name__ for fault in SLOW}
+
+
+@pytest.mark.one_version
+def test_answers_that_never_end_do_not_hold_up_the_others(
+    cohort: ores.Orthanc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    impatient(monkeypatch)
+    for number, fault in enumerate(SLOW):
+        slow = cohort.rest.instances.list()[0]
+        with through(cohort, Script([fault], only=f"{slow}/{FILES}"), timeout=0.5) as (client, _):
+            client.rest._client.policy.budget = Budget(0)
+            start = time.monotonic()
+            ledger = client.download(client.series(), tmp_path / str(number), progress=False)
+            assert time.monotonic() - start < 0.5 + 2 + 5  # of which the machine, when it is busy, has five
+        assert ledger.index[ledger["status"] != "done"].tolist() == [slow]
