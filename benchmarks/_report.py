@@ -85,7 +85,8 @@ def _growth(found: Found) -> str:
     head = ["", "instances", "requests", "requests per 1,000", "seconds per 1,000", "of these curl", "peak MB"]
     if len(found["rows"]) == len(ours):
         head.remove("of these curl")
-    return f"{_machine(found)}\n\n" + table(head, lines) + "\n" + _held(_flat(ours))
+    said = f"{_machine(found)} {found.get('note', '')}".strip()
+    return f"{said}\n\n" + table(head, lines) + "\n" + _held(_flat(ours))
 
 
 def _is_wire_of(row: Row, ours: Row) -> bool:
