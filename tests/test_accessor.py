@@ -158,6 +158,7 @@ VERB_CALLS: dict[str, Callable[[Any, Path], Any]] = {
     "send": lambda verbs, out: verbs.send(modality="PACS"),
     "export": lambda verbs, out: verbs.export(out),
     "anonymize": lambda verbs, out: verbs.anonymize(),
+    "modify": lambda verbs, out: verbs.modify(remove=["StudyDescription"]),
     "label": lambda verbs, out: verbs.label(["a"]),
     "open": lambda verbs, out: verbs.open(),
 }
