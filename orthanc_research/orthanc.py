@@ -481,8 +481,9 @@ class Orthanc:
     def upload(self, inputs: Any, *, progress: Progress | bool | None = None) -> pd.DataFrame:
         """Store files, folders, zips, Datasets or bytes: a row for every input with `status` and `error`.
 
-        `status` is "stored", "already-stored", "skipped" (a DICOMDIR), "failed" or "not-sent". Folders are read to the
-        bottom, whatever the files are called. Running it again is safe.
+        `status` is "stored", "already-stored", "conflict" (another file is stored under its SOPInstanceUID, and stays),
+        "skipped" (a DICOMDIR), "failed" or "not-sent". What is stored is held against what was sent, by its MD5: two
+        requests a file. Folders are read to the bottom, whatever the files are called. Running it again is safe.
         """
         bar, done = progress_for(progress, "upload")
         try:

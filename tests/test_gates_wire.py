@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from faults import Proxy, Script
-from faults.wire import FRAMINGS, RESETS, SLOW, busy, cut_short, flip, wrong_length
+from faults.wire import FRAMINGS, RESETS, SLOW, busy, cut_short, flip, flip_sent, wrong_length
 
 import orthanc_research as ores
 from orthanc_research import errors, fetch
@@ -167,6 +167,18 @@ def test_a_bit_that_is_flipped_on_its_way_is_caught(cohort: ores.Orthanc, tmp_pa
     assert script.met["flip"] >= 100
     with through(cohort, Script([flip], only=FILES, times=1)) as (client, _):
         assert set(client.download(series, tmp_path / "out", progress=False)["status"]) == {"done"}
+
+
+def test_a_bit_that_is_flipped_on_its_way_to_the_server_is_told(orthanc: ores.Orthanc) -> None:
+    files = list(ores.samples.cohort(patients=1, studies=1, slices=4, size=16))
+    with through(orthanc, Script([flip_sent], only="POST /instances")) as (client, _):
+        ledger = client.upload(files, progress=False)
+        assert set(ledger["status"]) == {"failed"}
+        assert ledger["error"].str.contains("damaged on its way").all()
+        again = client.upload(files, progress=False)
+        assert set(again["status"]) == {"conflict"}
+    orthanc.delete(list(ledger["ID"]), expect=len(files))
+    assert set(orthanc.upload(files, progress=False)["status"]) == {"stored"}
 
 
 @pytest.mark.one_version

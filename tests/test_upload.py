@@ -42,6 +42,28 @@ def test_one_bad_file_among_fifty_good_ones_is_one_row(orthanc: ores.Orthanc, tm
     assert list(again["ID"].dropna()) == list(ledger["ID"].dropna())
 
 
+def test_another_file_under_the_same_uid_is_a_conflict_and_the_stored_one_stays(orthanc: ores.Orthanc) -> None:
+    one, other = slices(1)[0], slices(1)[0]
+    other.PixelData = bytes(len(one.PixelData))
+    assert orthanc.upload(one, progress=False)["status"].tolist() == ["stored"]
+    before = orthanc.rest.instances.md5(orthanc.rest.instances.list()[0])
+    with orthanc.rest.counting() as requests:
+        ledger = orthanc.upload([one, other], progress=False)
+    assert ledger["status"].tolist() == ["already-stored", "conflict"]
+    assert "stays" in ledger["error"].iloc[1]
+    assert len(requests) == 2 * 2 + 1  # of what differs, whether this server changes what it stores
+    assert orthanc.rest.instances.md5(orthanc.rest.instances.list()[0]) == before
+
+
+@pytest.mark.parametrize("config", [{"StoreMD5ForAttachments": False}, {"IngestTranscoding": "1.2.840.10008.1.2"}])
+def test_servers_that_keep_no_md5_or_another_syntax_are_no_alarm(version: str, config: dict[str, object]) -> None:
+    if version == "external":
+        pytest.skip("needs a server of our own")
+    with ores.LocalOrthanc(version, config=config) as orthanc:
+        for status in ("stored", "already-stored"):
+            assert orthanc.upload(slices(2), progress=False)["status"].tolist() == [status] * 2
+
+
 def test_files_folders_zips_datasets_and_bytes_are_taken(orthanc: ores.Orthanc, tmp_path: Path, ct_small: Path) -> None:
     one, two, three = slices(3)
     buffer = io.BytesIO()

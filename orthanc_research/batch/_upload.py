@@ -1,7 +1,12 @@
-"""Files, folders, zips, Datasets and bytes into an Orthanc: a row for every input, whatever happens to it."""
+"""Files, folders, zips, Datasets and bytes into an Orthanc: a row for every input, whatever happens to it.
+
+Orthanc stores whatever arrives, and keeps what it has: "Success" and "AlreadyStored" say nothing of the bytes. So each
+stored file's MD5 is asked for and held against what was sent.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import time
@@ -16,8 +21,9 @@ import pandas as pd
 from pydicom import Dataset
 from pydicom.filewriter import dcmwrite
 
-from orthanc_research.errors import AccessError, Error, OrthancError, QueryError, ServerError
+from orthanc_research.errors import AccessError, Error, NotFoundError, OrthancError, QueryError, ServerError
 from orthanc_research.parallel import thread_map
+from orthanc_research.pixels import transfer_syntax
 from orthanc_research.progress import Progress
 from orthanc_research.rest import Rest, is_server_gone
 
@@ -36,6 +42,13 @@ UPLOAD_COLUMNS = {
     "seconds": "float64",
 }
 _STATUS = {"Success": "stored", "AlreadyStored": "already-stored"}
+_OTHER = {
+    "stored": (
+        "failed",
+        "It was damaged on its way: what is stored is not what was sent. Delete that and send it again.",
+    ),
+    "already-stored": ("conflict", "Another file with this SOPInstanceUID is stored already, and stays."),
+}
 _ZIP = b"PK\x03\x04"
 
 
@@ -58,8 +71,10 @@ class _UnreadableError(Error):
 def upload(rest: Rest, inputs: Any, *, workers: int, progress: Progress) -> pd.DataFrame:
     """Store the inputs; a ledger with `UPLOAD_COLUMNS`, one row an input, in their order.
 
-    `status` is "stored", "already-stored", "skipped" (a DICOMDIR), "failed" (with `error`) or "not-sent": what was left
-    when the server went away, the password was refused, or the run was cancelled. Sending them again is safe.
+    `status` is "stored" or "already-stored" (by the MD5 of what is there now), "conflict" (already stored under these
+    identifiers is another file, which stays), "skipped" (a DICOMDIR), "failed" (with `error`) or "not-sent": what was
+    left when the server went away, the password was refused, or the run was cancelled. Sending them again is safe.
+    Two requests a file.
     """
     items = list(_items(inputs))
     progress.total(len(items), "files")
@@ -96,15 +111,37 @@ def _send(rest: Rest, item: _Item, halted: list[str]) -> dict[str, Any]:
     except Exception as failure:  # noqa: BLE001  # one input's bytes; pydicom, zipfile and zlib raise anything on them
         return _row(item, "failed", error=f"It cannot be read: {type(failure).__name__}.", start=start)
     size = len(content)
+    answer: dict[str, Any] | None = None
     try:
         answer = rest.instances.upload(content)
+        status, error = _verdict(rest, content, answer)
     except OrthancError as failure:
         if isinstance(failure, AccessError) or is_server_gone(failure):
             halted.append(str(failure))
-        return _row(item, "failed", error=_reason(failure), size=size, start=start)
-    status = _STATUS.get(answer.get("Status", ""), "failed")
-    error = None if status != "failed" else f"Orthanc did not store it: {answer.get('Status', 'no status')}."
+        return _row(item, "failed", error=_reason(failure), answer=answer, size=size, start=start)
     return _row(item, status, error=error, answer=answer, size=size, start=start)
+
+
+def _verdict(rest: Rest, content: bytes, answer: dict[str, Any]) -> tuple[str, str | None]:
+    """(status, error) of what Orthanc answered, once what it has now is known."""
+    status = _STATUS.get(answer.get("Status", ""))
+    if status is None:
+        return "failed", f"Orthanc did not store it: {answer.get('Status', 'no status')}."
+    instance = str(answer["ID"])
+    sent = _md5(content)
+    try:
+        there = rest.instances.md5(instance).strip()
+    except NotFoundError:  # this server keeps none (StoreMD5ForAttachments), or the instance is gone
+        there = _md5(rest.instances.file(instance))
+    if there == sent:
+        return status, None
+    # A server may be told to store everything in another syntax (IngestTranscoding).
+    kept = rest.instances.metadata(instance).get("TransferSyntax", "").strip(" \0")
+    return _OTHER[status] if kept == transfer_syntax(content) else (status, None)
+
+
+def _md5(content: bytes) -> str:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
 def _reason(failure: OrthancError) -> str:

@@ -77,6 +77,12 @@ def flip(exchange: Exchange) -> None:
     exchange.peer.sendall(head + content)
 
 
+def flip_sent(exchange: Exchange) -> None:
+    """One bit of the request's last byte: of a file of plain pixels, a pixel."""
+    exchange.request = exchange.request[:-1] + bytes([exchange.request[-1] ^ 1])
+    exchange.peer.sendall(exchange.answer)
+
+
 def _by_length(head: bytes, body: bytes, kept: int) -> bytes:
     return _with(head, b"Content-Length: %d" % len(body)) + body[:kept]
 
