@@ -1,8 +1,9 @@
 """Files → stored values, where a decoder that crashes must not take the caller with it.
 
-gdcm ends the process on some damaged JPEG files, and holds the interpreter lock while it decodes: its syntaxes go to
-worker processes, two at a time. The other decoders did not crash in any of our runs and release the lock: they stay on
-the caller's threads, where no file needs to be copied. See docs/decisions/0011.
+gdcm ends the process on some damaged JPEG files: its syntaxes go to worker processes, two at a time. The others did not
+crash in any of our runs and stay on the caller's threads, where no file needs to be copied; but all of them hold the
+interpreter lock, so that two cores decode JPEG 2000 in processes only, which pays where there are many files. See
+docs/decisions/0011.
 """
 
 from __future__ import annotations
@@ -22,14 +23,14 @@ __all__ = ["decode_isolated"]
 _SECONDS, _BYTES_A_SECOND = 60.0, 100_000.0
 
 
-def decode_isolated(content: bytes, sop_uid: str = "", *, view: bool = False) -> npt.NDArray[Any]:
+def decode_isolated(content: bytes, sop_uid: str = "", *, view: bool = False, many: bool = False) -> npt.NDArray[Any]:
     """As `pixels.decode` of a file's bytes; a decoder that crashes or does not end is a `PixelError`.
 
-    The first call for JPEG starts a process, which takes about a second. With `view` the array may be a
-    read-only view of `content`, as that of `pixels.decoded`.
+    The first call for JPEG starts a process, which takes about a second, and where `many` files are to come the first
+    for JPEG 2000 as well. With `view` the array may be a read-only view of `content`, as that of `pixels.decoded`.
     """
     syntax = transfer_syntax(content)
-    if not needs_isolation(syntax):
+    if not needs_isolation(syntax, many=many):
         return decoded(content, sop_uid) if view else decode(content, sop_uid)
     try:
         return shared().call(_SECONDS + len(content) / _BYTES_A_SECOND, decode, content, sop_uid)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -64,6 +64,7 @@ T = TypeVar("T")
 Limits = Window | tuple[float, float] | None
 
 _PAM = re.compile(rb"P7\nWIDTH (\d+)\nHEIGHT (\d+)\nDEPTH (\d)\nMAXVAL 255\nTUPLTYPE \w+\nENDHDR\n")
+_MANY = 16  # files; the first worker process takes as long to start as so many CT slices of JPEG 2000 to decode
 _CANNOT_RENDER = (400, 404, 415, 500)  # for one reason, by version and by what is in the file
 
 NO_MD5 = (
@@ -101,7 +102,7 @@ def dataset(rest: Rest, instance: str, *, verify: bool) -> Dataset:
 
 
 def decoded(
-    rest: Rest, instances: Iterable[str], *, workers: int, verify: bool, progress: Progress
+    rest: Rest, instances: Sequence[str], *, workers: int, verify: bool, progress: Progress
 ) -> Iterator[Outcome[str, tuple[Dataset, npt.NDArray[Any]]]]:
     """The Dataset of each instance, without its pixel data, and what these decode to; in order, one request each.
 
@@ -111,7 +112,7 @@ def decoded(
     def get(instance: str) -> tuple[Dataset, npt.NDArray[Any]]:
         content = file(rest, instance, verify=verify)
         found = read_dataset(content)
-        array = decode_isolated(content, str(found.get("SOPInstanceUID", "")))
+        array = decode_isolated(content, str(found.get("SOPInstanceUID", "")), many=len(instances) >= _MANY)
         for keyword in ("PixelData", "FloatPixelData", "DoubleFloatPixelData"):
             found.pop(keyword, None)
         progress.advance()
@@ -286,8 +287,10 @@ def volume(
     filler = Filler(stack, values, dtype)
     progress.total(len(stack.files), "files")
 
+    decoder = partial(decode_isolated, view=True, many=len(stack.files) >= _MANY)
+
     def fill(part: StackFile) -> bool:
-        filler.put_file(part, file(rest, part.instance, verify=verify), partial(decode_isolated, view=True))
+        filler.put_file(part, file(rest, part.instance, verify=verify), decoder)
         return True
 
     _each(fill, stack.files, workers, progress)

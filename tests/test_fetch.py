@@ -16,6 +16,7 @@ from orthanc_research import errors, fetch
 from orthanc_research.pixels import Reading, decode, one_stack, stacks_of, volume_from
 from orthanc_research.progress import Silent
 from orthanc_research.rest import Connection, Rest
+from orthanc_research.workers import Workers
 
 
 def test_a_file_of_many_frames_is_asked_for_once(orthanc: ores.Orthanc) -> None:
@@ -203,3 +204,25 @@ def test_memory_is_the_volume_and_a_few_files(orthanc: ores.Orthanc) -> None:
         finally:
             tracemalloc.stop()
         assert peak < volume.array.nbytes * 1.2
+
+
+def test_many_files_of_jpeg_2000_are_decoded_by_processes(
+    orthanc: ores.Orthanc, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workers = Workers(2)
+    monkeypatch.setattr("orthanc_research.decoding.shared", lambda: workers)  # not those that another test began
+    noise = np.random.default_rng(5).integers(-900, 900, (16, 64, 64)).astype(np.int16)
+    datasets = [make_slice(k, image) for k, image in enumerate(noise)]
+    expected = volume_from(one_stack(stacks_of(datasets)), [(str(d.SOPInstanceUID), decode(d)) for d in datasets])
+    for dataset in datasets:
+        dataset.compress("1.2.840.10008.1.2.4.90", generate_instance_uid=False)
+    orthanc.upload(datasets, progress=False)
+    few = orthanc.instances().sort_values("InstanceNumber").iloc[:4]
+    (found,) = orthanc.volumes(few, progress=False)
+    assert found.volume is not None
+    assert not workers._living
+    try:
+        np.testing.assert_array_equal(orthanc.volume(orthanc.series()).array, expected.array)
+        assert workers._living
+    finally:
+        workers.close()
