@@ -22,8 +22,8 @@ from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile
 import pandas as pd
 
 from orthanc_research import fetch, resolve
-from orthanc_research.batch._download import _Item, _listed
 from orthanc_research.batch._layout import LAYOUT, Places
+from orthanc_research.batch._listing import Item, listed
 from orthanc_research.batch._transfer import StoppedError
 from orthanc_research.batch._transfer import fetch as fetch_to
 from orthanc_research.errors import CancelledError, NotFoundError, QueryError, ResponseError
@@ -103,14 +103,14 @@ def _target(path: Path, overwrite: bool) -> Path:
     return path
 
 
-def _items(rest: Rest, resources: Any) -> list[_Item]:
+def _items(rest: Rest, resources: Any) -> list[Item]:
     if not selection(resources, rest.connection.url).ids:
         return []
-    listed = _listed(rest, resolve.select(rest, resources), Places(LAYOUT))
-    items = [item for item in listed.values() if item is not None]
-    if len(items) < len(listed):
-        gone = len(listed) - len(items)
-        raise NotFoundError(f"{gone} of {len(listed)} instances are no longer on this Orthanc; find them again.")
+    found = listed(rest, resolve.select(rest, resources), Places(LAYOUT))
+    items = [item for item in found.values() if item is not None]
+    if len(items) < len(found):
+        gone = len(found) - len(items)
+        raise NotFoundError(f"{gone} of {len(found)} instances are no longer on this Orthanc; find them again.")
     return items
 
 
@@ -126,7 +126,7 @@ def _room(target: Path, total: int) -> Iterator[None]:
         raise OSError(error.errno, text, str(target)) from error
 
 
-def _packed(task: _Task, items: list[_Item], zipped: ZipFile, workers: int) -> Iterator[dict[str, Any]]:
+def _packed(task: _Task, items: list[Item], zipped: ZipFile, workers: int) -> Iterator[dict[str, Any]]:
     outcomes = thread_map(
         lambda item: _brought(task, item), items, workers=workers, progress=task.progress, fatal=(Exception,)
     )
@@ -146,7 +146,7 @@ def _packed(task: _Task, items: list[_Item], zipped: ZipFile, workers: int) -> I
         return
 
 
-def _brought(task: _Task, item: _Item) -> tuple[bytes | Path, str]:
+def _brought(task: _Task, item: Item) -> tuple[bytes | Path, str]:
     """The file of an instance, as bytes or, a large one, on the disk, and its MD5; both are the server's."""
     if item.size > _LARGE:
         task.beside.mkdir(mode=0o700, exist_ok=True)

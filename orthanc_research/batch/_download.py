@@ -20,15 +20,16 @@ from typing import Any
 import pandas as pd
 
 from orthanc_research import resolve
-from orthanc_research.batch._layout import Place, Places, aside, check_layout, is_uid
+from orthanc_research.batch._layout import Places, aside, check_layout
+from orthanc_research.batch._listing import Item, listed
 from orthanc_research.batch._manifest import Entry, Manifest
 from orthanc_research.batch._transfer import StoppedError, fetch, md5_of, stored
-from orthanc_research.errors import AccessError, NotFoundError, OrthancError, QueryError, ResponseError
+from orthanc_research.errors import AccessError, NotFoundError, OrthancError, QueryError
 from orthanc_research.files import private_folder, sweep
 from orthanc_research.parallel import thread_map
 from orthanc_research.progress import Progress
 from orthanc_research.rest import Rest, is_server_gone
-from orthanc_research.tables import Selection, selection
+from orthanc_research.tables import selection
 
 __all__ = ["DOWNLOAD_COLUMNS", "download", "download_plan"]
 
@@ -41,30 +42,9 @@ DOWNLOAD_COLUMNS = {
     "md5": "str",
     "seconds": "float64",
 }
-_BULK = 1000
 _GONE = "It is no longer on this Orthanc; find it again."
 # With these nothing more can be written: no space, no quota left, a disk that turned read-only.
 _NO_MORE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-
-
-@dataclass(frozen=True, slots=True)
-class _Item:
-    """An instance as the server lists it, and the path that is meant for it."""
-
-    place: Place
-    path: str
-    size: int
-    file_uuid: str
-
-    @property
-    def id(self) -> str:
-        return self.place.instance[1]
-
-    def entry(self, path: str, size: int, md5: str) -> Entry:
-        """Its line in the manifest."""
-        uids = [uid if is_uid(uid) else "" for uid, _ in (self.place.instance, self.place.series, self.place.study)]
-        series, study = self.place.series[1], self.place.study[1]
-        return Entry(path, size, uids[0], self.id, self.file_uuid, uids[1], series, uids[2], study, md5)
 
 
 @dataclass
@@ -84,7 +64,7 @@ class _Task:
     def stopped(self) -> bool:
         return self.halted is not None or self.progress.cancelled
 
-    def done(self, item: _Item) -> None:
+    def done(self, item: Item) -> None:
         with self._guard:
             self.left -= item.size
 
@@ -112,7 +92,7 @@ def download(
         places = Places(layout)
         for entry in manifest:
             places.own(entry.path, _owners(entry))
-        items = _listed(rest, chosen, places)
+        items = listed(rest, chosen, places)
         found = [item for item in items.values() if item is not None]
         task = _Task(rest, Path(folder), manifest, progress, sum(item.size for item in found))
         progress.total(len(items), "instances")
@@ -129,7 +109,7 @@ def download_plan(rest: Rest, resources: Any, *, layout: str) -> pd.DataFrame:
     check_layout(layout)
     if not selection(resources, rest.connection.url).ids:
         return _ledger({}, [])
-    items = _listed(rest, resolve.select(rest, resources), Places(layout))
+    items = listed(rest, resolve.select(rest, resources), Places(layout))
     rows = {
         identifier: _row("failed", error=_GONE) if item is None else _row("planned", file=item.path, bytes=item.size)
         for identifier, item in items.items()
@@ -160,7 +140,7 @@ def _folder(path: str | os.PathLike[str]) -> Path:
     return folder
 
 
-def _sweep(folder: Path, items: Sequence[_Item]) -> None:
+def _sweep(folder: Path, items: Sequence[Item]) -> None:
     """Delete what runs that were killed left half-written where this one writes; parts of large files stay."""
     for place in {(folder / item.path).parent for item in items} | {folder}:
         with suppress(OSError):  # a name that cannot be: its row will say so
@@ -169,52 +149,6 @@ def _sweep(folder: Path, items: Sequence[_Item]) -> None:
 
 
 # -- what there is ----------------------------------------------------------------------------------------------------
-
-
-def _listed(rest: Rest, chosen: Selection, places: Places) -> dict[str, _Item | None]:
-    """{instance: where it goes}, None for chosen ones that are gone: a request per 1,000 studies, series, instances."""
-    series = resolve.series_of(rest, chosen)
-    try:
-        parents = _contents(rest, [identifier for identifier, _ in series])
-        _check_all([identifier for identifier, wanted in series if not wanted], parents)
-        studies = _contents(rest, list(dict.fromkeys(str(value["ParentStudy"]) for value in parents.values())))
-        pairs = [(key, each) for key, wanted in series for each in wanted or parents[key]["Instances"]]
-        found = _contents(rest, [instance for _, instance in pairs])
-        items: dict[str, _Item | None] = dict.fromkeys(chosen.ids if chosen.level == "Instance" else ())
-        for key, instance in pairs:
-            parent, value = parents.get(key, {}), found.get(instance, {})
-            study = studies.get(str(parent.get("ParentStudy")), {})
-            items[instance] = _item(value, parent, study, places) if value and parent and study else None
-    except (KeyError, TypeError, ValueError) as error:
-        if isinstance(error, QueryError):
-            raise
-        raise ResponseError("The list of instances is not what Orthanc answers.") from error
-    return items
-
-
-def _item(instance: Mapping[str, Any], series: Mapping[str, Any], study: Mapping[str, Any], places: Places) -> _Item:
-    def tag(value: Mapping[str, Any], keyword: str) -> str:
-        return str((value.get("MainDicomTags") or {}).get(keyword) or "").strip(" \0")
-
-    place = Place(
-        (tag(study, "StudyInstanceUID"), str(series["ParentStudy"])),
-        (tag(series, "SeriesInstanceUID"), str(series["ID"])),
-        (tag(instance, "SOPInstanceUID"), str(instance["ID"])),
-        tag(series, "Modality"),
-        tag(series, "SeriesNumber"),
-    )
-    return _Item(place, places.of(place), int(instance["FileSize"]), str(instance["FileUuid"]))
-
-
-def _contents(rest: Rest, ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
-    pages = (ids[start : start + _BULK] for start in range(0, len(ids), _BULK))
-    return {str(value["ID"]): value for page in pages for value in rest.tools.bulk_content(page)}
-
-
-def _check_all(ids: Sequence[str], found: Mapping[str, Any]) -> None:
-    lost = sum(identifier not in found for identifier in ids)
-    if lost:
-        raise NotFoundError(f"{lost} of {len(ids)} series are no longer on this Orthanc; find them again.")
 
 
 def _owners(entry: Entry) -> dict[str, tuple[str, str]]:
@@ -228,7 +162,7 @@ def _owners(entry: Entry) -> dict[str, tuple[str, str]]:
 # -- one instance -----------------------------------------------------------------------------------------------------
 
 
-def _one(task: _Task, item: _Item) -> dict[str, Any]:
+def _one(task: _Task, item: Item) -> dict[str, Any]:
     """The row of an instance; its failure is its row, and what would fail for all others as well ends the run."""
     if task.halted is not None:
         return _row("not-sent", error=task.halted)
@@ -252,7 +186,7 @@ def _one(task: _Task, item: _Item) -> dict[str, Any]:
     return {**row, "seconds": time.monotonic() - start}
 
 
-def _brought(task: _Task, item: _Item) -> dict[str, Any]:
+def _brought(task: _Task, item: Item) -> dict[str, Any]:
     path, md5 = _there(task, item)
     target = task.folder / path
     status = "done" if md5 is None else "already-there"
@@ -266,7 +200,7 @@ def _brought(task: _Task, item: _Item) -> dict[str, Any]:
     return _row(status, file=str(target), bytes=size, md5=md5)
 
 
-def _there(task: _Task, item: _Item) -> tuple[str, str | None]:
+def _there(task: _Task, item: Item) -> tuple[str, str | None]:
     """The path for the instance, and the MD5 of the file there when it is the right one already.
 
     A file that is not right is replaced when a download made it from this instance. Anything else is somebody's own:

@@ -1,0 +1,84 @@
+"""Which instances are meant, as the server lists them, and the path that each is meant for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from orthanc_research import resolve
+from orthanc_research.batch._layout import Place, Places, is_uid
+from orthanc_research.batch._manifest import Entry
+from orthanc_research.errors import NotFoundError, QueryError, ResponseError
+from orthanc_research.rest import Rest
+from orthanc_research.tables import Selection
+
+__all__ = ["Item", "listed"]
+
+_BULK = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """An instance as the server lists it, and the path that is meant for it."""
+
+    place: Place
+    path: str
+    size: int
+    file_uuid: str
+
+    @property
+    def id(self) -> str:
+        return self.place.instance[1]
+
+    def entry(self, path: str, size: int, md5: str) -> Entry:
+        """Its line in the manifest."""
+        uids = [uid if is_uid(uid) else "" for uid, _ in (self.place.instance, self.place.series, self.place.study)]
+        series, study = self.place.series[1], self.place.study[1]
+        return Entry(path, size, uids[0], self.id, self.file_uuid, uids[1], series, uids[2], study, md5)
+
+
+def listed(rest: Rest, chosen: Selection, places: Places) -> dict[str, Item | None]:
+    """{instance: where it goes}, None for chosen ones that are gone: a request per 1,000 studies, series, instances."""
+    series = resolve.series_of(rest, chosen)
+    try:
+        parents = _contents(rest, [identifier for identifier, _ in series])
+        _check_all([identifier for identifier, wanted in series if not wanted], parents)
+        studies = _contents(rest, list(dict.fromkeys(str(value["ParentStudy"]) for value in parents.values())))
+        pairs = [(key, each) for key, wanted in series for each in wanted or parents[key]["Instances"]]
+        found = _contents(rest, [instance for _, instance in pairs])
+        items: dict[str, Item | None] = dict.fromkeys(chosen.ids if chosen.level == "Instance" else ())
+        for key, instance in pairs:
+            parent, value = parents.get(key, {}), found.get(instance, {})
+            study = studies.get(str(parent.get("ParentStudy")), {})
+            items[instance] = _item(value, parent, study, places) if value and parent and study else None
+    except (KeyError, TypeError, ValueError) as error:
+        if isinstance(error, QueryError):
+            raise
+        raise ResponseError("The list of instances is not what Orthanc answers.") from error
+    return items
+
+
+def _item(instance: Mapping[str, Any], series: Mapping[str, Any], study: Mapping[str, Any], places: Places) -> Item:
+    def tag(value: Mapping[str, Any], keyword: str) -> str:
+        return str((value.get("MainDicomTags") or {}).get(keyword) or "").strip(" \0")
+
+    place = Place(
+        (tag(study, "StudyInstanceUID"), str(series["ParentStudy"])),
+        (tag(series, "SeriesInstanceUID"), str(series["ID"])),
+        (tag(instance, "SOPInstanceUID"), str(instance["ID"])),
+        tag(series, "Modality"),
+        tag(series, "SeriesNumber"),
+    )
+    return Item(place, places.of(place), int(instance["FileSize"]), str(instance["FileUuid"]))
+
+
+def _contents(rest: Rest, ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+    pages = (ids[start : start + _BULK] for start in range(0, len(ids), _BULK))
+    return {str(value["ID"]): value for page in pages for value in rest.tools.bulk_content(page)}
+
+
+def _check_all(ids: Sequence[str], found: Mapping[str, Any]) -> None:
+    lost = sum(identifier not in found for identifier in ids)
+    if lost:
+        raise NotFoundError(f"{lost} of {len(ids)} series are no longer on this Orthanc; find them again.")
