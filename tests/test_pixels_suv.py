@@ -186,7 +186,9 @@ def test_values_that_are_suv_already_pass_only_by_body_weight() -> None:
         ({"RadiopharmaceuticalInformationSequence": [tracer(RadionuclideTotalDose=350)]}, "TotalDose cannot be right"),
         ({"RadiopharmaceuticalInformationSequence": [tracer(RadionuclideHalfLife=None)]}, "HalfLife is absent"),
         ({"RadiopharmaceuticalInformationSequence": [tracer(RadiopharmaceuticalStartTime="")]}, "StartTime is absent"),
-        ({"SeriesTime": "090000", "AcquisitionTime": "090000"}, "half-lives after the injection, or before"),
+        ({"SeriesTime": "100500", "AcquisitionTime": "100500"}, "before the injection"),
+        ({"SeriesTime": "040000", "AcquisitionTime": "040000"}, "before the injection"),
+        ({"RadiopharmaceuticalInformationSequence": [tracer(RadionuclideHalfLife=600)]}, "10 half-lives after"),
         ({"Modality": "CT"}, "SUV is of PET"),
     ],
 )

@@ -106,6 +106,10 @@ def test_a_type_on_request_takes_only_what_fits() -> None:
         volume_from(stack_of(), pixels(), "rescaled", dtype="uint16")
     with pytest.raises(PixelError, match="fractions"):
         volume_from(stack_of(t0028_1053="0.001"), pixels(), "rescaled", dtype="int32")
+    # A float16 has no 2049.
+    assert volume_from(stack_of(), pixels(scale=2), dtype="float16").array.dtype == np.float16
+    with pytest.raises(PixelError, match="do not fit into float16"):
+        volume_from(stack_of(), pixels(scale=1000), dtype="float16")
     with pytest.raises(PixelError, match="do not fit into float16"):
         volume_from(stack_of(t0028_1053="9"), pixels(scale=10000), "rescaled", dtype="float16")
 

@@ -1,7 +1,8 @@
 """File bytes → stored values.
 
 Stored values are what the scanner wrote, nothing more: no rescale, no window; bits outside BitsStored (old overlays,
-garbage) are masked off and the sign is extended from BitsStored (PS3.5 §8.1.1). Colour comes as RGB.
+garbage) are masked off and the sign is extended from BitsStored (PS3.5 §8.1.1). YBR_FULL, YBR_FULL_422, YBR_ICT and
+YBR_RCT come as RGB; retired colour spaces (HSV, CMYK, YBR_PARTIAL) as they are.
 """
 
 from __future__ import annotations

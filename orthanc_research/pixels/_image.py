@@ -43,7 +43,7 @@ def pixels_of(
 
     - "stored": what the scanner wrote, in its type; palette indices as they are, YBR as RGB.
     - "rescaled": float32, the Modality LUT or the slope and intercept of each frame applied (PS3.3 C.11.1).
-    - "suv": float32, g/ml by body weight; of PET only.
+    - "suv": float32, g/ml by body weight; of PET only. What had to be assumed stands in `Volume.issues`, and not here.
     - "rgb": red, green, blue of a colour image; a palette by the file's own tables, uint8 or uint16 as its entries.
     - "display": uint8 for a screen. Grey is rescaled, then goes through `window`, or the file's first VOI LUT, or each
       frame's first window, or without any of these from the least to the largest value of the file, padding left out;

@@ -18,6 +18,7 @@ from ._header import Header, number, text, texts
 __all__ = ["SuvFacts", "suv_factor", "suv_facts"]
 
 _LONGEST = 10.0  # half-lives between injection and scan; what is left after that (0.1 %) gives no PET image
+_ACROSS = 5.0  # half-lives, where the day before is a guess: a clock that is wrong by minutes would give 24 hours
 _SAME_DAY = 12 * 3600.0  # s; a tracer that lives longer is also scanned on later days, which a time alone cannot tell
 _DAY = 86400.0
 _TIME = re.compile(r"(\d{2}):?(\d{2}):?(\d{2})(\.\d{1,6})?", re.ASCII)
@@ -157,6 +158,8 @@ def _seconds_from_injection(facts: SuvFacts, half_life: float) -> tuple[float, t
     seconds = scan.hour * 3600.0 + scan.minute * 60.0 + scan.second + scan.microsecond * 1e-6 - injected
     if seconds < 0:
         seconds += _DAY
+        if seconds > min(_ACROSS * half_life, _SAME_DAY):
+            raise PixelError("The scan lies before the injection, and too late after midnight for the day before.")
         notes = (*notes, "The injection was taken to be before midnight, the scan after it.")
     if seconds > _LONGEST * half_life:
         raise PixelError(f"The scan is more than {_LONGEST:g} half-lives after the injection, or before it.")

@@ -26,7 +26,8 @@ def voxel_type(dtype: npt.DTypeLike | None, usual: np.dtype[Any]) -> np.dtype[An
 
 
 def put(target: Array, image: Array, name: str) -> None:
-    """Copy into the type of `target`; an integer type takes nothing that it would change.
+    """Copy into the type of `target`: one of integers takes nothing that it would change, one of floats no integer
+    that it would change.
 
     `PixelError`, with the `name` of what they are of, when values do not fit.
     """
@@ -37,6 +38,11 @@ def put(target: Array, image: Array, name: str) -> None:
             raise PixelError(f"{name}: values {low:g} to {high:g} do not fit into {target.dtype}.")
         if image.dtype.kind == "f" and not np.array_equal(image, np.rint(image)):
             raise PixelError(f"{name}: its values have fractions, which {target.dtype} would lose.")
+    if target.dtype.kind == "f" and image.dtype.kind in "iu":
+        largest = 2 ** (np.finfo(target.dtype).nmant + 1)  # beyond it, not every integer is one of the floats
+        low, high = image.min(), image.max()
+        if not (-largest <= low and high <= largest):
+            raise PixelError(f"{name}: values {low:g} to {high:g} do not fit into {target.dtype}.")
     with np.errstate(over="ignore"):  # looked at next
         target[...] = image
     if target.dtype.kind == "f" and not np.array_equal(np.isfinite(target), np.isfinite(image)):
