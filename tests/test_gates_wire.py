@@ -28,8 +28,7 @@ LENGTHS = ("+1", "-1", "0", "2^63", "missing", "twice")
 
 
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wait half a second where the package would wait ten minutes for a file, and 30 s for a body."""
-    monkeypatch.setattr("orthanc_research.rest.attachments._MOVING", 0.5)
+    """Wait half a second for a body where the package would wait 30."""
     monkeypatch.setattr("orthanc_research.rest._client.GRACE", 0.5)
 
 

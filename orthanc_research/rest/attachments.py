@@ -42,7 +42,7 @@ __all__ = [
 _LABEL = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 _MD5_TAG = re.compile(r'(?:W/)?"\d+-([0-9a-f]{32})"')
-_MOVING = 600.0
+_MOVING = 600.0  # seconds; the server works through the whole file before it answers
 
 
 def metadata(level: Level, resource: str, *, numeric: bool = False) -> Call[dict[str, str]]:
@@ -112,7 +112,7 @@ def attachment_data(
     """
     path = _attached(level, resource, name, "compressed-data" if as_stored else "data")
     if part is None:
-        return Call("GET", path, raw, binary=True, patience=_MOVING)
+        return Call("GET", path, raw, binary=True)
     first, stop = part
     if not 0 <= first < stop:
         raise QueryError("A part is (first, stop) with 0 <= first < stop.")
@@ -126,7 +126,7 @@ def attachment_with_md5(level: Level, resource: str, name: str | int) -> Call[tu
     The ETag is "revision-md5" on 1.10.1, 1.12.7 and 1.13.0, of the uncompressed bytes with StorageCompression too. None
     when the server keeps no MD5 (StoreMD5ForAttachments), and when a proxy has taken the ETag away.
     """
-    return Call("GET", _attached(level, resource, name, "data"), _with_md5, binary=True, patience=_MOVING)
+    return Call("GET", _attached(level, resource, name, "data"), _with_md5, binary=True)
 
 
 def attachment_size(level: Level, resource: str, name: str | int, *, as_stored: bool = False) -> Call[int]:
