@@ -54,7 +54,11 @@ def test_a_registered_partner_echoes_stores_and_finds(server: OrthancServer) -> 
     association = associate(server)
     assert association.is_established
     assert association.send_c_echo().Status == 0
+    association.release()
+    association = associate(server)
     assert store(association) == 0
+    association.release()
+    association = associate(server)
     query = pydicom.Dataset()
     query.QueryRetrieveLevel = "STUDY"
     query.PatientID = "*"
@@ -81,12 +85,20 @@ def test_two_servers_of_one_machine_have_titles_of_their_own(server: OrthancServ
         assert not associate(other).is_established  # the partner is the first server's alone
 
 
-def test_messages_do_not_wait_for_each_other(server: OrthancServer) -> None:
-    """With Nagle's algorithm on, Debian's DCMTK takes 88 ms a message."""
+def test_a_message_does_not_wait_for_an_acknowledgement(server: OrthancServer) -> None:
+    """With Nagle's algorithm on, the first answer of an association takes 45 ms here; without, 4 ms.
+
+    The best of several is held, so that a busy machine is no failure; each has an association of its own: pynetdicom
+    may take the answer to a message that follows at once for a request, and drop it.
+    """
+    fastest = min(seconds_of_an_echo(server) for _ in range(8))
+    assert fastest < 0.035
+
+
+def seconds_of_an_echo(server: OrthancServer) -> float:
     association = associate(server)
     start = time.perf_counter()
-    for _ in range(20):
-        assert association.send_c_echo().Status == 0
+    assert association.send_c_echo().Status == 0
     seconds = time.perf_counter() - start
     association.release()
-    assert seconds < 1.5
+    return seconds
