@@ -18,34 +18,41 @@ __all__ = ["Problems", "column_of", "columns_of", "empty_column", "flat", "frame
 # row → sentences
 Problems = dict[int, list[str]]
 
-# A column with more values than this hardly repeats them.
-_REMEMBERED = 10_000
-
 
 def column_of(name: str, values: Iterable[Any], problems: Problems) -> Any:
     """Parse the values of column `name`; what is wrong with row i is appended to `problems[i]`, by keyword only."""
     column = column_type(name)
     parse = parser_for(column)
-    # Most columns repeat a few values: what was read is looked up. None but texts are keys: True and 1 are one key.
-    seen: dict[str, Parsed] = {}
-    parsed: list[Any] = []
-    for row, value in enumerate(values):
-        if value is None or value == "":
-            parsed.append(None)
-            continue
-        text = type(value) is str
-        found = seen.get(value) if text else None
-        if found is None:
-            found = _read(parse, value)
-            if text and len(seen) < _REMEMBERED:
-                seen[value] = found
-        parsed.append(found[0])
-        if found[1] is not None:
-            problems.setdefault(row, []).append(f"{name}: {found[1]}")
-    return typed(column, parsed)
+    given = list(values)
+    # Most columns repeat a few values: each is parsed once, and looked up.
+    texts = _texts(given)
+    if texts is None:
+        parsed = [_read(parse, value) for value in given]
+        reasons = {row: why for row, (_, why) in enumerate(parsed) if why is not None}
+        found = [value for value, _ in parsed]
+    else:
+        read = {text: _read(parse, text) for text in texts}
+        wrong = {text: why for text, (_, why) in read.items() if why is not None}
+        reasons = {row: wrong[text] for row, text in enumerate(given) if text in wrong} if wrong else {}
+        value_of = {text: value for text, (value, _) in read.items()}
+        found = [value_of[text] for text in given]
+    for row, why in reasons.items():
+        problems.setdefault(row, []).append(f"{name}: {why}")
+    return typed(column, found)
+
+
+def _texts(values: Sequence[Any]) -> set[Any] | None:
+    """The different values if all are texts or None. True and 1 would be one key, and lists are none."""
+    try:
+        different = set(values)
+    except TypeError:
+        return None
+    return different if all(each is None or type(each) is str for each in different) else None
 
 
 def _read(parse: Parser, value: Any) -> Parsed:
+    if value is None or value == "":
+        return None, None
     try:
         return parse(value)
     except Bad as bad:

@@ -27,10 +27,10 @@ from pydicom.datadict import dictionary_keyword, dictionary_VR, tag_for_keyword
 
 from orthanc_research.capabilities import Capabilities
 from orthanc_research.errors import QueryError
-from orthanc_research.tables.columns import Problems, column_of, empty_column, frame_of, typed
+from orthanc_research.tables.columns import Problems, column_of, columns_of, empty_column, frame_of, typed
 from orthanc_research.tables.levels import COMPUTED, index_of, own_index
-from orthanc_research.tables.schema import column_type, is_binary, tag_of, unknown_keyword
-from orthanc_research.tables.values import NOT_SENT, offset_of
+from orthanc_research.tables.schema import OFFSET, column_type, is_binary, tag_of, unknown_keyword
+from orthanc_research.tables.values import NOT_SENT
 
 __all__ = [
     "Per",
@@ -59,7 +59,6 @@ _NEVER_LONG = frozenset({"AE", "AS", "CS", "DA", "DS", "DT", "IS", "TM", "UI", "
 _ANSWERED = frozenset({*COMPUTED, "SOPClassesInStudy", "InstanceAvailability"})
 # These never reach 256 bytes when they have one value.
 _SHORT = frozenset({"AE", "AS", "AT", "CS", "DA", "DT", "TM", "UI", "SS", "US", "SL", "UL", "SV", "UV", "FL", "FD"})
-_OFFSET = "_utc_offset_min"
 _ROUTES: Mapping[Route, str] = {
     "index": "POST /tools/bulk-content of the series, then /tools/find or bulk-content of 2,000 instances at once",
     "find": "POST /tools/bulk-content of the series, then /tools/find with RequestedTags of 2,000 instances at once",
@@ -75,6 +74,11 @@ class TagsColumn:
     name: str
     path: tuple[str, ...]
     creator: str | None = None
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is a public element at the top of the file."""
+        return len(self.path) == 1 and self.creator is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,8 +283,10 @@ def tags_frame(rows: Iterable[Row], plan: TagsPlan) -> pd.DataFrame:
     chosen = _present(read) if plan.all else plan.columns
     second = "ParentSeries" if plan.per == "Instance" else "RepresentativeInstance"
     columns: dict[str, Any] = {second: typed(column_type(second), [other or None for _, other, _ in given])}
+    cells = _cells(read, [column.path[0] for column in chosen if column.plain])
     for column in chosen:
-        _add(columns, column, read, problems)
+        values = _plain(read, column, cells, problems) if column.plain else _along(read, column, problems)
+        columns.update(columns_of(column.name, values, problems))
     if plan.all:
         odd = sorted(key for key in _keys(read) if _KEY.fullmatch(key) and int(key[:4], 16) % 2)
         columns["Private"] = column_of("Private", [_privates(tags, odd) for tags in read], problems)
@@ -316,26 +322,25 @@ def _order(name: str) -> tuple[int, int]:
         return (-1, 0)
     if name in ("Private", "Issues"):
         return (1 << 32, name == "Issues")
-    base = name.removesuffix(_OFFSET)
+    base = name.removesuffix(OFFSET)
     return (tag_of(base) or 0, base != name)
 
 
-def _add(columns: dict[str, Any], column: TagsColumn, read: Sequence[Tags], problems: Problems) -> None:
-    plain = len(column.path) == 1 and column.creator is None
-    values = _plain(read, column, problems) if plain else _along(read, column, problems)
-    columns[column.name] = column_of(column.name, values, problems)
-    if column.creator is None and column_type(column.name).kind == "datetime":
-        offset = f"{column.name}{_OFFSET}"
-        columns[offset] = typed(column_type(offset), [offset_of(value) for value in values])
+def _cells(read: Sequence[Tags], keys: Sequence[str]) -> Mapping[str, Sequence[Any]]:
+    """The values of elements at the top of the files: row by row, since a file's values lie side by side in memory."""
+    rows = [tuple(map(tags.get, keys)) for tags in read]
+    return dict(zip(keys, zip(*rows, strict=True), strict=True)) if rows else dict.fromkeys(keys, ())
 
 
-def _plain(read: Sequence[Tags], column: TagsColumn, problems: Problems) -> list[Any]:
-    """The values of an element at the top of its file: most are, and there are a hundred a row."""
+def _plain(
+    read: Sequence[Tags], column: TagsColumn, cells: Mapping[str, Sequence[Any]], problems: Problems
+) -> Sequence[Any]:
     key = column.path[0]
-    values = [tags.get(key) for tags in read]
-    for row, value in enumerate(values):
-        if value is None and key in read[row]:
-            _not_sent(column, row, problems)
+    values = cells[key]
+    if None in values:
+        for row, value in enumerate(values):
+            if value is None and key in read[row]:
+                _not_sent(column, row, problems)
     return values
 
 

@@ -16,6 +16,8 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
+import orjson
+
 from orthanc_research.tables.schema import ColumnType, Kind
 
 __all__ = ["NOT_SENT", "SEQUENCE_CAP", "Bad", "Parsed", "Parser", "offset_of", "parser_for"]
@@ -106,15 +108,23 @@ def _json(column: ColumnType) -> Parser:
             raise Bad(otherwise)
         if not value:
             return None, None
-        try:
-            text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-        except RecursionError:
-            raise Bad("nested too deep") from None
+        text = _json_text(value)
         if len(text) > SEQUENCE_CAP:
             raise Bad(f"more than {SEQUENCE_CAP} characters of JSON, choose a path inside it")
         return _encodable(text)
 
     return parse
+
+
+def _json_text(value: Any) -> str:
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:  # a lone surrogate, or nested deeper than orjson writes
+        pass
+    try:
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    except RecursionError:
+        raise Bad("nested too deep") from None
 
 
 def _bool(column: ColumnType) -> Parser:
