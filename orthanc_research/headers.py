@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from orthanc_research.bulk import PAGE, contents
 from orthanc_research.errors import CancelledError, NotFoundError, ServerError
 from orthanc_research.parallel import thread_map
 from orthanc_research.progress import Progress
@@ -27,7 +28,6 @@ ShortTags = Mapping[str, Any]
 Series = tuple[str, tuple[str, ...]]  # its ID, and the instances that were chosen: none named means all
 Json = Mapping[str, Any]
 
-_BULK = 1000
 # Instances a request: about a second of a small server, a few MB of answer, and still few requests.
 _GROUP = 2000
 # Rows a chunk: every tag of a CT slice is 10 kB as Python objects, three times over on its way into a frame.
@@ -82,10 +82,10 @@ def rows(
 def requests(plan: TagsPlan, series: int, instances: int | None) -> int | None:
     """How many requests `rows` sends when all goes well; None where that depends on a number that nobody knows."""
     if plan.per == "Series":
-        return -(-series // _BULK) + series
+        return -(-series // PAGE) + series
     if plan.route == "instances-tags":
         return series
-    return None if instances is None else -(-series // _BULK) + -(-instances // _GROUP)
+    return None if instances is None else -(-series // PAGE) + -(-instances // _GROUP)
 
 
 def _units(
@@ -111,8 +111,7 @@ def _check(count: int, max_rows: int | None) -> None:
 def _known(rest: Rest, series: Sequence[Series]) -> list[_Known]:
     """The series as the server has them; `NotFoundError` when some are gone."""
     ids = [identifier for identifier, _ in series]
-    pages = (ids[start : start + _BULK] for start in range(0, len(ids), _BULK))
-    found = {str(value["ID"]): value for page in pages for value in rest.tools.bulk_content(page, "Series")}
+    found = {str(value["ID"]): value for value in contents(rest, ids, "Series")}
     lost = sum(identifier not in found for identifier in ids)
     if lost:
         raise NotFoundError(f"{lost} of {len(ids)} series are no longer on this Orthanc; find them again.")

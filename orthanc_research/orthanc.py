@@ -18,6 +18,7 @@ from pydicom import Dataset
 
 from orthanc_research import batch, feed, fetch, headers, resolve, search
 from orthanc_research.batch.journal import Journal, default_path, newest
+from orthanc_research.bulk import contents, pages
 from orthanc_research.capabilities import Capabilities
 from orthanc_research.errors import QueryError
 from orthanc_research.export import export_series, stream_table
@@ -52,8 +53,6 @@ from orthanc_research.tables import (
 from orthanc_research.volumes import SeriesVolume, volumes
 
 __all__ = ["Orthanc", "attach", "client_of"]
-
-_BULK = 1000
 
 
 class Orthanc:
@@ -312,9 +311,7 @@ class Orthanc:
         not found. 1,000 values of a kind a request.
         """
         plan = plan_lookup(values)
-        ids = list(plan.ids)
-        pages = (ids[start : start + _BULK] for start in range(0, len(ids), _BULK))
-        present = [answer for page in pages for answer in self.rest.tools.bulk_content(page)]
+        present = list(contents(self.rest, plan.ids))
         criteria: list[dict[str, Any]] = [{keyword: given} for _, keyword, given in plan.finds]
         found = [
             self.find(level, columns=[keyword], **each)
@@ -870,7 +867,7 @@ class Orthanc:
         """Copies that an interrupted batch left behind and that are no whole result: `delete` takes this frame."""
         with Journal.open(journal, lock=False) as opened:
             left = batch.leftovers(opened)
-        there = {value["ID"] for value in self.rest.tools.bulk_content(list(left.index))} if len(left) else set()
+        there = {value["ID"] for value in contents(self.rest, left.index)}
         return self._ours(left[left.index.isin(there)], "Instance")
 
     def delete(self, resources: Any, *, expect: int) -> int:
@@ -884,8 +881,8 @@ class Orthanc:
         lost = len(chosen.ids) - len(resolve.here(self.rest, chosen.ids))
         if lost:
             raise QueryError(f"{lost} of {expect} resources are no longer on this Orthanc; nothing was deleted.")
-        for start in range(0, len(chosen.ids), _BULK):
-            self.rest.tools.bulk_delete(chosen.ids[start : start + _BULK])
+        for page in pages(chosen.ids):
+            self.rest.tools.bulk_delete(page)
         return len(chosen.ids)
 
     # -- around -------------------------------------------------------------------------------------------------------

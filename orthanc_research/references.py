@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from orthanc_research import search
+from orthanc_research.bulk import contents, pages
 from orthanc_research.errors import NotFoundError
 from orthanc_research.parallel import thread_map
 from orthanc_research.pixels import POINTING, references_of
-from orthanc_research.rest import Level, Rest
+from orthanc_research.rest import Rest
 from orthanc_research.tables import Pointer, parse_criteria, plan_find
 
 __all__ = ["references"]
 
-_BULK = 1000
 _UID = re.compile(r"[0-9.]{1,64}")
 Json = Mapping[str, Any]
 
@@ -38,7 +38,7 @@ def references(rest: Rest, series: Sequence[str], *, workers: int) -> list[Point
 
     `NotFoundError` for a series that is no longer there.
     """
-    given = _series(rest, _bulk(rest, series, "Series"))
+    given = _series(rest, series)
     lost = len(set(series) - set(given))
     if lost:
         raise NotFoundError(f"{lost} of {len(set(series))} series are no longer on this Orthanc; find them again.")
@@ -46,7 +46,7 @@ def references(rest: Rest, series: Sequence[str], *, workers: int) -> list[Point
     pointing = {each.id: each for each in given.values() if each.points}
     if images:
         patients = sorted({each.patient for each in images.values()})
-        beside = _series(rest, _bulk(rest, patients, "Series"))
+        beside = _series(rest, patients)
         pointing |= {each.id: each for each in beside.values() if each.points}
     read = thread_map(lambda each: _read(rest, each), pointing.values(), workers=workers, fatal=(Exception,))
     found = [pointer for outcome in read for pointer in outcome.get()]
@@ -64,14 +64,10 @@ def references(rest: Rest, series: Sequence[str], *, workers: int) -> list[Point
     ]
 
 
-def _bulk(rest: Rest, ids: Iterable[str], level: Level) -> list[Json]:
-    listed = list(dict.fromkeys(ids))
-    pages = (listed[start : start + _BULK] for start in range(0, len(listed), _BULK))
-    return [value for page in pages for value in rest.tools.bulk_content(page, level)]
-
-
-def _series(rest: Rest, found: Sequence[Json]) -> dict[str, _Series]:
-    studies = {str(value["ID"]): value for value in _bulk(rest, (str(each["ParentStudy"]) for each in found), "Study")}
+def _series(rest: Rest, ids: Iterable[str]) -> dict[str, _Series]:
+    found = list(contents(rest, ids, "Series"))
+    parents = (str(each["ParentStudy"]) for each in found)
+    studies = {str(value["ID"]): value for value in contents(rest, parents, "Study")}
     return {
         str(each["ID"]): _Series(
             str(each["ID"]),
@@ -105,15 +101,15 @@ def _targets(rest: Rest, uids: Iterable[str]) -> dict[tuple[str, str], list[tupl
     """{(patient, SOPInstanceUID): its series and Orthanc ID}: a copy that kept its UIDs is another patient's."""
     listed = sorted(uid for uid in uids if _UID.fullmatch(uid))
     found: list[Json] = []
-    for start in range(0, len(listed), _BULK):
+    for page in pages(listed):
         plan = plan_find(
             "Instance",
-            query=parse_criteria("Instance", {"SOPInstanceUID": listed[start : start + _BULK]}),
+            query=parse_criteria("Instance", {"SOPInstanceUID": page}),
             columns=("SOPInstanceUID", "ParentSeries"),
             capabilities=rest.capabilities(),
         )
         found += search.answers(rest, plan)[0]
-    series = _series(rest, _bulk(rest, (str(each["ParentSeries"]) for each in found), "Series"))
+    series = _series(rest, (str(each["ParentSeries"]) for each in found))
     targets: dict[tuple[str, str], list[tuple[_Series, str]]] = {}
     for each in found:
         parent = series.get(each["ParentSeries"])

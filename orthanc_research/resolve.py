@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
+from orthanc_research.bulk import PAGE, contents
 from orthanc_research.errors import NotFoundError, QueryError
 from orthanc_research.rest import Level, Rest
 from orthanc_research.tables import LEVELS, Selection, is_orthanc_id, selection, too_many
@@ -24,7 +25,6 @@ __all__ = [
     "series_of",
 ]
 
-_BULK = 1000
 _PLURAL: Mapping[Level, str] = {"Patient": "patients", "Study": "studies"}
 _PARENT: Mapping[str, Level] = {"Study": "Patient", "Series": "Study", "Instance": "Series"}
 
@@ -37,7 +37,7 @@ def select(rest: Rest, resources: Any) -> Selection:
     chosen = selection(resources, rest.connection.url)
     if chosen.level in LEVELS or not chosen.ids:
         return chosen
-    levels = {str(value["ID"]): str(value["Type"]) for value in _bulk(rest, chosen.ids)}
+    levels = {str(value["ID"]): str(value["Type"]) for value in contents(rest, chosen.ids)}
     lost = len(chosen.ids) - len(levels)
     if lost:
         raise QueryError(f"{lost} of {len(chosen.ids)} IDs are not on this Orthanc.")
@@ -102,10 +102,10 @@ def series_count(chosen: Selection) -> int | None:
 
 def lookups(chosen: Selection) -> int | None:
     """How many requests `series_of` sends for these; None where the input itself does not say it."""
-    pages = -(-len(chosen.ids) // _BULK)
+    pages = -(-len(chosen.ids) // PAGE)
     if chosen.level == "Patient":
         studies = chosen.column("NumberOfPatientRelatedStudies")
-        return pages + -(-sum(map(int, studies.values())) // _BULK) if studies else None
+        return pages + -(-sum(map(int, studies.values())) // PAGE) if studies else None
     return pages if chosen.level == "Study" or (chosen.level == "Instance" and series_count(chosen) is None) else 0
 
 
@@ -118,7 +118,7 @@ def check_count(chosen: Selection, most: int) -> None:
 
 def here(rest: Rest, ids: Sequence[str]) -> set[str]:
     """Which of these IDs are on the server: one request per 1,000."""
-    return {str(value["ID"]) for value in _bulk(rest, ids)}
+    return {str(value["ID"]) for value in contents(rest, ids)}
 
 
 def patients_of(rest: Rest, chosen: Selection) -> tuple[Level, dict[str, str]]:
@@ -136,14 +136,14 @@ def patients_of(rest: Rest, chosen: Selection) -> tuple[Level, dict[str, str]]:
 
 
 def _parents(rest: Rest, ids: Sequence[str], name: str) -> dict[str, str]:
-    found = {str(value["ID"]): str(value[name]) for value in _bulk(rest, ids)}
+    found = {str(value["ID"]): str(value[name]) for value in contents(rest, ids)}
     _check_all(ids, found, "resources")
     return found
 
 
 def _children(rest: Rest, ids: Sequence[str], above: Level, below: Level) -> list[str]:
     """What is one level below the IDs; Orthanc passes over those that are gone, and none is empty."""
-    answers = list(_bulk(rest, ids, below))
+    answers = list(contents(rest, ids, below))
     _check_all(ids, {str(value[f"Parent{above}"]) for value in answers}, _PLURAL[above])
     return list(dict.fromkeys(str(value["ID"]) for value in answers))
 
@@ -152,8 +152,3 @@ def _check_all(ids: Sequence[str], found: Container[str], what: str) -> None:
     lost = sum(identifier not in found for identifier in ids)
     if lost:
         raise NotFoundError(f"{lost} of {len(ids)} {what} are no longer on this Orthanc; find them again.")
-
-
-def _bulk(rest: Rest, ids: Sequence[str], level: Level | None = None) -> Iterator[Mapping[str, Any]]:
-    for start in range(0, len(ids), _BULK):
-        yield from rest.tools.bulk_content(ids[start : start + _BULK], level)

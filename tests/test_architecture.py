@@ -25,7 +25,7 @@ LAYERS = [
     {"modality", "feed"},
     {"batch", "export", "plots", "references", "volumes"},
     {"fetch", "headers", "resolve", "search"},
-    {"decoding"},
+    {"bulk", "decoding"},
     {"tables", "pixels"},
     {"rest"},
     {"parallel"},

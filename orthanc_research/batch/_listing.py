@@ -9,13 +9,12 @@ from typing import Any
 from orthanc_research import resolve
 from orthanc_research.batch._layout import Place, Places, is_uid
 from orthanc_research.batch._manifest import Entry
+from orthanc_research.bulk import contents
 from orthanc_research.errors import NotFoundError, QueryError, ResponseError
 from orthanc_research.rest import Rest
 from orthanc_research.tables import Selection
 
 __all__ = ["Item", "listed"]
-
-_BULK = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +73,7 @@ def _item(instance: Mapping[str, Any], series: Mapping[str, Any], study: Mapping
 
 
 def _contents(rest: Rest, ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
-    pages = (ids[start : start + _BULK] for start in range(0, len(ids), _BULK))
-    return {str(value["ID"]): value for page in pages for value in rest.tools.bulk_content(page)}
+    return {str(value["ID"]): value for value in contents(rest, ids)}
 
 
 def _check_all(ids: Sequence[str], found: Mapping[str, Any]) -> None:
