@@ -1,23 +1,42 @@
 """Many units at once: one bounded, ordered, cancellable thread map, and worker processes that may die.
 
 The server is shared with clinicians, so a window is small (`MAX_THREADS` at most) and units are started only as results
-are taken: a caller that stops reading stops the work.
+are taken: a caller that stops reading stops the work. What is under way then has `GRACE` seconds to end; after that its
+thread is told, by `abandoned`, and whatever waits for a server asks that once a second.
 """
 
 from __future__ import annotations
 
+import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import wait as wait_for
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
+from orthanc_research.errors import CancelledError
 from orthanc_research.progress import Progress, Silent
 from orthanc_research.workers import WorkerDiedError, Workers
 
-__all__ = ["MAX_THREADS", "Outcome", "WorkerDiedError", "process_map", "thread_map"]
+__all__ = [
+    "GRACE",
+    "MAX_THREADS",
+    "Outcome",
+    "WorkerDiedError",
+    "abandoned",
+    "ahead",
+    "pause",
+    "process_map",
+    "thread_map",
+]
 
 MAX_THREADS = 8
+GRACE = 3.0
+_LOOK = 0.2  # seconds between looks at whether the user wants to stop
+
+_here = threading.local()
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -38,6 +57,21 @@ class Outcome(Generic[T, R]):
         return self.result  # type: ignore[return-value]  # None only where R itself is optional
 
 
+def abandoned() -> bool:
+    """Whether nobody waits for the work of this thread any more."""
+    stop: threading.Event | None = getattr(_here, "stop", None)
+    return stop is not None and stop.is_set()
+
+
+def pause(seconds: float) -> None:
+    """Sleep; `CancelledError` as soon as nobody waits for the work of this thread any more."""
+    stop: threading.Event | None = getattr(_here, "stop", None)
+    if stop is None:
+        time.sleep(seconds)
+    elif stop.wait(seconds):
+        raise CancelledError("Nobody waits for this any more.")
+
+
 def thread_map(
     work: Callable[[T], R],
     units: Iterable[T],
@@ -49,27 +83,57 @@ def thread_map(
     """Do `work(unit)` on up to `workers` threads; yield an `Outcome` a unit, in the order of the units.
 
     A unit's exception is its outcome, unless it is one of `fatal` (wrong password, say), which is raised at once. When
-    `progress.cancelled` turns true no further unit starts; those under way end and are yielded.
+    `progress.cancelled` turns true no further unit starts; those under way end and are yielded, but for those that do
+    not end within `GRACE` seconds.
     """
     progress = progress or Silent()
     count = max(1, min(workers, MAX_THREADS))
     queue = iter(units)
     pending: deque[tuple[T, Future[R]]] = deque()
-    pool = ThreadPoolExecutor(count, thread_name_prefix="orthanc-research")
+    stop = threading.Event()
+    pool = _pool(count, stop)
+
+    def begin(unit: T) -> R:
+        if stop.is_set():
+            raise CancelledError("It was not begun.")
+        return work(unit)
+
     try:
         while True:
             # Twice the threads are in flight, so that one slow unit at the head does not idle the others.
-            while len(pending) < 2 * count and not progress.cancelled:
+            while len(pending) < 2 * count and not (progress.cancelled or abandoned()):
                 try:
                     unit = next(queue)
                 except StopIteration:
                     break
-                pending.append((unit, pool.submit(work, unit)))
+                pending.append((unit, pool.submit(begin, unit)))
             if not pending:
+                if abandoned():  # what is above this must not take it for whole
+                    raise CancelledError("Nobody waits for this any more.")
                 return
-            yield _outcome(*pending.popleft(), fatal)
+            _wait(pending[0][1], progress, stop)
+            unit, future = pending.popleft()
+            if not (stop.is_set() and isinstance(future.exception(), CancelledError)):
+                yield _outcome(unit, future, fatal)
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        _leave(pool, [future for _, future in pending], stop, GRACE)
+
+
+def ahead(items: Iterator[T]) -> Iterator[T]:
+    """The same items; each is begun on a thread of its own when the one before it is handed out.
+
+    When the caller stops reading, the one under way is given up.
+    """
+    end: Any = object()
+    stop = threading.Event()
+    pool = _pool(1, stop)
+    future = pool.submit(next, items, end)
+    try:
+        while (item := future.result()) is not end:
+            future = pool.submit(next, items, end)
+            yield item
+    finally:
+        _leave(pool, [future], stop, 0)
 
 
 def process_map(
@@ -90,6 +154,35 @@ def process_map(
         yield from thread_map(lambda unit: pool.call(seconds, work, unit), units, workers=workers, progress=progress)
     finally:
         pool.close()
+
+
+def _pool(threads: int, stop: threading.Event) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, "orthanc-research", initializer=setattr, initargs=(_here, "stop", stop))
+
+
+def _wait(future: Future[Any], progress: Progress, stop: threading.Event) -> None:
+    """Until it has ended, by being given up if need be."""
+    since: float | None = None
+    while True:
+        try:
+            future.exception(_LOOK)
+        except TimeoutError:
+            if progress.cancelled:
+                since = since or time.monotonic()
+            if abandoned() or (since is not None and time.monotonic() - since > GRACE):
+                stop.set()
+        else:
+            return
+
+
+def _leave(pool: ThreadPoolExecutor, under_way: list[Future[Any]], stop: threading.Event, grace: float) -> None:
+    """End the pool: what has not begun never does, and what has may take so many seconds to end by itself."""
+    pool.shutdown(wait=False, cancel_futures=True)
+    try:
+        wait_for(under_way, grace)
+    finally:  # a second Ctrl-C
+        stop.set()
+        pool.shutdown(wait=True)
 
 
 def _outcome(unit: T, future: Future[R], fatal: tuple[type[Exception], ...]) -> Outcome[T, R]:

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from orthanc_research import fetch
 from orthanc_research.errors import AccessError, CancelledError, Error, GeometryError, OrthancError
+from orthanc_research.parallel import ahead
 from orthanc_research.pixels import Reading, Volume
 from orthanc_research.progress import Progress, Silent
 from orthanc_research.rest import Rest, is_server_gone
 
 __all__ = ["SeriesVolume", "volumes"]
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,25 +50,8 @@ def volumes(
     What would be the same for every other series (a refused password, a server that is gone) is raised, and so is
     `CancelledError`. When the caller stops reading, the work stops.
     """
-    quiet = _Behind(progress)
     progress.total(len(series), "series")
-    try:
-        yield from _ahead(_each(rest, series, how, verify, workers, quiet), quiet)
-    finally:
-        quiet.cancel()
-
-
-def _ahead(items: Iterator[T], behind: Silent) -> Iterator[T]:
-    """The same items; each is begun on a thread of its own when the one before it is handed out."""
-    end = object()
-    with ThreadPoolExecutor(1, thread_name_prefix="orthanc-research-ahead") as pool:
-        try:
-            future = pool.submit(next, items, end)
-            while (item := future.result()) is not end:
-                future = pool.submit(next, items, end)
-                yield item  # type: ignore[misc]  # end is no T, and was told above
-        finally:
-            behind.cancel()  # before the pool waits for what is under way
+    yield from ahead(_each(rest, series, how, verify, workers, _Behind(progress)))
 
 
 class _Behind(Silent):
@@ -82,7 +63,7 @@ class _Behind(Silent):
 
     @property
     def cancelled(self) -> bool:
-        return super().cancelled or self._caller.cancelled
+        return self._caller.cancelled
 
     def series_done(self) -> None:
         """One more, for the caller's bar."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -15,10 +18,22 @@ import numpy as np
 import pandas as pd
 import pytest
 from faults import Proxy, Script
-from faults.wire import FRAMINGS, RESETS, SLOW, busy, cut_short, flip, flip_sent, wrong_length
+from faults.wire import (
+    FRAMINGS,
+    RESETS,
+    SLOW,
+    busy,
+    cut_short,
+    flip,
+    flip_sent,
+    stall_before,
+    stall_midway,
+    wrong_length,
+)
 
 import orthanc_research as ores
 from orthanc_research import errors, fetch
+from orthanc_research.progress import Silent
 from orthanc_research.rest import Rest
 from orthanc_research.rest._retry import Budget
 
@@ -203,3 +218,54 @@ def test_answers_that_never_end_do_not_hold_up_the_others(
             ledger = client.download(client.series(), tmp_path / str(number), progress=False)
             assert time.monotonic() - start < 0.5 + 2 + 5  # of which the machine, when it is busy, has five
         assert ledger.index[ledger["status"] != "done"].tolist() == [slow]
+
+
+def download(client: ores.Orthanc, folder: Path) -> Any:
+    return client.download(client.series(), folder, progress=False)
+
+
+def volumes(client: ores.Orthanc, _: Path) -> Any:
+    return list(client.volumes(client.series(), progress=False))
+
+
+def all_tags(client: ores.Orthanc, _: Path) -> Any:
+    return client.tags(client.series(), progress=False)
+
+
+@pytest.mark.one_version
+@pytest.mark.parametrize("run", [download, volumes, all_tags])
+def test_ctrl_c_waits_for_no_server(cohort: ores.Orthanc, tmp_path: Path, run: Callable[..., Any]) -> None:
+    """Gate R16, where every answer that it waits for stands still."""
+    script = Script([stall_midway], only=f"{FILES}|/file|instances-tags")
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with through(cohort, script) as (client, _):
+            pressed = threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT))
+            pressed.start()
+            start = time.monotonic()
+            with pytest.raises(KeyboardInterrupt):
+                run(client, tmp_path)
+            pressed.join()
+            assert time.monotonic() - start < 1 + 5
+            assert not [each for each in threading.enumerate() if each.name.startswith("orthanc-research")]
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert script.met["stall_midway"] >= 1
+    assert not contents(tmp_path)
+
+
+@pytest.mark.one_version
+def test_cancel_waits_for_no_server(cohort: ores.Orthanc, tmp_path: Path) -> None:
+    """Gate R16: what stands still is not sent, and what came is done."""
+    slow = cohort.rest.instances.list()[0]
+    progress = Silent()
+    with through(cohort, Script([stall_before], only=f"{slow}/{FILES}")) as (client, _):
+        threading.Timer(1.0, progress.cancel).start()
+        start = time.monotonic()
+        ledger = client.download(client.series(), tmp_path, progress=progress)
+        assert time.monotonic() - start < 1 + 5
+    assert set(ledger["status"]) == {"done", "not-sent"}
+    assert ledger.loc[slow, "status"] == "not-sent"
+    again = cohort.download(cohort.series(), tmp_path, progress=False)
+    assert set(again["status"]) == {"done", "already-there"}
+    assert len(contents(tmp_path)) == len(again)

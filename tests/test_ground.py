@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from orthanc_research.errors import CancelledError
 from orthanc_research.files import atomic_path, atomic_write, private_folder, sweep
-from orthanc_research.parallel import WorkerDiedError, process_map, thread_map
+from orthanc_research.parallel import WorkerDiedError, ahead, pause, process_map, thread_map
 from orthanc_research.progress import Bar, Progress, Silent, progress_for
 
 
@@ -151,6 +152,53 @@ def test_cancel_stops_at_the_next_unit_and_loses_nothing_that_began() -> None:
     outcomes = [o.unit for o in thread_map(work, range(1000), workers=1, progress=progress)]
     assert outcomes == done
     assert 4 <= len(outcomes) < 10
+
+
+def stuck(number: int) -> int:
+    """What waits for a server that says no more, every third time."""
+    while number % 3 == 0:
+        pause(0.05)
+    return number
+
+
+def test_who_cancels_does_not_wait_for_what_never_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orthanc_research.parallel.GRACE", 0.3)
+    progress = Silent()
+    threading.Timer(0.2, progress.cancel).start()
+    start = time.monotonic()
+    outcomes = thread_map(stuck, range(1, 1000), workers=2, progress=progress)
+    assert [o.get() for o in outcomes] == [1, 2, 4, 5]  # 3 and 6 never end, and 7 was not begun
+    assert time.monotonic() - start < 5
+
+
+@pytest.mark.parametrize("under", [False, True], ids=["at the top", "inside another"])
+def test_who_stops_reading_gives_up_what_is_under_way(monkeypatch: pytest.MonkeyPatch, under: bool) -> None:
+    monkeypatch.setattr("orthanc_research.parallel.GRACE", 0.2)
+    ends: list[BaseException | None] = []
+
+    def within(number: int) -> int:
+        try:
+            return sum(o.get() for o in thread_map(stuck, [number], workers=1)) if under else stuck(number)
+        except BaseException as error:
+            ends.append(error)
+            raise
+
+    before = threading.active_count()
+    outcomes = thread_map(within, [1, 3, 6], workers=1)
+    assert next(outcomes).get() == 1
+    time.sleep(0.1)
+    outcomes.close()  # type: ignore[attr-defined]
+    assert [type(end) for end in ends] == [CancelledError]
+    assert threading.active_count() == before
+
+
+def test_the_item_ahead_is_given_up_with_its_reader() -> None:
+    items = ahead(stuck(number) for number in (1, 2, 3))
+    assert next(items) == 1
+    assert next(items) == 2
+    start = time.monotonic()
+    items.close()  # type: ignore[attr-defined]
+    assert time.monotonic() - start < 2
 
 
 def test_a_fatal_error_ends_the_map_at_once() -> None:

@@ -80,15 +80,16 @@ def upload(rest: Rest, inputs: Any, *, workers: int, progress: Progress) -> pd.D
     progress.total(len(items), "files")
     halted: list[str] = []
 
-    def send(item: _Item) -> dict[str, Any]:
+    def send(place: int) -> dict[str, Any]:
         if halted:
-            return _row(item, "not-sent", error=halted[0])
-        row = _send(rest, item, halted)
+            return _row(items[place], "not-sent", error=halted[0])
+        row = _send(rest, items[place], halted)
         progress.advance()
         return row
 
-    rows = [outcome.get() for outcome in thread_map(send, items, workers=workers, progress=progress)]
-    rows += [_row(item, "not-sent", error="cancelled") for item in items[len(rows) :]]
+    outcomes = thread_map(send, range(len(items)), workers=workers, progress=progress)
+    found = {outcome.unit: outcome.get() for outcome in outcomes}
+    rows = [found.get(place) or _row(item, "not-sent", error="cancelled") for place, item in enumerate(items)]
     return pd.DataFrame(rows, columns=list(UPLOAD_COLUMNS)).astype(UPLOAD_COLUMNS)
 
 

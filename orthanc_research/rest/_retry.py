@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 from tenacity import AsyncRetrying, RetryCallState, Retrying, retry_if_exception, stop_after_attempt, stop_after_delay
 
+from orthanc_research import parallel
 from orthanc_research.errors import DeadlineError, OrthancError, ResponseError, UnreachableError
 from orthanc_research.rest._call import Call
 from orthanc_research.rest._errors import tls_failure, transient
@@ -67,7 +68,7 @@ def retry_after(value: str | None, now: float | None = None) -> float | None:
 class Policy:
     """The decisions for one client."""
 
-    def __init__(self, *, pause: Callable[[float], Any] = time.sleep) -> None:
+    def __init__(self, *, pause: Callable[[float], Any] = parallel.pause) -> None:
         self.reached = False  # whether this server ever answered
         self.budget = Budget()
         self._pause = pause

@@ -15,17 +15,22 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, TypeVar
 
 import h11
 import httpx
+
+from orthanc_research.errors import CancelledError
+from orthanc_research.parallel import abandoned
 
 __all__ = ["DirectTransport"]
 
 # What is handed out at once, unless the request's extension "chunk" says otherwise.
 CHUNK = 1 << 20
+# Seconds after which a standstill is looked into: does anybody still wait for it?
+SLICE = 1.0
 # Seconds after which a chunk is handed out as far as it came, for who counts what trickles.
 PATIENCE = 1.0
 _PIECE = 1 << 16
@@ -39,6 +44,7 @@ _USUAL = re.compile(
     rb"(" + _TOKEN + rb":[\t -~\x80-\xff]*(?:\r\n" + _TOKEN + rb":[\t -~\x80-\xff]*)*)\r\n\r\n"
 )
 
+T = TypeVar("T")
 Headers = list[tuple[bytes, bytes]]
 Origin = tuple[str, str, int]
 Timeouts = Mapping[str, float | None]
@@ -126,10 +132,27 @@ class _Line:
                 self.socket.close()
                 raise
 
-    def wait(self, timeout: float | None) -> None:
-        """Wait so many seconds for the next bytes; a system call only where that is another number."""
-        if self.socket.gettimeout() != timeout:
-            self.socket.settimeout(timeout)
+    def patiently(self, operation: Callable[..., T], *arguments: Any, timeout: float | None) -> T:
+        """An operation of the socket that may stand still for so many seconds.
+
+        `CancelledError` when nobody waits for it any more: who presses Ctrl-C waits for no server.
+        """
+        begun = time.monotonic()
+        self._slice(SLICE if timeout is None else min(SLICE, timeout))
+        while True:
+            try:
+                return operation(*arguments)
+            except TimeoutError:
+                if abandoned():
+                    raise CancelledError("Nobody waits for this answer any more.") from None
+                left = SLICE if timeout is None else timeout - (time.monotonic() - begun)
+                if left <= 0:
+                    raise
+                self._slice(min(SLICE, left))
+
+    def _slice(self, seconds: float) -> None:
+        if self.socket.gettimeout() != seconds:  # a system call only where that is another number
+            self.socket.settimeout(seconds)
 
 
 class _Exchange(httpx.SyncByteStream):
@@ -150,7 +173,6 @@ class _Exchange(httpx.SyncByteStream):
         with suppress(httpx.WriteError):  # a server that refuses early may stop reading: its answer says why
             self._send()
             whole = True
-        self._line.wait(self._timeouts.get("read"))
         data = self._receive()
         usual = _usual(data) if whole and self._request.method != "HEAD" else None
         if usual is None:
@@ -170,18 +192,17 @@ class _Exchange(httpx.SyncByteStream):
 
     def _send(self) -> None:
         head, body = _written(self._request), self._request.read()
-        small = len(body) <= _PIECE
+        small, patience = len(body) <= _PIECE, self._timeouts.get("write")
         for data in (head + body,) if small else (head, body):
             left = memoryview(data)
             # Piece by piece: the time-out of sendall() is for everything, and here it is for a standstill.
             with _as(httpx.WriteTimeout, httpx.WriteError):
-                self._line.wait(self._timeouts.get("write"))
                 while left:
-                    left = left[self._line.socket.send(left) :]
+                    left = left[self._line.patiently(self._line.socket.send, left, timeout=patience) :]
 
     def _receive(self) -> bytes:
         with _as(httpx.ReadTimeout, httpx.ReadError):
-            return self._line.socket.recv(_PIECE)
+            return self._line.patiently(self._line.socket.recv, _PIECE, timeout=self._timeouts.get("read"))
 
     def _plain(self, came: bytes, length: int, stays: bool) -> Iterator[bytes]:
         """A body of known length, of which the beginning has come with the head."""
@@ -189,7 +210,7 @@ class _Exchange(httpx.SyncByteStream):
             self._again = stays and len(came) == length
             yield came[:length]
             return
-        body = _Body(self._line.socket, came, length)
+        body = _Body(self._line, came, length, self._timeouts.get("read"))
         reader = io.BufferedReader(body, _PIECE >> 3)  # it fills new bytes straight from the socket
         most: int = self._request.extensions.get("chunk", CHUNK)
         done = 0
@@ -271,8 +292,9 @@ def _usual(data: bytes) -> tuple[int, Headers, int, int, bool] | None:
 class _Body(io.RawIOBase):
     """The bytes of a body of known length: those that came with the head, then those of the socket."""
 
-    def __init__(self, source: socket.socket, came: bytes, length: int) -> None:
-        self._socket = source
+    def __init__(self, line: _Line, came: bytes, length: int, timeout: float | None) -> None:
+        self._line = line
+        self._timeout = timeout
         self._came = memoryview(came)
         self._left = length
         self.due: float | None = None
@@ -292,7 +314,7 @@ class _Body(io.RawIOBase):
             target[:size], self._came = self._came[:size], self._came[size:]
         else:
             try:
-                size = self._socket.recv_into(target, size)
+                size = self._line.patiently(self._line.socket.recv_into, target, size, timeout=self._timeout)
             except TimeoutError as error:
                 raise httpx.ReadTimeout(str(error)) from error
             except OSError as error:
