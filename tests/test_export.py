@@ -526,7 +526,7 @@ def test_a_password_that_is_refused_midway_leaves_a_row_for_every_series(cohort:
         Proxy(cohort.url, script=Script([refuse], only="/series/")) as proxy,
         ores.Orthanc(proxy.url, auth=auth) as locked,
     ):
-        ledger = locked.export(series, tmp_path / "out", progress=False)
+        ledger = locked.export(list(series.index), tmp_path / "out", progress=False)
     assert ledger["status"].tolist() == ["failed", "not-sent"]
     assert ledger["error"].str.contains("refused the user name").all()
 
