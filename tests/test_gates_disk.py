@@ -7,12 +7,15 @@ import csv
 import errno
 import hashlib
 import os
+import re
+import subprocess
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from faults import Fault, Proxy
 
@@ -225,3 +228,89 @@ def check_changed(orthanc: ores.Orthanc, folder: Path, form: str, act: str, mome
     if act != "gone":
         (again,) = orthanc.export([series[1]], folder, format=form, progress=False).to_dict("records")
         assert (again["status"], again["expected"], again["instances"]) == ("done", there, there), here
+
+
+class SmallDisk:
+    """A disk of 4 MB that is full when told to."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def fill(self) -> None:
+        with suppress(OSError), (self.folder / "ballast").open("ab", buffering=0) as stream:
+            while True:
+                stream.write(bytes(4096))
+
+    def free(self) -> None:
+        (self.folder / "ballast").unlink(missing_ok=True)
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)]
+    try:
+        subprocess.run(mount, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("a disk that is really full needs mount, which root may")
+    yield SmallDisk(folder)
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+# Full before the request, when it was carried out, while its job runs, when its copies are read back.
+@pytest.mark.parametrize("verb", ["anonymize", "modify"])
+@pytest.mark.parametrize("at", ["", "POST /patients|POST /tools/bulk", "GET /jobs", "POST /tools/bulk-content"])
+def test_a_journal_on_a_full_disk_ends_the_batch_and_is_gone_on_with(
+    orthanc: ores.Orthanc, tmp_path: Path, disk: SmallDisk, verb: str, at: str
+) -> None:
+    small(orthanc)
+    patients = orthanc.patients()
+    before = {i: orthanc.rest.instances.md5(i) for i in orthanc.rest.instances.list()}
+    journal = disk.folder / "journal"
+
+    def start(client: ores.Orthanc) -> pd.DataFrame:
+        options: dict[str, Any] = {"journal": journal, "progress": False}
+        if verb == "anonymize":
+            return client.anonymize(list(patients.index), **options)
+        return client.modify(list(orthanc.studies().index), {"StudyDescription": "changed"}, **options)
+
+    if not at:
+        disk.fill()
+        with pytest.raises(errors.QueryError, match=r"its disk is full; make 1 MB of room\. Nothing was asked"):
+            start(orthanc)
+        assert [path.name for path in disk.folder.iterdir()] == ["ballast"]
+        disk.free()
+        assert set(start(orthanc)["status"]) == {"done"}
+    else:
+        begun = list[bool]()
+
+        def script(request: bytes) -> Fault | None:
+            line = request.partition(b"\r\n")[0].decode()
+            if journal.exists() and re.match(at, line):
+                begun.append(True)
+                disk.fill()
+            return None
+
+        with (
+            Proxy(orthanc.url, script=script) as proxy,
+            ores.Orthanc(proxy.url, auth=orthanc.rest.connection.auth) as client,
+        ):
+            ledger = start(client)
+            assert begun
+            assert set(ledger["status"]) == {"unknown"}
+            (text,) = set(ledger["error"])
+            reason = "The journal cannot be written: its disk is full; make 1 MB of room."
+            assert text == f"{reason} Go on with orthanc.resume({str(journal)!r})."
+            full = client.resume(journal, progress=False)  # without room, it says so again
+            assert full["error"].str.contains("its disk is full").all()
+            begun.clear()
+            disk.free()
+            at = "nothing"
+            assert set(client.resume(journal, progress=False)["status"]) == {"done"}
+    after = {i: orthanc.rest.instances.md5(i) for i in orthanc.rest.instances.list()}
+    assert before.items() <= after.items()
+    assert len(after) == 2 * len(before)
+    origin = "AnonymizedFrom" if verb == "anonymize" else "ModifiedFrom"
+    made = orthanc.rest.tools.bulk_content(sorted(after.keys() - before.keys()), metadata=True)
+    assert Counter(value["Metadata"][origin] for value in made) == Counter(dict.fromkeys(before, 1))
