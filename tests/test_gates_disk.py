@@ -6,6 +6,7 @@ import copy
 import csv
 import errno
 import hashlib
+import importlib.util
 import os
 import re
 import subprocess
@@ -231,15 +232,16 @@ def check_changed(orthanc: ores.Orthanc, folder: Path, form: str, act: str, mome
 
 
 class SmallDisk:
-    """A disk of 4 MB that is full when told to."""
+    """A disk of 4 MB that is full when told to, but for some bytes."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def fill(self) -> None:
+    def fill(self, but: int = 0) -> None:
         with suppress(OSError), (self.folder / "ballast").open("ab", buffering=0) as stream:
             while True:
                 stream.write(bytes(4096))
+        os.truncate(self.folder / "ballast", (self.folder / "ballast").stat().st_size - but)
 
     def free(self) -> None:
         (self.folder / "ballast").unlink(missing_ok=True)
@@ -256,6 +258,21 @@ def disk(tmp_path: Path) -> Iterator[SmallDisk]:
         pytest.skip("a disk that is really full needs mount, which root may")
     yield SmallDisk(folder)
     subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_disk_that_is_really_full_ends_an_export_in_every_form(orthanc: ores.Orthanc, disk: SmallDisk) -> None:
+    orthanc.upload(ores.samples.cohort(patients=1, studies=1, slices=5, size=64), progress=False)
+    series = list(orthanc.series().index)
+    disk.fill(but=1 << 14)
+    for form in ("parquet", "npy", "npz", *(["nifti"] if importlib.util.find_spec("nibabel") else [])):
+        ledger = orthanc.export(series, disk.folder, format=form, progress=False)
+        assert ledger["status"].tolist() == ["failed", "not-sent"], form
+        assert set(ledger["error"]) == {"The file cannot be written: No space left on device."}, form
+        assert [path.name for path in disk.folder.iterdir()] == ["ballast"], form
+    with pytest.raises(OSError, match="No space left on device; the archive takes 1 MB at most"):
+        orthanc.archive(series, disk.folder / "a.zip", progress=False)
+    disk.free()
+    assert set(orthanc.export(series, disk.folder, format="npy", progress=False)["status"]) == {"done"}
 
 
 # Full before the request, when it was carried out, while its job runs, when its copies are read back.

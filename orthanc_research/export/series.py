@@ -217,7 +217,8 @@ def _failed(error: Exception) -> tuple[Row, str | None]:
         reason = str(error)
     elif isinstance(error, OSError):
         over = error.errno in _NO_MORE
-        reason = f"The file cannot be written: {error.strerror or type(error).__name__}."
+        # Not its strerror, in which pyarrow tells more than that.
+        reason = f"The file cannot be written: {os.strerror(error.errno) if error.errno else type(error).__name__}."
     else:
         over = False
         reason = f"Its values cannot be written ({type(error).__name__})."
