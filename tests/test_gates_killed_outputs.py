@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from zipfile import ZipFile
 
 import pytest
@@ -17,6 +18,7 @@ from scp import odd_node
 from test_retrieve_table import archive_of
 
 import orthanc_research as ores
+from orthanc_research.batch.journal import Journal
 
 pytestmark = pytest.mark.one_version
 
@@ -126,6 +128,46 @@ def check_retrieve(here: ores.LocalOrthanc, folder: Path, seeds: range) -> int:
 
 def test_a_retrieve_that_is_killed_brings_the_rest(receiver: ores.LocalOrthanc, tmp_path: Path) -> None:
     assert check_retrieve(receiver, tmp_path, range(1))
+
+
+def test_a_journal_on_a_full_disk_ends_a_retrieve(
+    receiver: ores.LocalOrthanc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if receiver.rest.patients.list():
+        receiver.rest.tools.bulk_delete(receiver.rest.patients.list())
+    node, table = archive_of(10)
+    table = table[table["kind"] == "good"]
+    with odd_node(node):
+        node.move_to = ("127.0.0.1", receiver.server.dicom_port or 0)
+        receiver.add_modality("odd", node.aet, "127.0.0.1", node.port)
+        options: dict[str, Any] = {"modality": "odd", "journal": tmp_path / "journal", "progress": False}
+        # Before the first row, and when what came of the first is to be noted: the row is right still.
+        for calls, statuses in ((0, ["not-sent"] * 4), (1, ["complete", *["not-sent"] * 2, "complete"])):
+            with monkeypatch.context() as patch:
+                fill_after(patch, calls)
+                report = receiver.retrieve(table, **options)
+            assert report["status"].tolist() == statuses
+            halted = report["error"].dropna()
+            assert len(halted) == statuses.count("not-sent")
+            assert halted.str.startswith("The journal cannot be written: its disk is full; make 1 MB").all()
+        report = receiver.retrieve(table, **options)
+        assert report["status"].tolist() == ["already-there", "complete", "complete", "already-there"]
+        assert max(Counter(node.moved).values()) == 1
+
+
+def fill_after(patch: pytest.MonkeyPatch, calls: int) -> None:
+    """Let the disk of a journal be full after so many lines: SQLite's own error for it."""
+    left = iter(range(calls))
+    real = Journal.mark
+
+    def mark(journal: Journal, *arguments: Any, **options: Any) -> None:
+        if next(left, None) is None:
+            pages = journal._database.execute("PRAGMA page_count").fetchone()[0]
+            journal._database.execute(f"PRAGMA max_page_count = {pages}")
+            options["output"] = {"long": "x" * 100_000}  # needs pages that are not there
+        real(journal, *arguments, **options)
+
+    patch.setattr(Journal, "mark", mark)
 
 
 @pytest.mark.long
