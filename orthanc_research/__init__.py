@@ -10,6 +10,7 @@ from importlib.metadata import version as _version
 from typing import TYPE_CHECKING, Any
 
 import orthanc_research.accessor  # noqa: F401 - registers df.orthanc
+from orthanc_research.batch import sweep
 from orthanc_research.capabilities import Capabilities
 from orthanc_research.errors import (
     AccessError,
@@ -89,6 +90,7 @@ __all__ = [
     "read_volume",
     "samples",
     "segments",
+    "sweep",
     "to_numpy",
     "write_csv",
     "write_table",

@@ -48,6 +48,7 @@ from orthanc_research.rest import Rest
 __all__ = [
     "DIFFERS",
     "NO_MD5",
+    "DamagedError",
     "checked_file",
     "dataset",
     "decoded",
@@ -74,13 +75,22 @@ NO_MD5 = (
 DIFFERS = "The file of instance {} is not the one that was stored: its MD5 differs."
 
 
+class DamagedError(ResponseError):
+    """A file is not the one that was stored."""
+
+
 def file(rest: Rest, instance: str, *, verify: bool) -> bytes:
     """The DICOM file as it was stored; with `verify`, held against the MD5 that the server keeps.
 
-    One request; two when the answer to the first does not name the MD5. `ResponseError` when the file is not the one
-    that was stored, and when the server keeps no MD5.
+    One request; two when the answer to the first does not name the MD5. What arrives damaged is asked for once more.
+    `ResponseError` when the file is not the one that was stored even then, and when the server keeps no MD5.
     """
-    return checked_file(rest, instance)[0] if verify else rest.instances.file(instance)
+    if not verify:
+        return rest.instances.file(instance)
+    try:
+        return checked_file(rest, instance)[0]
+    except DamagedError:
+        return checked_file(rest, instance)[0]
 
 
 def checked_file(rest: Rest, instance: str) -> tuple[bytes, str]:
@@ -92,7 +102,7 @@ def checked_file(rest: Rest, instance: str) -> tuple[bytes, str]:
         except NotFoundError as error:
             raise ResponseError(NO_MD5) from error
     if hashlib.md5(content, usedforsecurity=False).hexdigest() != expected:
-        raise ResponseError(DIFFERS.format(instance))
+        raise DamagedError(DIFFERS.format(instance))
     return content, expected
 
 

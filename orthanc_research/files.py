@@ -12,12 +12,13 @@ import hashlib
 import os
 import platform
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-__all__ = ["atomic_path", "atomic_write", "private_folder", "sweep"]
+__all__ = ["abandoned", "atomic_path", "atomic_write", "private_folder", "remove", "sweep"]
 
 _MARK = ".ores-"
 _SUFFIX = ".partial"
@@ -73,14 +74,27 @@ def atomic_write(target: str | os.PathLike[str], *, overwrite: bool = True) -> I
 
 
 def sweep(folder: str | os.PathLike[str]) -> int:
-    """Delete what writers that died on this host left in the folder; the number of files deleted.
-
-    What a living process writes, this one among them, and what another host wrote stays.
-    """
-    left = [path for path in Path(folder).glob(f"{_MARK}{_host()}-*{_SUFFIX}") if not _is_alive(path.name)]
+    """Delete what writers that died on this host left in the folder; the number of files and folders deleted."""
+    left = abandoned(folder)
     for path in left:
-        path.unlink(missing_ok=True)
+        remove(path)
     return len(left)
+
+
+def abandoned(folder: str | os.PathLike[str]) -> list[Path]:
+    """What writers that died on this host left in the folder: temporary files, and folders that lie beside them.
+
+    What a living process writes, this one among them, and what another host wrote is not.
+    """
+    return sorted(path for path in Path(folder).glob(f"{_MARK}{_host()}-*") if not _is_alive(path.name))
+
+
+def remove(path: Path) -> None:
+    """Delete a file, or a folder with what is in it; nothing that a link leads to."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _host() -> str:

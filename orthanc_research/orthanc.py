@@ -568,7 +568,10 @@ class Orthanc:
         "npz", "nifti" (.nii.gz): the volume, as `volume` gives it for the same options, with its affine, units and the
         SOPInstanceUID of each slice in a .json beside it (`ores.write_volume`); a series that is no volume is a row
         that says why. With "split", every stack of a series has a row and a file: <name>_001, _002 … in the order of
-        `pixels.arrange`. Each instance is held against the server's MD5.
+        `pixels.arrange`. Each instance is held against the server's MD5, and asked for once more when it came damaged.
+
+        A series that gets or loses instances meanwhile is "changed", with `expected` and `instances`, and no file of it
+        is left: find it again. One that changes after its file was written is "changed" as well, and has its `file`.
 
         Files are 0600, named by SeriesInstanceUID, with the Orthanc ID of the series behind it where another series
         has that name. Of chosen instances only those are written. What an earlier export left stays unless a file of

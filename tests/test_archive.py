@@ -18,7 +18,7 @@ import pytest
 from faults import Proxy
 
 import orthanc_research as ores
-from orthanc_research import errors
+from orthanc_research import errors, files
 from orthanc_research.batch import _archive
 from orthanc_research.progress import Silent
 
@@ -171,7 +171,7 @@ def test_stopping_leaves_no_zip(cohort: ores.Orthanc, tmp_path: Path) -> None:
 
 def test_large_files_go_over_the_disk(cohort: ores.Orthanc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_archive, "_LARGE", 100)
-    left = tmp_path / ".ores-0-0-0.files"  # of one that died
+    left = tmp_path / f".ores-{files._host()}-999999999-0.files"  # of one that died
     left.mkdir()
     frame = cohort.archive(cohort.series(), tmp_path / "a.zip", progress=False)
     found = members(tmp_path / "a.zip")

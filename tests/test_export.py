@@ -24,6 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pydicom
 import pytest
+from faults import Exchange, Proxy, Script
 from pydicom.data import get_testdata_file
 from volume_cases import volume_of
 
@@ -213,9 +214,10 @@ def test_chosen_instances_are_written_and_no_others(cohort: ores.Orthanc, tmp_pa
     for form in ("parquet", "npy"):
         (row,) = cohort.export(some, tmp_path, format=form, progress=False).to_dict("records")
         assert (row["status"], row["error"]) == (
-            "failed",
+            "changed",
             "1 of 4 instances are no longer on this Orthanc; find them again.",
         )
+        assert (row["expected"], row["instances"]) == (4, 3)
 
 
 def test_colour_that_was_converted_says_so(orthanc: ores.Orthanc, tmp_path: Path) -> None:
@@ -514,7 +516,20 @@ def test_a_tilted_ct_is_refused_with_its_reasons(orthanc: ores.Orthanc, realdata
 
 def test_a_password_that_is_refused_midway_leaves_a_row_for_every_series(cohort: ores.Orthanc, tmp_path: Path) -> None:
     series = cohort.series()
-    with ores.Orthanc(cohort.url, auth=("ores", "wrong")) as locked:
-        ledger = locked.export(series, tmp_path / "out", progress=False)
+    with (
+        ores.Orthanc(cohort.url, auth=("ores", "wrong")) as locked,
+        pytest.raises(errors.AccessError, match="refused the user name"),
+    ):
+        locked.export(series, tmp_path / "out", progress=False)
+    auth = cohort.rest.connection.auth
+    with (
+        Proxy(cohort.url, script=Script([refuse], only="/series/")) as proxy,
+        ores.Orthanc(proxy.url, auth=auth) as locked,
+    ):
+        ledger = locked.export(list(series.index), tmp_path / "out", progress=False)
     assert ledger["status"].tolist() == ["failed", "not-sent"]
     assert ledger["error"].str.contains("refused the user name").all()
+
+
+def refuse(exchange: Exchange) -> None:
+    exchange.peer.sendall(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n")

@@ -12,6 +12,7 @@ from orthanc_research.batch._resume import resume
 from orthanc_research.batch._retrieve import RETRIEVE_COLUMNS, retrieve
 from orthanc_research.batch._retrieve_table import RETRIEVE_TABLE_COLUMNS, read_table, retrieve_plan, retrieve_table
 from orthanc_research.batch._send import SEND_COLUMNS, send
+from orthanc_research.batch._sweep import SWEEP_COLUMNS, sweep
 from orthanc_research.batch._upload import UPLOAD_COLUMNS, upload, upload_plan
 from orthanc_research.batch.journal import Journal
 
@@ -25,6 +26,7 @@ __all__ = [
     "RETRIEVE_COLUMNS",
     "RETRIEVE_TABLE_COLUMNS",
     "SEND_COLUMNS",
+    "SWEEP_COLUMNS",
     "UPLOAD_COLUMNS",
     "Changes",
     "Journal",
@@ -45,6 +47,7 @@ __all__ = [
     "retrieve_table",
     "send",
     "split",
+    "sweep",
     "upload",
     "upload_plan",
 ]

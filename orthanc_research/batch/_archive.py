@@ -97,9 +97,6 @@ def _target(path: Path, overwrite: bool) -> Path:
     if not os.access(path.parent, os.W_OK | os.X_OK):
         raise QueryError(f"Nothing can be written to {path.parent}: you may not.")
     sweep(path.parent)
-    for left in path.parent.glob(f".ores-*{_BESIDE}"):
-        if not left.with_suffix(".partial").exists():  # its writer died
-            shutil.rmtree(left, ignore_errors=True)
     return path
 
 

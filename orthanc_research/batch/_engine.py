@@ -8,7 +8,8 @@ whose outcome nobody knows is looked for there, never sent blindly again (`_reco
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import pandas as pd
@@ -17,7 +18,7 @@ from orthanc_research.batch._ledger import ledger
 from orthanc_research.batch._outcome import Outputs, read_back
 from orthanc_research.batch._reconcile import judge, settle
 from orthanc_research.batch._task import Planned, Run, Task, ids_of
-from orthanc_research.batch.journal import Journal, Unit
+from orthanc_research.batch.journal import Journal, JournalError, Unit
 from orthanc_research.errors import AccessError, OrthancError, QueryError
 from orthanc_research.parallel import MAX_THREADS
 from orthanc_research.progress import Progress
@@ -51,7 +52,8 @@ def start(
     settings = {**task.settings(), "level": level, "order": list(order)}
     with Journal.create(path, task.kind, rest.connection.url, settings, units) as journal:
         run = Run(rest, journal, progress, task, window)
-        _carry_out(run)
+        with _ended_by_journal(run):
+            _carry_out(run)
         return ledger(journal, run.halted)
 
 
@@ -61,11 +63,21 @@ def go_on(rest: Rest, journal: Journal, task: Task, *, window: int, progress: Pr
     run = Run(rest, journal, progress, task, window)
     begun = [*journal.units("sent", "running", "unknown", "partial"), *_running_again(run)]
     run.asked |= {unit.key: float(unit.output.get("asked") or journal.run["started"]) for unit in begun}
-    settle(run, begun)
-    _carry_out(run)
-    if run.halted is None:
-        _forget_rests(run)
+    with _ended_by_journal(run):
+        settle(run, begun)
+        _carry_out(run)
+        if run.halted is None:
+            _forget_rests(run)
     return ledger(journal, run.halted)
+
+
+@contextmanager
+def _ended_by_journal(run: Run) -> Iterator[None]:
+    """A full disk ends a run as a crash would, at once: its jobs go on, and what came of them is looked for later."""
+    try:
+        yield
+    except JournalError as error:
+        run.halted = str(error)
 
 
 def _running_again(run: Run) -> list[Unit]:

@@ -20,10 +20,10 @@ from filelock import FileLock, Timeout
 from orthanc_research.errors import QueryError
 from orthanc_research.files import atomic_write
 
-__all__ = ["MANIFEST", "Entry", "Manifest"]
+__all__ = ["LOCK", "MANIFEST", "Entry", "Manifest"]
 
 MANIFEST = "manifest.csv"
-_LOCK = ".ores-download.lock"
+LOCK = ".ores-download.lock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Manifest:
         self._folder = folder
         self._file = folder / MANIFEST
         self._guard = threading.Lock()
-        self._lock = FileLock(folder / _LOCK, timeout=0, mode=0o600, thread_local=False)
+        self._lock = FileLock(folder / LOCK, timeout=0, mode=0o600, thread_local=False)
         self._stream: IO[str] | None = None
         self._entries: dict[str, Entry] = {}
 

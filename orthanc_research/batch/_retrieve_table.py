@@ -20,7 +20,7 @@ import orjson
 import pandas as pd
 
 from orthanc_research.batch._retrieve import Node, bring, here
-from orthanc_research.batch.journal import Journal, State
+from orthanc_research.batch.journal import Journal, JournalError, State
 from orthanc_research.errors import AccessError, Error, OrthancError, QueryError
 from orthanc_research.progress import Progress, Within
 from orthanc_research.rest import Rest, is_server_gone
@@ -172,15 +172,25 @@ def _one(run: _Run, wanted: Wanted, book: Journal | None, key: str, pause: float
         run.halted = "Cancelled."
     if run.halted is not None:
         return {"status": "not-sent", "error": run.halted}
-    if book is not None:
-        book.mark(key, "sent")
+    if not _noted(run, book, key, "sent"):
+        return {"status": "not-sent", "error": run.halted}
     found, row = _asked(run, wanted)
-    if book is not None:
-        output = {"row": row, "keys": [dict(match.keys) for match in found]}
-        book.mark(key, _STATE.get(row["status"], "unknown"), output=output, error=row.get("error"))
+    output = {"row": row, "keys": [dict(match.keys) for match in found]}
+    _noted(run, book, key, _STATE.get(row["status"], "unknown"), output=output, error=row.get("error"))
     if pause and not run.progress.cancelled:
         time.sleep(pause)
     return row
+
+
+def _noted(run: _Run, book: Journal | None, key: str, state: State, **more: Any) -> bool:
+    """Into the journal, where there is one; False, and the run ends, when the disk does not take it."""
+    try:
+        if book is not None:
+            book.mark(key, state, **more)
+    except JournalError as error:
+        run.halted = str(error)
+        return False
+    return True
 
 
 def _asked(run: _Run, wanted: Wanted) -> tuple[list[Match], dict[str, Any]]:

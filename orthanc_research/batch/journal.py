@@ -7,6 +7,7 @@ hashes of their PatientIDs.
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import sqlite3
@@ -26,10 +27,16 @@ from filelock import FileLock, Timeout
 from orthanc_research.errors import QueryError
 from orthanc_research.files import atomic_path, private_folder
 
-__all__ = ["Journal", "State", "Unit", "claimed", "default_path", "newest"]
+__all__ = ["Journal", "JournalError", "State", "Unit", "claimed", "default_path", "newest"]
 
 State = Literal["planned", "sent", "running", "done", "partial", "failed", "unknown"]
 _VERSION = 1
+# What the disk is at fault for, not the file: no space, I/O, read-only, a file beside it that cannot be made.
+_DISK = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)
+
+
+class JournalError(Exception):
+    """The disk does not take the journal's next line: the run ends before anything else is asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,18 +129,23 @@ class Journal:
         options: Mapping[str, Any],
         units: Iterable[tuple[str, Mapping[str, Any]]],
     ) -> Journal:
-        """A new journal with its planned units, complete or not there at all; `QueryError` when the name is taken."""
+        """A new journal with its planned units, complete or not there at all.
+
+        `QueryError` when the name is taken, and when the disk is full or cannot be written to.
+        """
         target = Path(path)
         if target.is_dir():
             raise QueryError("journal= names a folder; give the path of a file in it.")
-        private_folder(target.parent)
         try:
+            private_folder(target.parent)
+            _register(target)
             with atomic_path(target, overwrite=False) as partial:
                 _fill(partial, kind, url, options, units)
+            return cls.open(target)
         except FileExistsError:
             raise QueryError("That journal exists; orthanc.resume(journal) goes on with it.") from None
-        _register(target)
-        return cls.open(target)
+        except (OSError, sqlite3.OperationalError) as error:
+            raise QueryError(f"{_complaint(target, error)} Nothing was asked for.") from error
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], *, lock: bool = True) -> Journal:
@@ -145,9 +157,11 @@ class Journal:
         try:
             journal = cls(target, _connect(target) if lock else _read_only(target), held)
             version = journal.run["version"]
-        except (sqlite3.DatabaseError, TypeError):
+        except (sqlite3.DatabaseError, TypeError) as error:
             if held is not None:
                 held.release()
+            if _is_disk(error):
+                raise QueryError(_complaint(target, error)) from error
             raise QueryError("That file is not a journal of orthanc_research.") from None
         if version != _VERSION:
             journal.close()
@@ -183,14 +197,22 @@ class Journal:
         output: Mapping[str, Any] | None = None,
         error: str | None = None,
     ) -> None:
-        """Write a unit's new state; it is on the disk when this returns. `job` and `output` stay unless given."""
+        """Write a unit's new state; it is on the disk when this returns. `job` and `output` stay unless given.
+
+        `JournalError` when the disk does not take it; what the journal said before is kept.
+        """
         blob = None if output is None else orjson.dumps(dict(output))
-        with self._lock, self._database as database:
-            database.execute(
-                "UPDATE unit SET state = ?, job = COALESCE(?, job), output = COALESCE(?, output), error = ?,"
-                " changed = ? WHERE key = ?",
-                (state, job, blob, error, time.time(), key),
-            )
+        try:
+            with self._lock, self._database as database:
+                database.execute(
+                    "UPDATE unit SET state = ?, job = COALESCE(?, job), output = COALESCE(?, output), error = ?,"
+                    " changed = ? WHERE key = ?",
+                    (state, job, blob, error, time.time(), key),
+                )
+        except sqlite3.OperationalError as failure:
+            if not _is_disk(failure):
+                raise
+            raise JournalError(_complaint(self.path, failure)) from failure
 
     def close(self) -> None:
         """Close the file, and let others work on it."""
@@ -208,6 +230,21 @@ class Journal:
 
     def __repr__(self) -> str:
         return f"<Journal {self.path.name}>"
+
+
+def _is_disk(error: Exception) -> bool:
+    # The lower byte is the kind, the upper ones say more of it.
+    return (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF in _DISK
+
+
+def _complaint(path: Path, error: Exception) -> str:
+    """What is wrong with the disk, in a sentence; with the room that is needed when it is full."""
+    code = getattr(error, "sqlite_errorcode", None)
+    if code != sqlite3.SQLITE_FULL and getattr(error, "errno", None) not in (errno.ENOSPC, errno.EDQUOT):
+        reason = getattr(error, "strerror", None) or str(error)
+        return f"The journal cannot be written ({reason})."
+    size = path.stat().st_size if path.exists() else 0
+    return f"The journal cannot be written: its disk is full; make {max(1, -(-2 * size // 10**6))} MB of room."
 
 
 def _read_only(path: Path) -> sqlite3.Connection:

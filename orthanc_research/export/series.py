@@ -6,8 +6,10 @@ import errno
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -15,10 +17,21 @@ import pandas as pd
 import pyarrow as pa
 
 from orthanc_research import fetch, resolve
-from orthanc_research.errors import AccessError, Error, GeometryError, OrthancError, PixelError, QueryError
+from orthanc_research.errors import (
+    AccessError,
+    Error,
+    GeometryError,
+    NotFoundError,
+    OrthancError,
+    PixelError,
+    QueryError,
+    ResponseError,
+    UnreachableError,
+)
 from orthanc_research.export._options import OWNER, free_name
 from orthanc_research.export.frames import FrameRow, frame_rows, owner_of_frames, write_frames
 from orthanc_research.export.parts import check_form, volume_parts
+from orthanc_research.export.plan import ChangedError, Planned, check, compare, plan, since
 from orthanc_research.export.volumes import SUFFIXES, owner_of_volume, owner_of_volumes, write_volume
 from orthanc_research.files import private_folder, sweep
 from orthanc_research.pixels import Reading, Volume
@@ -36,6 +49,7 @@ EXPORT_COLUMNS = {
     "status": "str",
     "error": "str",
     "file": "str",
+    "expected": "Int64",
     "instances": "Int64",
     "frames": "Int64",
     "bytes": "Int64",
@@ -46,7 +60,9 @@ EXPORT_COLUMNS = {
 # With these nothing more can be written: no space, no quota left, a disk that turned read-only.
 _NO_MORE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 # What a file or a disk can be at fault for: a row. Everything else is a mistake of this program.
-_EXPECTED = (Error, OSError, pa.ArrowException, ValueError, OverflowError, MemoryError)
+_EXPECTED = (Error, ChangedError, OSError, pa.ArrowException, ValueError, OverflowError, MemoryError)
+# What a line or a list that was damaged may be at fault for: the series is tried once more.
+_PASSING = (ChangedError, NotFoundError, ResponseError, UnreachableError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,30 +90,51 @@ def export_series(
 
     Of series whose instances were chosen, the chosen ones are written. `status`: "done"; "partial" (some instances have
     no pixels that decode: `error` counts them, the others are there); "no-pixels"; "not-a-volume" (`error` has the code
-    and the reason); "failed"; "not-sent" (the server is gone, the disk is full, or the run was cancelled). A series
-    that is split has a row for each of its stacks.
+    and the reason); "changed"; "failed"; "not-sent" (the server is gone, the disk is full, or the run was cancelled). A
+    series that is split has a row for each of its stacks.
+
+    "changed": instances were added or deleted. `expected` is how many the series had (or were chosen) when the export
+    began, or when it was found where the frame says how many; `instances` is how many there are now. Without a `file`
+    nothing was written; with one, it is as the series was before.
     `QueryError` for senseless options, before the first request, and for a folder that cannot be written to.
     """
     if form not in FORMATS:
         raise QueryError(f"format={form!r} is not there; choose from {', '.join(FORMATS)}.")
     check_form(form, how)
-    series = resolve.series_of(rest, resolve.select(rest, resources))
+    series = plan(rest, resolve.select(rest, resources))
     task = _Task(rest, _folder(folder), form, how, workers)
     progress.total(len(series), "series")
-    rows: list[tuple[str, Row]] = []
+    rows: list[tuple[Planned, Row]] = []
     halted: str | None = None
-    for identifier, chosen in series:
+    for planned in series:
         if halted is None and progress.cancelled:
             halted = "cancelled"
         if halted is not None:
-            rows.append((identifier, {"status": "not-sent", "error": halted}))
+            rows.append((planned, {"status": "not-sent", "error": halted}))
             continue
-        found, halted = _export_one(task, identifier, chosen)
-        rows += [(identifier, row) for row in found]
+        found, halted = _export_one(task, planned)
+        rows += [(planned, row) for row in found]
         progress.advance()
-    frame = pd.DataFrame([row for _, row in rows], columns=list(EXPORT_COLUMNS))
-    frame.index = pd.Index([identifier for identifier, _ in rows], name="ID", dtype="str")
+    if halted is None:
+        _note_changes(rest, rows)
+    frame = pd.DataFrame([{**row, "expected": planned.count} for planned, row in rows], columns=list(EXPORT_COLUMNS))
+    frame.index = pd.Index([planned.series for planned, _ in rows], name="ID", dtype="str")
     return frame.astype(EXPORT_COLUMNS)
+
+
+def _note_changes(rest: Rest, rows: Sequence[tuple[Planned, Row]]) -> None:
+    """Tell which series changed while later ones were written; the last was just looked at."""
+    last = rows[-1][0] if rows else None
+    written = [(planned, row) for planned, row in rows if row.get("file") is not None and planned is not last]
+    with suppress(OrthancError):  # the files are there, and as their series were
+        changes = since(rest, [planned for planned, _ in written])
+        for planned, row in written:
+            if planned.series in changes:
+                row |= _changed_row(changes[planned.series])
+
+
+def _changed_row(changed: ChangedError) -> Row:
+    return {"status": "changed", "error": str(changed), "instances": changed.found}
 
 
 def _folder(path: str | os.PathLike[str]) -> Path:
@@ -115,16 +152,45 @@ def _folder(path: str | os.PathLike[str]) -> Path:
     return folder
 
 
-def _export_one(task: _Task, series: str, chosen: Sequence[str]) -> tuple[list[Row], str | None]:
+def _export_one(task: _Task, planned: Planned) -> tuple[list[Row], str | None]:
     """The rows of a series; and why the series after it would fail the same way, None if they would not."""
+    rows, failures, halted = _try_one(task, planned)
+    if not failures or halted is not None:
+        return rows, halted
+    changed = _change(task.rest, planned)
+    if changed is None and any(_passes(error) for error in failures):
+        rows, failures, halted = _try_one(task, planned)
+        changed = _change(task.rest, planned) if failures and halted is None else None
+    return [row if changed is None else {**row, **_changed_row(changed)} for row in rows], halted
+
+
+def _passes(error: Exception) -> bool:
+    """A file that was damaged twice is so on the server."""
+    return isinstance(error, _PASSING) and not isinstance(error, fetch.DamagedError)
+
+
+def _change(rest: Rest, planned: Planned) -> ChangedError | None:
+    """What became of the series; None when it is as it was, or nobody can say."""
+    try:
+        check(rest, planned)
+    except ChangedError as changed:
+        return changed
+    except OrthancError:
+        return None
+    return None
+
+
+def _try_one(task: _Task, planned: Planned) -> tuple[list[Row], list[Exception], str | None]:
+    """The rows of a series, why some of them failed, and why those of others would."""
     rows: list[Row] = []
+    failures: list[Exception] = []
     halted: str | None = None
     start = time.monotonic()
     try:
-        writers = _writers(task, series, chosen)
+        writers = _writers(task, planned)
     except _EXPECTED as error:
         row, halted = _failed(error)
-        return [{**row, "seconds": time.monotonic() - start}], halted
+        return [{**row, "seconds": time.monotonic() - start}], [error], halted
     for write in writers:
         if halted is not None:
             rows.append({"status": "not-sent", "error": halted})
@@ -133,37 +199,41 @@ def _export_one(task: _Task, series: str, chosen: Sequence[str]) -> tuple[list[R
             row = write()
         except _EXPECTED as error:
             row, halted = _failed(error)
+            failures.append(error)
         rows.append({**row, "seconds": time.monotonic() - start})
         start = time.monotonic()
-    return rows, halted
+    return rows, failures, halted
 
 
 def _failed(error: Exception) -> tuple[Row, str | None]:
     """The row of what failed; and its reason where everything after it would fail the same way."""
     if isinstance(error, GeometryError):
         return {"status": "not-a-volume", "error": str(error)}, None
+    if isinstance(error, ChangedError):
+        return _changed_row(error), None
     if isinstance(error, Error):
         # A refused password and a server that is gone would be the same for every other series.
         over = isinstance(error, AccessError) or (isinstance(error, OrthancError) and is_server_gone(error))
         reason = str(error)
     elif isinstance(error, OSError):
         over = error.errno in _NO_MORE
-        reason = f"The file cannot be written: {error.strerror or type(error).__name__}."
+        # Not its strerror, in which pyarrow tells more than that.
+        reason = f"The file cannot be written: {os.strerror(error.errno) if error.errno else type(error).__name__}."
     else:
         over = False
         reason = f"Its values cannot be written ({type(error).__name__})."
     return {"status": "failed", "error": reason}, reason if over else None
 
 
-def _writers(task: _Task, series: str, chosen: Sequence[str]) -> list[Callable[[], Row]]:
+def _writers(task: _Task, planned: Planned) -> list[Callable[[], Row]]:
     """What writes a file of this series each, and gives its row."""
     if task.form == "parquet":
-        return [partial(_frames, task, series, chosen)]
-    parts = volume_parts(task.rest, series, chosen, task.how, task.workers)
-    return [partial(_volume, task, series, behind, make) for behind, make in parts]
+        return [partial(_frames, task, planned)]
+    parts = volume_parts(task.rest, planned.series, planned.chosen, task.how, task.workers)
+    return [partial(_volume, task, planned, behind, make) for behind, make in parts]
 
 
-def _volume(task: _Task, series: str, behind: str, make: Callable[[], Volume]) -> Row:
+def _volume(task: _Task, planned: Planned, behind: str, make: Callable[[], Volume]) -> Row:
     suffix = SUFFIXES[task.form]
 
     def owner(name: str) -> str | None:
@@ -172,24 +242,28 @@ def _volume(task: _Task, series: str, behind: str, make: Callable[[], Volume]) -
         return owner_of_volume(task.folder / f"{name}{suffix}")
 
     volume = make()
-    name = free_name(volume.series_uid, series, owner)
-    path = write_volume(task.folder / f"{name}{behind}{suffix}", volume, {OWNER: series})
+    check(task.rest, planned)
+    name = free_name(volume.series_uid, planned.series, owner)
+    path = write_volume(task.folder / f"{name}{behind}{suffix}", volume, {OWNER: planned.series})
     filled = [uid for uid in volume.sop_uids if uid]
     return _done(path, instances=len(set(filled)), frames=len(filled))
 
 
-def _frames(task: _Task, series: str, chosen: Sequence[str]) -> Row:
-    found = task.rest.series.read(series)
+def _frames(task: _Task, planned: Planned) -> Row:
+    series, chosen = planned.series, planned.chosen
     children = {str(value["ID"]): value for value in task.rest.series.children(series, "Instance")}
-    instances = _in_order(list((fetch.present(children, chosen) if chosen else children).values()))
-    uid = str((found.get("MainDicomTags") or {}).get("SeriesInstanceUID") or "")
-    name = free_name(uid, series, lambda name: owner_of_frames(task.folder / f"{name}.parquet"))
-    path = task.folder / f"{name}.parquet"
+    compare(planned, children)
+    instances = _in_order([value for key, value in children.items() if key in chosen or not chosen])
     problems: list[str] = []
-    count = write_frames(path, _rows(task.rest, instances, task.workers, problems), {OWNER: series})
-    if not count:
+    rows = _rows(task, planned, instances, problems)
+    first = next(rows, None)
+    if first is None:
         reason = problems[0] if problems else "There are no instances in it."
         return {"status": "no-pixels", "error": reason, "instances": len(instances), "frames": 0}
+    # By the files, which were held against their MD5.
+    name = free_name(first.frame.series_uid, series, lambda name: owner_of_frames(task.folder / f"{name}.parquet"))
+    path = task.folder / f"{name}.parquet"
+    count = write_frames(path, chain([first], rows), {OWNER: series})
     row = _done(path, instances=len(instances), frames=count)
     if problems:
         row |= {"status": "partial", "error": f"{len(problems)} of {len(instances)} instances: {problems[0]}"}
@@ -206,12 +280,14 @@ def _in_order(instances: Sequence[Mapping[str, Any]]) -> list[str]:
     return [str(instance["ID"]) for instance in sorted(instances, key=key)]
 
 
-def _rows(rest: Rest, instances: Sequence[str], workers: int, problems: list[str]) -> Iterator[FrameRow]:
-    for outcome in fetch.decoded(rest, instances, workers=workers, verify=True, progress=Silent()):
+def _rows(task: _Task, planned: Planned, instances: Sequence[str], problems: list[str]) -> Iterator[FrameRow]:
+    """All frames; `ChangedError` instead of an end when the series changed meanwhile, so that no file is left."""
+    for outcome in fetch.decoded(task.rest, instances, workers=task.workers, verify=True, progress=Silent()):
         try:
             yield from frame_rows(*outcome.get())
         except PixelError as error:
             problems.append(str(error))
+    check(task.rest, planned)
 
 
 def _done(path: Path, *, instances: int, frames: int) -> Row:

@@ -51,7 +51,7 @@ def write_volume(path: str | os.PathLike[str], volume: Volume, metadata: Mapping
     about = {**_about(volume, nifti=suffix == ".nii.gz"), **(metadata or {})}
     with atomic_write(target) as stream:
         if suffix == ".npy":
-            np.save(stream, volume.array, allow_pickle=False)
+            _write_npy(stream, volume.array)
         elif suffix == ".npz":
             _write_npz(stream, volume)
         else:
@@ -146,6 +146,13 @@ def _about(volume: Volume, *, nifti: bool) -> dict[str, Any]:
         "frame_indices": volume.frame_indices,
         "issues": volume.issues,
     }
+
+
+def _write_npy(stream: IO[bytes], array: npt.NDArray[Any]) -> None:
+    """As `np.save`, which does not say that the disk is full when it is."""
+    whole = np.ascontiguousarray(array)
+    np.lib.format.write_array_header_1_0(stream, np.lib.format.header_data_from_array_1_0(whole))
+    stream.write(whole.data)
 
 
 def _write_npz(stream: IO[bytes], volume: Volume) -> None:

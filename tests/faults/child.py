@@ -16,6 +16,7 @@ import pandas as pd
 
 import orthanc_research as ores
 from faults.proxy import Exchange, Fault
+from orthanc_research.batch import _archive
 
 _forks = multiprocessing.get_context("forkserver")
 _forks.set_forkserver_preload(["orthanc_research", "pydicom"])  # a child is there in milliseconds then
@@ -40,6 +41,16 @@ def act(orthanc: ores.Orthanc, verb: str, folder: Path) -> pd.DataFrame:
         return orthanc.upload(folder / "files", progress=False)
     if verb == "download":
         return orthanc.download(orthanc.series(), folder / "out", progress=False)
+    if verb == "export":
+        series = orthanc.series()
+        forms = ("parquet", "npy", "npz")
+        return pd.concat([orthanc.export(series, folder / "out", format=form, progress=False) for form in forms])
+    if verb in ("archive", "archive-large"):
+        _archive._LARGE = 100 if verb == "archive-large" else _archive._LARGE
+        return orthanc.archive(orthanc.series(), folder / "out" / "all.zip", overwrite=True, progress=False)
+    if verb == "retrieve":
+        table, journal = folder / "table.csv", folder / "journal"
+        return orthanc.retrieve(table, modality="odd", journal=journal, progress=False)
     studies = (folder / "studies").read_text().split()
     if verb == "anonymize":
         return orthanc.anonymize(studies, window=1, journal=folder / "journal", progress=False)

@@ -1,0 +1,71 @@
+"""What runs that were killed left half-written on the disk: listed, and deleted, in one call."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+from filelock import FileLock, Timeout
+
+from orthanc_research.batch._manifest import LOCK
+from orthanc_research.errors import QueryError
+from orthanc_research.files import abandoned, remove
+
+__all__ = ["SWEEP_COLUMNS", "sweep"]
+
+# column → pandas dtype of what `sweep` returns
+SWEEP_COLUMNS = {"file": "str", "bytes": "Int64", "kind": "str"}
+# Of a large file, by its instance and MD5 (`_transfer`): the next download into that folder goes on with it.
+_PART = re.compile(r"\.ores-[0-9a-f]{8}(?:-[0-9a-f]{8}){4}-[0-9a-f]{32}\.part")
+
+
+def sweep(folder: str | os.PathLike[str], *, dry_run: bool = False) -> pd.DataFrame:
+    """Delete what killed exports, archives and downloads left half-written in a folder, and in all folders below it.
+
+    A row for each, with `file`, `bytes` and `kind`: "temporary" (a file, or a folder of an archive's files, that no
+    living process of this host writes), or "part" (of a large file, which the next download into that folder would go
+    on with). `dry_run` only lists them. Files that are whole, and what a living run writes, are never touched. The next
+    run into a folder deletes the temporary ones that lie there by itself. `QueryError` when there is no such folder.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        raise QueryError(f"There is no folder {root}.")
+    left = list(_left(root))
+    rows = [(str(path), _size(path), kind) for path, kind in left]
+    if not dry_run:
+        for path, _ in left:
+            remove(path)
+    return pd.DataFrame(rows, columns=list(SWEEP_COLUMNS)).astype(SWEEP_COLUMNS)
+
+
+def _left(root: Path) -> Iterator[tuple[Path, str]]:
+    for name, folders, files in os.walk(root):
+        place = Path(name)
+        dead = abandoned(place)
+        yield from ((path, "temporary") for path in dead)
+        folders[:] = sorted(set(folders) - {path.name for path in dead})
+        parts = [place / each for each in sorted(files) if _PART.fullmatch(each)]
+        if parts and not _is_used(place):
+            yield from ((path, "part") for path in parts)
+
+
+def _is_used(place: Path) -> bool:
+    """Whether a download writes to this folder, or to one that it lies in."""
+    for folder in (place.absolute(), *place.absolute().parents):
+        if (folder / LOCK).is_file():
+            try:
+                with FileLock(folder / LOCK, timeout=0, mode=0o600):
+                    pass
+            except Timeout:
+                return True
+            except OSError:  # nobody can say
+                return True
+    return False
+
+
+def _size(path: Path) -> int:
+    files = [path] if not path.is_dir() else [each for each in path.rglob("*") if each.is_file()]
+    return sum(each.lstat().st_size for each in files)
