@@ -17,6 +17,7 @@ from ._codes import CODES, Code
 from ._colour import apply_palette
 from ._decode import decode, decoded, read_dataset, transfer_syntax
 from ._display import apply_window
+from ._filler import Filler, volume_from
 from ._foreign import portable
 from ._frames import EXTRA_AXES, Frame, Window, frames_of
 from ._header import Header, header_from_dataset
@@ -31,7 +32,7 @@ from ._segments import Segments, segments
 from ._series import PlainSeries, likely_order
 from ._stacks import Stack, StackFile, one_stack, stacks_of
 from ._values import VALUES, Values
-from ._volume import Filler, Volume, volume_from
+from ._volume import Volume
 from ._wanted import LONG_TAGS
 
 __all__ = [

@@ -17,13 +17,14 @@ import numpy.typing as npt
 from orthanc_research.errors import PixelError
 
 from ._decode import read_plain
+from ._filler import Filler
 from ._frames import Frame, frames_of
 from ._geometry import normal_of
 from ._kinds import orientation_of, position_of
 from ._reading import Reading
 from ._stacks import stacks_of
 from ._values import convert, describe
-from ._volume import Filler, Volume
+from ._volume import Volume
 from ._voxels import put, voxel_type
 
 __all__ = ["PlainSeries", "likely_order"]
