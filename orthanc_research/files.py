@@ -14,6 +14,7 @@ import platform
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import IO
 
@@ -83,6 +84,7 @@ def sweep(folder: str | os.PathLike[str]) -> int:
     return len(left)
 
 
+@cache
 def _host() -> str:
     """Which host a process number belongs to, on a network drive: short, and without its name."""
     return hashlib.sha256(platform.node().encode()).hexdigest()[:8]

@@ -60,9 +60,19 @@ class _Task:
 
     def __post_init__(self) -> None:
         self._guard = threading.Lock()
+        self._made: set[str] = set()  # folders
 
     def stopped(self) -> bool:
         return self.halted is not None or self.progress.cancelled
+
+    def make(self, path: str) -> Path:
+        """Where a file with this path goes; its folder is there."""
+        target = self.folder / path
+        above = path.rpartition("/")[0]
+        if above not in self._made:
+            private_folder(target.parent)
+            self._made.add(above)
+        return target
 
     def done(self, item: Item) -> None:
         with self._guard:
@@ -188,10 +198,9 @@ def _one(task: _Task, item: Item) -> dict[str, Any]:
 
 def _brought(task: _Task, item: Item) -> dict[str, Any]:
     path, md5 = _there(task, item)
-    target = task.folder / path
+    target = task.make(path)
     status = "done" if md5 is None else "already-there"
     if md5 is None:
-        private_folder(target.parent)
         md5 = fetch(task.rest, item.id, target, size=item.size, stopped=task.stopped)
     size = target.stat().st_size
     entry = item.entry(path, size, md5)
@@ -206,6 +215,8 @@ def _there(task: _Task, item: Item) -> tuple[str, str | None]:
     A file that is not right is replaced when a download made it from this instance. Anything else is somebody's own:
     the instance then goes beside it, under a name with its Orthanc ID.
     """
+    if not os.path.lexists(task.folder / item.path):
+        return item.path, None
     other = aside(item.path, item.id)
     for path in (item.path, other):
         target = task.folder / path

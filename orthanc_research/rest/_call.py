@@ -45,6 +45,7 @@ Level = Literal["Patient", "Study", "Series", "Instance"]
 Json = Any
 
 _ORTHANC_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{8}){4}")
+_PLAIN = re.compile(r"[A-Za-z0-9_.~-]+")  # what `quote` leaves as it is
 _SEGMENTS: Mapping[str, str] = {"Patient": "patients", "Study": "studies", "Series": "series", "Instance": "instances"}
 
 
@@ -142,7 +143,9 @@ class Call(Generic[T]):
             # Dots are not quoted, and a server or a proxy climbs by them; nothing at all is another route.
             if not isinstance(part, str) or part in ("", ".", ".."):
                 raise QueryError(f"{self.label} needs a text for each part of its path, and not '.' or '..'.")
-        path = "/".join(quote(part, safe="", errors="replace") for part in self.path)
+        path = "/".join(
+            part if _PLAIN.fullmatch(part) else quote(part, safe="", errors="replace") for part in self.path
+        )
         flags = [
             quote(k, safe="") if v is None else f"{quote(k, safe='')}={quote(v, safe=',;')}" for k, v in self.items
         ]
