@@ -152,7 +152,7 @@ def _folder(path: str | os.PathLike[str]) -> Path:
 
 def _sweep(folder: Path, items: Sequence[Item]) -> None:
     """Delete what runs that were killed left half-written where this one writes; parts of large files stay."""
-    for place in {(folder / item.path).parent for item in items} | {folder}:
+    for place in {folder / path for path in {item.path.rpartition("/")[0] for item in items}} | {folder}:
         with suppress(OSError):  # a name that cannot be: its row will say so
             if place.is_dir():
                 sweep(place)

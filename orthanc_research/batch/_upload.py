@@ -21,8 +21,16 @@ import pandas as pd
 from pydicom import Dataset
 from pydicom.filewriter import dcmwrite
 
-from orthanc_research.errors import AccessError, Error, NotFoundError, OrthancError, QueryError, ServerError
-from orthanc_research.parallel import thread_map
+from orthanc_research.errors import (
+    AccessError,
+    Error,
+    NotFoundError,
+    OrthancError,
+    QueryError,
+    ResponseError,
+    ServerError,
+)
+from orthanc_research.parallel import Outcome, thread_map
 from orthanc_research.pixels import transfer_syntax
 from orthanc_research.progress import Progress
 from orthanc_research.rest import Rest, is_server_gone
@@ -52,12 +60,26 @@ _OTHER = {
 _ZIP = b"PK\x03\x04"
 
 
+Row = dict[str, Any]
+
+
 @dataclass(frozen=True, slots=True)
 class _Item:
     """One input: what to call it, and how to get its bytes."""
 
     source: str
     read: Callable[[], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """An input that Orthanc answered to, and what is needed to check it."""
+
+    item: _Item
+    answer: dict[str, Any]
+    size: int
+    md5: str
+    start: float
 
 
 class _SkippedError(Error):
@@ -79,15 +101,16 @@ def upload(rest: Rest, inputs: Any, *, workers: int, progress: Progress) -> pd.D
     items = list(_items(inputs))
     progress.total(len(items), "files")
     halted: list[str] = []
+    # A file's check is a wait of its own: it goes on while the next files are sent, each in its turn.
+    sent = thread_map(partial(_send, rest, halted), items, workers=workers, progress=progress)
 
-    def send(item: _Item) -> dict[str, Any]:
-        if halted:
-            return _row(item, "not-sent", error=halted[0])
-        row = _send(rest, item, halted)
-        progress.advance()
+    def checked(outcome: Outcome[_Item, _Sent | Row]) -> Row:
+        found = outcome.get()
+        row = _checked(rest, found, halted) if isinstance(found, _Sent) else found
+        progress.advance(row["status"] != "not-sent")
         return row
 
-    rows = [outcome.get() for outcome in thread_map(send, items, workers=workers, progress=progress)]
+    rows = [outcome.get() for outcome in thread_map(checked, sent, workers=workers)]
     rows += [_row(item, "not-sent", error="cancelled") for item in items[len(rows) :]]
     return pd.DataFrame(rows, columns=list(UPLOAD_COLUMNS)).astype(UPLOAD_COLUMNS)
 
@@ -98,7 +121,10 @@ def upload_plan(inputs: Any) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(UPLOAD_COLUMNS)).astype(UPLOAD_COLUMNS)
 
 
-def _send(rest: Rest, item: _Item, halted: list[str]) -> dict[str, Any]:
+def _send(rest: Rest, halted: list[str], item: _Item) -> _Sent | Row:
+    """What Orthanc answered, to be checked; or the row of what was not sent, or not taken."""
+    if halted:
+        return _row(item, "not-sent", error=halted[0])
     start = time.monotonic()
     try:
         content = item.read()
@@ -110,34 +136,54 @@ def _send(rest: Rest, item: _Item, halted: list[str]) -> dict[str, Any]:
         return _row(item, "failed", error=str(reason), start=start)
     except Exception as failure:  # noqa: BLE001  # one input's bytes; pydicom, zipfile and zlib raise anything on them
         return _row(item, "failed", error=f"It cannot be read: {type(failure).__name__}.", start=start)
-    size = len(content)
-    answer: dict[str, Any] | None = None
     try:
         answer = rest.instances.upload(content)
-        status, error = _verdict(rest, content, answer)
     except OrthancError as failure:
-        if isinstance(failure, AccessError) or is_server_gone(failure):
-            halted.append(str(failure))
-        return _row(item, "failed", error=_reason(failure), answer=answer, size=size, start=start)
-    return _row(item, status, error=error, answer=answer, size=size, start=start)
+        _halt(halted, failure)
+        return _row(item, "failed", error=_reason(failure), size=len(content), start=start)
+    return _Sent(item, answer, len(content), _md5(content), start)
 
 
-def _verdict(rest: Rest, content: bytes, answer: dict[str, Any]) -> tuple[str, str | None]:
+def _checked(rest: Rest, sent: _Sent, halted: list[str]) -> Row:
+    status, error = "failed", halted[0] if halted else None
+    if not halted:
+        try:
+            status, error = _verdict(rest, sent)
+        except OrthancError as failure:
+            _halt(halted, failure)
+            error = _reason(failure)
+    return _row(sent.item, status, error=error, answer=sent.answer, size=sent.size, start=sent.start)
+
+
+def _halt(halted: list[str], failure: OrthancError) -> None:
+    """End the run after a failure that all others would share."""
+    if isinstance(failure, AccessError) or is_server_gone(failure):
+        halted.append(str(failure))
+
+
+def _verdict(rest: Rest, sent: _Sent) -> tuple[str, str | None]:
     """(status, error) of what Orthanc answered, once what it has now is known."""
-    status = _STATUS.get(answer.get("Status", ""))
+    status = _STATUS.get(sent.answer.get("Status", ""))
     if status is None:
-        return "failed", f"Orthanc did not store it: {answer.get('Status', 'no status')}."
-    instance = str(answer["ID"])
-    sent = _md5(content)
+        return "failed", f"Orthanc did not store it: {sent.answer.get('Status', 'no status')}."
+    instance = str(sent.answer["ID"])
     try:
         there = rest.instances.md5(instance).strip()
     except NotFoundError:  # this server keeps none (StoreMD5ForAttachments), or the instance is gone
         there = _md5(rest.instances.file(instance))
-    if there == sent:
+    if there == sent.md5:
         return status, None
     # A server may be told to store everything in another syntax (IngestTranscoding).
     kept = rest.instances.metadata(instance).get("TransferSyntax", "").strip(" \0")
-    return _OTHER[status] if kept == transfer_syntax(content) else (status, None)
+    return _OTHER[status] if kept == _syntax(sent.item) else (status, None)
+
+
+def _syntax(item: _Item) -> str:
+    """Its transfer syntax, from its bytes, which are not kept until somebody asks."""
+    try:
+        return transfer_syntax(item.read())
+    except Exception as failure:
+        raise ResponseError(f"It cannot be read again: {type(failure).__name__}.") from failure
 
 
 def _md5(content: bytes) -> str:
