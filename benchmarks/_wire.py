@@ -59,14 +59,14 @@ def recorded(port: int) -> Iterator[Recorder]:
 
 
 def _requests(stream: bytes) -> Iterator[Sent]:
-    while stream:
-        head, _, stream = stream.partition(b"\r\n\r\n")
-        first, *lines = head.decode("latin-1").split("\r\n")
+    at = 0
+    while at < len(stream):
+        body = stream.index(b"\r\n\r\n", at) + 4
+        first, *lines = stream[at : body - 4].decode("latin-1").split("\r\n")
         method, target, _ = first.split(" ")
         pairs = (line.partition(":") for line in lines)
         headers = {name.lower(): value.strip() for name, _, value in pairs}
         if "transfer-encoding" in headers:
             raise ValueError("A body in chunks cannot be sent again by curl as it was.")
-        size = int(headers.get("content-length", 0))
-        yield Sent(method, target, stream[:size], headers.get("accept-encoding", ""))
-        stream = stream[size:]
+        at = body + int(headers.get("content-length", 0))
+        yield Sent(method, target, stream[body:at], headers.get("accept-encoding", ""))

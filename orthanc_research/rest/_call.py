@@ -117,8 +117,9 @@ class Call(Generic[T]):
     values of None are flags (Orthanc looks at their presence only: `?short=false` means true). `repeat` says whether
     the request may be sent again when its outcome is unknown: Orthanc's GET and DELETE, and those POSTs that only
     read or that store a file twice as once. `binary` asks for the bytes as they are (Orthanc 1.10.1 compresses DICOM
-    for clients that allow it, at a tenth of the speed). `patience` is the read time-out in seconds, where the
-    connection's own is too short; None leaves that. `needs` are features without which the request is not sent.
+    for clients that allow it, at a tenth of the speed, and short answers, which gain nothing). `patience` is the read
+    time-out in seconds, where the connection's own is too short; None leaves that. `needs` are features without which
+    the request is not sent.
     """
 
     method: Literal["GET", "POST", "PUT", "DELETE"]
