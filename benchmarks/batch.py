@@ -53,7 +53,7 @@ class Sizes:
     large_pixels: int = 512
     many_pixels: int = 256  # together more than what a process may need for them
     delays: tuple[int, ...] = (0, 10)  # milliseconds of a round trip
-    repeats: int = 5
+    repeats: int = 3
     fewer: int = 3  # of what is neither ours nor the limit
 
     def count(self, kind: str) -> int:

@@ -479,7 +479,7 @@ class Orthanc:
     # -- move and change ----------------------------------------------------------------------------------------------
 
     def upload(self, inputs: Any, *, progress: Progress | bool | None = None) -> pd.DataFrame:
-        """Store files, folders, zips, Datasets or bytes: a row for every input with `status` and `error`.
+        """Store files, folders, zips, gzips, Datasets or bytes: a row for every input with `status` and `error`.
 
         `status` is "stored", "already-stored", "conflict" (another file is stored under its SOPInstanceUID, and stays),
         "skipped" (a DICOMDIR), "failed" or "not-sent". What is stored is held against what was sent, by its MD5: two

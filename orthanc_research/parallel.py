@@ -7,7 +7,7 @@ are taken: a caller that stops reading stops the work.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -45,7 +45,7 @@ def thread_map(
     workers: int = 4,
     progress: Progress | None = None,
     fatal: tuple[type[Exception], ...] = (),
-) -> Iterator[Outcome[T, R]]:
+) -> Generator[Outcome[T, R], None, None]:
     """Do `work(unit)` on up to `workers` threads; yield an `Outcome` a unit, in the order of the units.
 
     A unit's exception is its outcome, unless it is one of `fatal` (wrong password, say), which is raised at once. When

@@ -26,9 +26,9 @@ import pytest
 from faults import Proxy
 
 import orthanc_research as ores
-from orthanc_research import errors
-from orthanc_research.batch import _transfer
-from orthanc_research.batch._layout import Place, Places, check_layout
+from orthanc_research import errors, resolve
+from orthanc_research.batch import _listing, _transfer
+from orthanc_research.batch._layout import LAYOUT, Place, Places, check_layout
 from orthanc_research.batch._manifest import MANIFEST, Manifest
 from orthanc_research.local import OrthancServer
 from orthanc_research.progress import Silent
@@ -133,6 +133,22 @@ def test_a_second_run_asks_for_nothing_but_the_list(orthanc: ores.Orthanc, tree:
     assert requests == [("POST", "tools/bulk-content")] * 3  # series, studies, instances
     assert second[["file", "bytes", "md5"]].equals(first[["file", "bytes", "md5"]])
     assert {path: (tmp_path / path).stat().st_mtime_ns for path in files(tmp_path)} == before
+
+
+def test_a_large_series_is_listed_the_same_by_a_find_of_its_own(
+    orthanc: ores.Orthanc, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    orthanc.upload(ores.samples.cohort(patients=1, studies=1, slices=25, size=16), progress=False)
+    chosen = resolve.select(orthanc.rest, orthanc.studies())
+    with orthanc.rest.counting() as requests:
+        found = _listing.listed(orthanc.rest, chosen, Places(LAYOUT))
+    large = sum(len(read["Instances"]) >= 20 for read in map(orthanc.rest.series.read, orthanc.rest.series.list()))
+    finds = large if orthanc.capabilities().has("extended-find") else 0
+    assert large
+    assert requests.count(("POST", "tools/find")) == finds
+    monkeypatch.setattr(_listing, "_MANY", 10**9)
+    assert found == _listing.listed(orthanc.rest, chosen, Places(LAYOUT))
+    assert None not in found.values()
 
 
 def test_a_second_run_brings_what_is_missing_damaged_or_cut_and_only_that(

@@ -133,7 +133,7 @@ def test_threads_are_bounded_and_start_only_what_is_taken() -> None:
     outcomes = thread_map(work, iter(range(10_000)), workers=99)
     for _ in range(5):
         next(outcomes)
-    outcomes.close()  # type: ignore[attr-defined]
+    outcomes.close()
     assert most <= 8
     assert started <= 30
 

@@ -27,7 +27,7 @@ from orthanc_research.batch._transfer import StoppedError, fetch, md5_of, stored
 from orthanc_research.errors import AccessError, NotFoundError, OrthancError, QueryError
 from orthanc_research.files import private_folder, sweep
 from orthanc_research.parallel import thread_map
-from orthanc_research.progress import Progress
+from orthanc_research.progress import Pace, Progress
 from orthanc_research.rest import Rest, is_server_gone
 from orthanc_research.tables import selection
 
@@ -55,6 +55,7 @@ class _Task:
     folder: Path
     manifest: Manifest
     progress: Progress
+    pace: Pace
     left: int  # bytes of what was not written yet
     halted: str | None = None
 
@@ -104,13 +105,15 @@ def download(
             places.own(entry.path, _owners(entry))
         items = listed(rest, chosen, places)
         found = [item for item in items.values() if item is not None]
-        task = _Task(rest, Path(folder), manifest, progress, sum(item.size for item in found))
         progress.total(len(items), "instances")
+        pace = Pace(progress)
+        task = _Task(rest, Path(folder), manifest, progress, pace, sum(item.size for item in found))
         _sweep(task.folder, found)
         rows = {identifier: _row("failed", error=_GONE) for identifier, item in items.items() if item is None}
         progress.advance(len(rows))
-        outcomes = thread_map(partial(_one, task), found, workers=workers, progress=progress)
-        rows |= {outcome.unit.id: outcome.get() for outcome in outcomes}
+        with pace:
+            outcomes = thread_map(partial(_one, task), found, workers=workers, progress=progress)
+            rows |= {outcome.unit.id: outcome.get() for outcome in outcomes}
     return _ledger(rows, list(items))
 
 
@@ -203,6 +206,8 @@ def _brought(task: _Task, item: Item) -> dict[str, Any]:
     if md5 is None:
         md5 = fetch(task.rest, item.id, target, size=item.size, stopped=task.stopped)
     size = target.stat().st_size
+    if status == "done":
+        task.pace.add(size)
     entry = item.entry(path, size, md5)
     if task.manifest.entry(path, item.id) != entry:
         task.manifest.add(entry)
