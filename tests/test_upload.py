@@ -6,16 +6,19 @@ import gzip
 import io
 import re
 import socket
+import threading
+import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pydicom
 import pytest
 
 import orthanc_research as ores
 from orthanc_research import errors
-from orthanc_research.batch import _inputs
+from orthanc_research.batch import _inputs, _upload
 from orthanc_research.local import OrthancServer
 from orthanc_research.progress import Silent
 
@@ -197,6 +200,25 @@ def test_progress_counts_files_and_tells_mb_a_second(orthanc: ores.Orthanc, tmp_
     assert (down.units, down.count) == ([(5, "instances")], 5)
     mb = f"{ledger['bytes'].sum() / 1e6:.1f}"
     assert all(re.fullmatch(rf"{mb} MB, [0-9]+\.[0-9] MB/s", heard.said) for heard in (up, down))
+
+
+def test_four_files_are_sent_at_a_time(orthanc: ores.Orthanc, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, guard, now, most = _upload._send, threading.Lock(), [0], [0]
+
+    def send(*arguments: Any) -> Any:
+        with guard:
+            now[0] += 1
+            most[0] = max(most[0], now[0])
+        time.sleep(0.02)
+        try:
+            return real(*arguments)
+        finally:
+            with guard:
+                now[0] -= 1
+
+    monkeypatch.setattr(_upload, "_send", send)
+    assert set(orthanc.upload(slices(16), progress=False)["status"]) == {"stored"}
+    assert most == [4]
 
 
 def test_linked_folders_are_read_once_and_a_loop_ends(orthanc: ores.Orthanc, tmp_path: Path) -> None:
