@@ -157,7 +157,8 @@ def _pixel_targets(found: Found) -> Iterable[tuple[str, str, bool]]:
 
 
 def batch(found: Found) -> str:
-    text = f"{_machine(found)} Medians of {found['repeats']} of ours and of the limit, of {found['fewer']} of others.\n"
+    text = f"{_machine(found)} Medians of {found['repeats']} of ours and of the limit, of {found['fewer']} of others."
+    text = f"{text} {found.get('note', '')}".strip() + "\n"
     for job, about in found["jobs"].items():
         rows = [row for row in found["rows"] if row["job"] == job]
         text += f"\n**{about['title'][0].upper()}{about['title'][1:]}**\n\n" + _moved(rows, about["mb"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,23 +30,27 @@ class Recorder:
         self.url = ""
         self._streams: defaultdict[int, bytearray] = defaultdict(bytearray)
         self._ended: list[bytes] = []
+        self._lock = threading.Lock()  # a long stream takes a while from one place to the other
 
     def hear(self, connection: int, piece: bytes) -> None:
         """Keep a piece; nothing is the end of the connection, whose number may come again."""
-        if piece:
-            self._streams[connection] += piece
-        else:
-            self._ended.append(bytes(self._streams.pop(connection, b"")))
+        with self._lock:
+            if piece:
+                self._streams[connection] += piece
+            else:
+                self._ended.append(bytes(self._streams.pop(connection, b"")))
 
     def forget(self) -> None:
         """Begin again."""
-        self._ended.clear()
-        for stream in self._streams.values():
-            stream.clear()
+        with self._lock:
+            self._ended.clear()
+            for stream in self._streams.values():
+                stream.clear()
 
     def requests(self) -> list[Sent]:
         """Connection by connection."""
-        streams = [*self._ended, *map(bytes, self._streams.values())]
+        with self._lock:
+            streams = [*self._ended, *map(bytes, self._streams.values())]
         return [request for stream in streams for request in _requests(stream)]
 
 
