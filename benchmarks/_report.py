@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks._lab import LIMIT, OURS, table, write_block
 
-__all__ = ["BLOCKS", "PIXELS", "pixels", "write"]
+__all__ = ["BATCH", "BLOCKS", "PIXELS", "batch", "pixels", "write"]
 
 Found = Mapping[str, Any]
 Row = Mapping[str, Any]
@@ -156,6 +156,48 @@ def _pixel_targets(found: Found) -> Iterable[tuple[str, str, bool]]:
             yield what, f"{ours['above_mb']} MB", ours["above_mb"] <= most
 
 
+def batch(found: Found) -> str:
+    text = f"{_machine(found)} Medians of {found['repeats']} of ours and of the limit, of {found['fewer']} of others."
+    text = f"{text} {found.get('note', '')}".strip() + "\n"
+    for job, about in found["jobs"].items():
+        rows = [row for row in found["rows"] if row["job"] == job]
+        text += f"\n**{about['title'][0].upper()}{about['title'][1:]}**\n\n" + _moved(rows, about["mb"])
+    return text + "\n**What we hold to**\n\n" + _held(_batch_targets(found))
+
+
+def _moved(rows: Sequence[Row], mb: float) -> str:
+    delays = sorted({row["delay_ms"] for row in rows})
+    head = ["", "requests", "peak MB"]
+    for delay in delays:
+        head += [f"at {delay} ms", "MB/s", "ours = 1"]
+    lines = []
+    for tool in dict.fromkeys(row["tool"] for row in rows):
+        there = [_row(rows, tool, delay) for delay in delays]
+        line = [tool, f"{there[0]['requests']:,}", max(row["above_mb"] for row in there)]
+        for row in there:
+            ours = _row(rows, OURS, row["delay_ms"])["seconds"]
+            line += [_seconds(row["seconds"]), _two(mb / row["seconds"]), _two(row["seconds"] / ours)]
+        lines.append(line)
+    return table(head, lines)
+
+
+def _batch_targets(found: Found) -> Iterable[tuple[str, str, bool]]:
+    for job, about in found["jobs"].items():
+        rows = [row for row in found["rows"] if row["job"] == job]
+        for ours in (row for row in rows if row["tool"] == OURS):
+            others = {row["tool"]: row["seconds"] for row in rows if row["delay_ms"] == ours["delay_ms"]}
+            if job.endswith("-small") and ours["delay_ms"] == 10 and "pyorthanc" in others:
+                times = others["pyorthanc"] / ours["seconds"]
+                yield f"{job} at 10 ms: 3 times as fast as pyorthanc", f"{_two(times)} times", times >= 3
+            if job.startswith("download-") and LIMIT in others:
+                share = others[LIMIT] / ours["seconds"]
+                yield f"{job} at {ours['delay_ms']} ms: 0.3 of the limit", _two(share), share >= 0.3
+            if job.endswith("-many"):
+                most = 300 + 4 * about["largest_mb"]
+                what = f"{job}: peak memory at most 300 MB and a file for each of 4 workers ({most:.0f} MB)"
+                yield what, f"{ours['above_mb']} MB", ours["above_mb"] <= most
+
+
 def _of(rows: Iterable[Row], tool: str) -> Row:
     return next(row for row in rows if row["tool"] == tool)
 
@@ -184,9 +226,11 @@ def _two(value: float) -> str:
 
 
 PIXELS = ("pixels-1.10.1", "pixels-1.12.7")  # a server each
+BATCH = ("batch-1.10.1", "batch-1.12.7")
 BLOCKS: Mapping[str, Callable[[Found], str]] = {
     "tables": _tables,
     "tables-series": _tables,
     "tables-growth": _growth,
     **dict.fromkeys(PIXELS, pixels),
+    **dict.fromkeys(BATCH, batch),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,23 +30,27 @@ class Recorder:
         self.url = ""
         self._streams: defaultdict[int, bytearray] = defaultdict(bytearray)
         self._ended: list[bytes] = []
+        self._lock = threading.Lock()  # a long stream takes a while from one place to the other
 
     def hear(self, connection: int, piece: bytes) -> None:
         """Keep a piece; nothing is the end of the connection, whose number may come again."""
-        if piece:
-            self._streams[connection] += piece
-        else:
-            self._ended.append(bytes(self._streams.pop(connection, b"")))
+        with self._lock:
+            if piece:
+                self._streams[connection] += piece
+            else:
+                self._ended.append(bytes(self._streams.pop(connection, b"")))
 
     def forget(self) -> None:
         """Begin again."""
-        self._ended.clear()
-        for stream in self._streams.values():
-            stream.clear()
+        with self._lock:
+            self._ended.clear()
+            for stream in self._streams.values():
+                stream.clear()
 
     def requests(self) -> list[Sent]:
         """Connection by connection."""
-        streams = [*self._ended, *map(bytes, self._streams.values())]
+        with self._lock:
+            streams = [*self._ended, *map(bytes, self._streams.values())]
         return [request for stream in streams for request in _requests(stream)]
 
 
@@ -59,14 +64,14 @@ def recorded(port: int) -> Iterator[Recorder]:
 
 
 def _requests(stream: bytes) -> Iterator[Sent]:
-    while stream:
-        head, _, stream = stream.partition(b"\r\n\r\n")
-        first, *lines = head.decode("latin-1").split("\r\n")
+    at = 0
+    while at < len(stream):
+        body = stream.index(b"\r\n\r\n", at) + 4
+        first, *lines = stream[at : body - 4].decode("latin-1").split("\r\n")
         method, target, _ = first.split(" ")
         pairs = (line.partition(":") for line in lines)
         headers = {name.lower(): value.strip() for name, _, value in pairs}
         if "transfer-encoding" in headers:
             raise ValueError("A body in chunks cannot be sent again by curl as it was.")
-        size = int(headers.get("content-length", 0))
-        yield Sent(method, target, stream[:size], headers.get("accept-encoding", ""))
-        stream = stream[size:]
+        at = body + int(headers.get("content-length", 0))
+        yield Sent(method, target, stream[body:at], headers.get("accept-encoding", ""))

@@ -1,9 +1,10 @@
-"""The jobs of `tables` and `pixels`, with orthanc-api-client."""
+"""The jobs of all benchmarks, with orthanc-api-client."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -12,7 +13,7 @@ from orthanc_api_client import OrthancApiClient
 
 from benchmarks._stack import stacked
 
-__all__ = ["all_tags", "series", "single", "tags"]
+__all__ = ["all_tags", "download", "series", "single", "tags", "upload"]
 
 
 def series(url: str, user: str, password: str, *, columns: Sequence[str]) -> pd.DataFrame:
@@ -60,6 +61,18 @@ def single(url: str, user: str, password: str, *, what: Mapping[str, Any]) -> di
     instances = client.series.get(what["id"]).instances
     files = (client.instances.get_file(instance.orthanc_id) for instance in instances)
     return stacked(pydicom.dcmread(io.BytesIO(file)) for file in files)
+
+
+def upload(url: str, user: str, password: str, *, what: Mapping[str, Any]) -> int:
+    """A folder."""
+    return len(OrthancApiClient(url, user=user, pwd=password).upload_folder(what["folder"]))
+
+
+def download(url: str, user: str, password: str, *, what: Mapping[str, Any], into: str) -> int:
+    """Study by study, into the one folder that it writes to."""
+    client = OrthancApiClient(url, user=user, pwd=password)
+    Path(into).mkdir()
+    return sum(len(client.studies.download_instances(study, into)) for study in client.studies.get_all_ids())
 
 
 def _frame(rows: dict[str, dict[str, Any]]) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""The jobs of `tables` and `pixels`, with this package."""
+"""The jobs of `tables`, `pixels` and `batch`, with this package."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pandas as pd
 
 import orthanc_research as ores
 
-__all__ = ["series", "series_kept", "tags", "verified", "volumes", "write"]
+__all__ = ["download", "series", "series_kept", "tags", "upload", "verified", "volumes", "write"]
 
 _kept: dict[str, ores.Orthanc] = {}
 
@@ -52,6 +52,18 @@ def volumes(url: str, user: str, password: str, *, what: Mapping[str, Any], veri
 def verified(url: str, user: str, password: str, *, what: Mapping[str, Any]) -> dict[str, Any]:
     """The same, each file held against the server's MD5."""
     return volumes(url, user, password, what=what, verify=True)
+
+
+def upload(url: str, user: str, password: str, *, what: Mapping[str, Any]) -> int:
+    """A folder, each file of it held against what the server has then."""
+    with ores.Orthanc(url, auth=(user, password)) as orthanc:
+        return int((orthanc.upload(what["folder"], progress=False)["status"] == "stored").sum())
+
+
+def download(url: str, user: str, password: str, *, what: Mapping[str, Any], into: str) -> int:
+    """All studies, each file held against the server's MD5; `what` is not needed."""
+    with ores.Orthanc(url, auth=(user, password)) as orthanc:
+        return int((orthanc.download(orthanc.studies(), into, progress=False)["status"] == "done").sum())
 
 
 def _volumes(orthanc: ores.Orthanc, level: str, identifier: str, verify: bool) -> Iterator[ores.Volume]:

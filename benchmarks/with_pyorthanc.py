@@ -1,10 +1,11 @@
-"""The jobs of `tables` and `pixels`, with pyorthanc as its documentation shows; and by hand for who knows Orthanc."""
+"""The jobs of all benchmarks, with pyorthanc as its documentation shows; and by hand for who knows Orthanc."""
 
 from __future__ import annotations
 
 import io
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -13,7 +14,17 @@ import pyorthanc
 
 from benchmarks._stack import stacked
 
-__all__ = ["series_found", "series_posted", "series_walked", "single", "tags", "tags_of_series", "zipped"]
+__all__ = [
+    "download",
+    "series_found",
+    "series_posted",
+    "series_walked",
+    "single",
+    "tags",
+    "tags_of_series",
+    "upload",
+    "zipped",
+]
 
 _PATIENCE = 600.0  # seconds; with the 5 s that it has by default, a large zip ends in a time-out
 
@@ -88,6 +99,18 @@ def single(url: str, user: str, password: str, *, what: Mapping[str, Any]) -> di
     resource = getattr(pyorthanc, what["level"])(what["id"], client)
     series = [resource] if what["level"] == "Series" else resource.series
     return stacked(instance.get_pydicom() for each in series for instance in each.instances)
+
+
+def upload(url: str, user: str, password: str, *, what: Mapping[str, Any]) -> int:
+    """A folder."""
+    return len(pyorthanc.upload(pyorthanc.Orthanc(url, user, password, timeout=_PATIENCE), what["folder"]))
+
+
+def download(url: str, user: str, password: str, *, what: Mapping[str, Any], into: str) -> int:
+    """All patients, by `retrieve_and_write_patients`; how many files that gave."""
+    client = pyorthanc.Orthanc(url, user, password, timeout=_PATIENCE)
+    pyorthanc.retrieve_and_write_patients(pyorthanc.find_patients(client), into)
+    return sum(each.is_file() for each in Path(into).rglob("*"))
 
 
 def _row(patient: Any, study: Any, series: Any) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import IO
 
@@ -97,6 +98,7 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+@cache
 def _host() -> str:
     """Which host a process number belongs to, on a network drive: short, and without its name."""
     return hashlib.sha256(platform.node().encode()).hexdigest()[:8]

@@ -476,7 +476,7 @@ class Orthanc:
     # -- move and change ----------------------------------------------------------------------------------------------
 
     def upload(self, inputs: Any, *, progress: Progress | bool | None = None) -> pd.DataFrame:
-        """Store files, folders, zips, Datasets or bytes: a row for every input with `status` and `error`.
+        """Store files, folders, zips, gzips, Datasets or bytes: a row for every input with `status` and `error`.
 
         `status` is "stored", "already-stored", "conflict" (another file is stored under its SOPInstanceUID, and stays),
         "skipped" (a DICOMDIR), "failed" or "not-sent". What is stored is held against what was sent, by its MD5: two
@@ -505,7 +505,8 @@ class Orthanc:
         `layout` may name StudyInstanceUID, SeriesInstanceUID, SOPInstanceUID, Modality and SeriesNumber; a UID that is
         none, or that two patients have, is replaced or followed by the Orthanc ID. `manifest.csv` in the folder says
         which file is which instance. Folders are 0700, files 0600. One request an instance, and
-        one for 1,000 studies, series and instances to list them. `QueryError` for a folder or layout that cannot be.
+        one for 1,000 studies, series and instances to list them; from 1.12.5 on, one for each large series instead.
+        `QueryError` for a folder or layout that cannot be.
         """
         bar, done = progress_for(progress, "download")
         try:

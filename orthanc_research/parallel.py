@@ -2,7 +2,7 @@
 
 The server is shared with clinicians, so a window is small (`MAX_THREADS` at most) and units are started only as results
 are taken: a caller that stops reading stops the work. What is under way then has `GRACE` seconds to end; after that its
-thread is told, by `abandoned`, and whatever waits for a server asks that once a second.
+thread is told, by `abandoned`, and whatever waits for a server asks that twice a second.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 MAX_THREADS = 8
-GRACE = 3.0
+GRACE = 1.5
 _LOOK = 0.2  # seconds between looks at whether the user wants to stop
 
 _here = threading.local()
@@ -79,12 +79,14 @@ def thread_map(
     workers: int = 4,
     progress: Progress | None = None,
     fatal: tuple[type[Exception], ...] = (),
-) -> Iterator[Outcome[T, R]]:
+    to_the_end: bool = False,
+) -> Generator[Outcome[T, R], None, None]:
     """Do `work(unit)` on up to `workers` threads; yield an `Outcome` a unit, in the order of the units.
 
     A unit's exception is its outcome, unless it is one of `fatal` (wrong password, say), which is raised at once. When
     `progress.cancelled` turns true no further unit starts; those under way end and are yielded, but for those that do
-    not end within `GRACE` seconds.
+    not end within `GRACE` seconds. `to_the_end` is for units that end by themselves then, as those of another map do:
+    all that come are taken.
     """
     progress = progress or Silent()
     count = max(1, min(workers, MAX_THREADS))
@@ -101,7 +103,7 @@ def thread_map(
     try:
         while True:
             # Twice the threads are in flight, so that one slow unit at the head does not idle the others.
-            while len(pending) < 2 * count and not (progress.cancelled or abandoned()):
+            while len(pending) < 2 * count and (to_the_end or not (progress.cancelled or abandoned())):
                 try:
                     unit = next(queue)
                 except StopIteration:
@@ -119,7 +121,7 @@ def thread_map(
         _leave(pool, [future for _, future in pending], stop, GRACE)
 
 
-def ahead(items: Iterator[T]) -> Iterator[T]:
+def ahead(items: Iterator[T]) -> Generator[T]:
     """The same items; each is begun on a thread of its own when the one before it is handed out.
 
     When the caller stops reading, the one under way is given up.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from types import TracebackType
@@ -15,7 +16,9 @@ from typing import Any, Protocol, Self, runtime_checkable
 
 from tqdm.auto import tqdm
 
-__all__ = ["Bar", "Progress", "Silent", "Within", "progress_for"]
+__all__ = ["Bar", "Pace", "Progress", "Silent", "Within", "progress_for"]
+
+_NOTES = 0.5  # seconds between two
 
 
 @runtime_checkable
@@ -72,6 +75,36 @@ class Within(Silent):
     @property
     def cancelled(self) -> bool:
         return self._whole.cancelled
+
+
+class Pace(AbstractContextManager["Pace"]):
+    """Notes how many MB (10⁶ bytes) went over the wire and how many a second, beside the units; now and at the end."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._lock = threading.Lock()
+        self._start = self._last = time.monotonic()
+        self._bytes = 0
+
+    def add(self, count: int) -> None:
+        """So many more bytes."""
+        with self._lock:
+            self._bytes += count
+            now = time.monotonic()
+            due = now - self._last >= _NOTES
+            self._last = now if due else self._last
+        if due:
+            self._tell(now)
+
+    def _tell(self, now: float) -> None:
+        mb = self._bytes / 1e6
+        self._progress.note(f"{mb:.1f} MB, {mb / max(now - self._start, 1e-3):.1f} MB/s")
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bytes:
+            self._tell(time.monotonic())
 
 
 class Bar(Silent, AbstractContextManager["Bar"]):

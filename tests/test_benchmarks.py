@@ -18,7 +18,7 @@ import pydicom
 import pytest
 
 import orthanc_research as ores
-from benchmarks import _data, _report, _slices, pixels, with_ours
+from benchmarks import _data, _report, _slices, batch, pixels, with_ours
 from benchmarks._lab import LIMIT, OURS, ROOT, Run, Server, Worker, in_turns, table, write_block
 from benchmarks._wire import recorded
 from benchmarks._worker import canonical, checked
@@ -279,6 +279,48 @@ def test_volumes_are_held_to_the_limit_and_to_what_each_server_does_to_others() 
     assert held("1.10.1", 510, ours=1.0, limit=0.5, zip=20.0, single=15.0) == [True, True, True, True]
     assert held("1.10.1", 490, ours=1.0, limit=0.4, zip=19.0, single=14.0) == [False, False, False, False]
     assert held("1.12.7", 510, ours=1.0, limit=0.6, zip=21.0, single=3.0) == [True, True, True, True]
+
+
+def test_files_are_measured_both_ways_and_make_their_block(tmp_path: Path) -> None:
+    tiny = batch.Sizes(small=6, many=3, many_pixels=16, delays=(0,), repeats=1, fewer=1)
+    jobs = ("upload-small", "download-small", "download-many")
+    with ores.LocalOrthanc() as orthanc:
+        found = batch.compare(orthanc, tmp_path, tiny, only=[OURS, LIMIT], jobs=jobs)
+    sent = {(row["job"], row["tool"]): row["requests"] for row in found["rows"]}
+    assert sent[("upload-small", OURS)] == 2 * 6
+    assert sent[("upload-small", LIMIT)] == sent[("download-small", LIMIT)] == 6
+    assert sent[("download-small", OURS)] > 6
+    assert [row["rows"] for row in found["rows"]] == [6, 6, 6, 6, 3]
+    text = _report.batch(found)
+    assert "**Upload of 6 files of 4 kB (0 MB)**" in text
+    assert text.count(f"\n| {OURS} |") == 3
+    assert text.count("peak memory at most 300 MB") == 1
+
+
+def test_files_that_do_not_all_arrive_are_not_measured(orthanc: ores.Orthanc, tmp_path: Path) -> None:
+    made = batch._make(tmp_path / "small", "small", batch.Sizes(small=3))
+    bench = batch._Bench(orthanc, tmp_path, "upload", made)
+    with pytest.raises(ValueError, match="2 of 3 files arrived"):
+        bench._once(lambda: orthanc.upload(sorted(made.folder.iterdir())[:2], progress=False))
+
+
+def test_files_are_held_to_the_others_to_the_limit_and_to_memory() -> None:
+    def held(ours: float, limit: float, peer: float, memory: int) -> list[bool]:
+        seconds = {OURS: ours, LIMIT: limit, "pyorthanc": peer}
+        jobs = {"upload-small": seconds, "download-small": seconds, "download-many": {OURS: ours}}
+        rows = [
+            {"job": job, "tool": tool, "delay_ms": 10, "requests": 1, "seconds": each, "above_mb": memory}
+            for job, tools in jobs.items()
+            for tool, each in tools.items()
+        ]
+        about = {job: {"title": "files", "mb": 1.0, "largest_mb": 1.0} for job in jobs}
+        versions = {"Orthanc": "1.12.7"}
+        found = {"date": "", "cores": 2, "system": "", "versions": versions, "repeats": 3, "fewer": 3}
+        text = _report.batch({**found, "jobs": about, "rows": rows})
+        return [line.endswith("| yes |") for line in text.partition("What we hold to")[2].splitlines()[4:]]
+
+    assert held(1.0, 0.3, 3.0, 304) == [True, True, True, True]
+    assert held(1.0, 0.2, 2.9, 305) == [False, False, False, False]
 
 
 def test_a_block_of_a_page_is_replaced_and_nothing_else(tmp_path: Path) -> None:

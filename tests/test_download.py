@@ -26,9 +26,9 @@ import pytest
 from faults import Proxy
 
 import orthanc_research as ores
-from orthanc_research import errors
-from orthanc_research.batch import _transfer
-from orthanc_research.batch._layout import Place, Places, check_layout
+from orthanc_research import errors, resolve
+from orthanc_research.batch import _listing, _transfer
+from orthanc_research.batch._layout import LAYOUT, Place, Places, check_layout
 from orthanc_research.batch._manifest import MANIFEST, Manifest
 from orthanc_research.local import OrthancServer
 from orthanc_research.progress import Silent
@@ -74,6 +74,12 @@ def counts(ledger: Any) -> dict[str, int]:
     return dict(ledger["status"].value_counts())
 
 
+def large(orthanc: ores.Orthanc) -> int:
+    """How many series are listed by a find of their own, where there is one that can."""
+    counts = [len(series["Instances"]) for series in map(orthanc.rest.series.read, orthanc.rest.series.list())]
+    return sum(count >= 20 for count in counts) if orthanc.capabilities().has("extended-find") else 0
+
+
 def test_every_instance_arrives_as_it_was_stored(orthanc: ores.Orthanc, tree: Path, tmp_path: Path) -> None:
     orthanc.upload(tree, progress=False)
     studies = orthanc.studies()
@@ -82,7 +88,7 @@ def test_every_instance_arrives_as_it_was_stored(orthanc: ores.Orthanc, tree: Pa
         ledger = orthanc.download(studies, out, progress=False)
     assert len(ledger) == 81
     assert counts(ledger) == {"done": 81}
-    assert len(requests) == 81 + 4  # series of the studies, series, studies, instances
+    assert len(requests) == 81 + 4 + large(orthanc)  # series of the studies, series, studies, instances
     sent = {hashlib.md5(p.read_bytes()).hexdigest() for p in tree.rglob("*") if p.is_file()}
     assert set(dicom(out).values()) <= sent
     assert sorted(dicom(out).values()) == sorted(ledger["md5"])
@@ -130,9 +136,24 @@ def test_a_second_run_asks_for_nothing_but_the_list(orthanc: ores.Orthanc, tree:
     with orthanc.rest.counting() as requests:
         second = orthanc.download(series, tmp_path, progress=False)
     assert counts(second) == {"already-there": 81}
-    assert requests == [("POST", "tools/bulk-content")] * 3  # series, studies, instances
+    looked_up = [("POST", "tools/bulk-content")] * 3  # series, studies, instances
+    assert sorted(requests) == looked_up + [("POST", "tools/find")] * large(orthanc)
     assert second[["file", "bytes", "md5"]].equals(first[["file", "bytes", "md5"]])
     assert {path: (tmp_path / path).stat().st_mtime_ns for path in files(tmp_path)} == before
+
+
+def test_a_large_series_is_listed_the_same_by_a_find_of_its_own(
+    orthanc: ores.Orthanc, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    orthanc.upload(ores.samples.cohort(patients=1, studies=1, slices=25, size=16), progress=False)
+    chosen = resolve.select(orthanc.rest, orthanc.studies())
+    with orthanc.rest.counting() as requests:
+        found = _listing.listed(orthanc.rest, chosen, Places(LAYOUT))
+    assert requests.count(("POST", "tools/find")) == large(orthanc)
+    assert large(orthanc) or not orthanc.capabilities().has("extended-find")
+    monkeypatch.setattr(_listing, "_MANY", 10**9)
+    assert found == _listing.listed(orthanc.rest, chosen, Places(LAYOUT))
+    assert None not in found.values()
 
 
 def test_a_second_run_brings_what_is_missing_damaged_or_cut_and_only_that(

@@ -134,7 +134,7 @@ def test_threads_are_bounded_and_start_only_what_is_taken() -> None:
     outcomes = thread_map(work, iter(range(10_000)), workers=99)
     for _ in range(5):
         next(outcomes)
-    outcomes.close()  # type: ignore[attr-defined]
+    outcomes.close()
     assert most <= 8
     assert started <= 30
 
@@ -187,7 +187,7 @@ def test_who_stops_reading_gives_up_what_is_under_way(monkeypatch: pytest.Monkey
     outcomes = thread_map(within, [1, 3, 6], workers=1)
     assert next(outcomes).get() == 1
     time.sleep(0.1)
-    outcomes.close()  # type: ignore[attr-defined]
+    outcomes.close()
     assert [type(end) for end in ends] == [CancelledError]
     assert threading.active_count() == before
 
@@ -197,7 +197,7 @@ def test_the_item_ahead_is_given_up_with_its_reader() -> None:
     assert next(items) == 1
     assert next(items) == 2
     start = time.monotonic()
-    items.close()  # type: ignore[attr-defined]
+    items.close()
     assert time.monotonic() - start < 2
 
 

@@ -6,11 +6,13 @@ import asyncio
 import io
 import pickle
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import orthanc_research as ores
+from benchmarks._wire import recorded
 from orthanc_research import errors
 from orthanc_research.rest import AsyncRest, Connection, Rest
 
@@ -65,9 +67,10 @@ def test_a_file_comes_back_as_it_was_stored(rest: Rest, instance: str, ct_small:
 def test_binary_routes_are_not_compressed_by_the_server(rest: Rest, instance: str) -> None:
     call = rest.instances.file.call(instance)
     assert call.binary
-    with rest._client._exchange(call) as response:
-        assert "content-encoding" not in response.headers
-        assert response.request.headers["accept-encoding"] == "identity"
+    with recorded(int(rest.connection.url.rpartition(":")[2])) as wire:
+        with Rest(replace(rest.connection, url=wire.url)) as there, there._client._exchange(call) as response:
+            assert "content-encoding" not in response.headers
+        assert [one.accepts for one in wire.requests()] == ["identity"]
 
 
 def test_an_archive_is_streamed_to_a_file_or_leaves_none(rest: Rest, instance: str, tmp_path: Path) -> None:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import gzip
 import io
+import re
 import socket
+import threading
+import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pydicom
 import pytest
 
 import orthanc_research as ores
 from orthanc_research import errors
+from orthanc_research.batch import _inputs, _upload
 from orthanc_research.local import OrthancServer
 from orthanc_research.progress import Silent
 
@@ -139,6 +145,80 @@ def test_a_zip_is_known_by_its_content(orthanc: ores.Orthanc, tmp_path: Path, ct
     # The three that are the same file are sent at once: which of them was first, nobody knows.
     assert list(ledger["status"].eq("failed")) == [True, False, True, False, False, True]
     assert ledger["error"].str.contains("a zip that is damaged", case=False).sum() == 1
+
+
+def test_a_gzip_is_unpacked_before_it_is_sent(orthanc: ores.Orthanc, tmp_path: Path, ct_small: Path) -> None:
+    good = ct_small.read_bytes()
+    packed = gzip.compress(good)
+    zipped(tmp_path / "all.zip", {"a.dcm.gz": packed})
+    (tmp_path / "cut.gz").write_bytes(packed[:-20])
+    (tmp_path / "notes.gz").write_bytes(gzip.compress(b"not DICOM"))
+    (tmp_path / "of-a-zip").write_bytes(gzip.compress((tmp_path / "all.zip").read_bytes()))
+    assert list(orthanc.upload(packed, progress=False)[["status", "bytes"]].iloc[0]) == ["stored", len(good)]
+    ledger = orthanc.upload(tmp_path, progress=False)
+    assert dict(zip(ledger["Source"].str.split("/").str[-1], ledger["status"], strict=True)) == {
+        "all.zip!a.dcm.gz": "already-stored",
+        "cut.gz": "failed",
+        "notes.gz": "failed",
+        "of-a-zip": "failed",
+    }
+    assert "unpack it first" in ledger["error"].iloc[-1]
+    assert orthanc.rest.instances.file(orthanc.rest.instances.list()[0]) == good
+
+
+def test_what_unpacks_to_too_much_is_a_row(
+    orthanc: ores.Orthanc, tmp_path: Path, ct_small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_inputs, "_MOST", 50_000)
+    (tmp_path / "bomb.gz").write_bytes(gzip.compress(bytes(10**6)))
+    zipped(tmp_path / "bomb.zip", {"bomb": bytes(10**6), "good": ct_small.read_bytes()})
+    ledger = orthanc.upload(tmp_path, progress=False)
+    assert list(ledger["status"]) == ["failed", "failed", "stored"]
+    assert ledger["error"].str.contains("unpack it first").sum() == 2
+
+
+def test_progress_counts_files_and_tells_mb_a_second(orthanc: ores.Orthanc, tmp_path: Path) -> None:
+    class Heard(Silent):
+        def __init__(self) -> None:
+            super().__init__()
+            self.units: list[object] = []
+            self.count, self.said = 0, ""
+
+        def total(self, count: int | None, unit: str = "") -> None:
+            self.units.append((count, unit))
+
+        def advance(self, count: int = 1) -> None:
+            self.count += count
+
+        def note(self, text: str) -> None:
+            self.said = text
+
+    up, down = Heard(), Heard()
+    ledger = orthanc.upload(slices(5), progress=up)
+    orthanc.download(orthanc.studies(), tmp_path / "out", progress=down)
+    assert (up.units, up.count) == ([(5, "files")], 5)
+    assert (down.units, down.count) == ([(5, "instances")], 5)
+    mb = f"{ledger['bytes'].sum() / 1e6:.1f}"
+    assert all(re.fullmatch(rf"{mb} MB, [0-9]+\.[0-9] MB/s", heard.said) for heard in (up, down))
+
+
+def test_four_files_are_sent_at_a_time(orthanc: ores.Orthanc, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, guard, now, most = _upload._send, threading.Lock(), [0], [0]
+
+    def send(*arguments: Any) -> Any:
+        with guard:
+            now[0] += 1
+            most[0] = max(most[0], now[0])
+        time.sleep(0.02)
+        try:
+            return real(*arguments)
+        finally:
+            with guard:
+                now[0] -= 1
+
+    monkeypatch.setattr(_upload, "_send", send)
+    assert set(orthanc.upload(slices(16), progress=False)["status"]) == {"stored"}
+    assert most == [4]
 
 
 def test_linked_folders_are_read_once_and_a_loop_ends(orthanc: ores.Orthanc, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from orthanc_research.batch._transfer import StoppedError, fetch, md5_of, stored
 from orthanc_research.errors import AccessError, NotFoundError, OrthancError, QueryError
 from orthanc_research.files import private_folder, sweep
 from orthanc_research.parallel import thread_map
-from orthanc_research.progress import Progress
+from orthanc_research.progress import Pace, Progress
 from orthanc_research.rest import Rest, is_server_gone
 from orthanc_research.tables import selection
 
@@ -55,14 +55,25 @@ class _Task:
     folder: Path
     manifest: Manifest
     progress: Progress
+    pace: Pace
     left: int  # bytes of what was not written yet
     halted: str | None = None
 
     def __post_init__(self) -> None:
         self._guard = threading.Lock()
+        self._made: set[str] = set()  # folders
 
     def stopped(self) -> bool:
         return self.halted is not None or self.progress.cancelled
+
+    def make(self, path: str) -> Path:
+        """Where a file with this path goes; its folder is there."""
+        target = self.folder / path
+        above = path.rpartition("/")[0]
+        if above not in self._made:
+            private_folder(target.parent)
+            self._made.add(above)
+        return target
 
     def done(self, item: Item) -> None:
         with self._guard:
@@ -94,13 +105,15 @@ def download(
             places.own(entry.path, _owners(entry))
         items = listed(rest, chosen, places)
         found = [item for item in items.values() if item is not None]
-        task = _Task(rest, Path(folder), manifest, progress, sum(item.size for item in found))
         progress.total(len(items), "instances")
+        pace = Pace(progress)
+        task = _Task(rest, Path(folder), manifest, progress, pace, sum(item.size for item in found))
         _sweep(task.folder, found)
         rows = {identifier: _row("failed", error=_GONE) for identifier, item in items.items() if item is None}
         progress.advance(len(rows))
-        outcomes = thread_map(partial(_one, task), found, workers=workers, progress=progress)
-        rows |= {outcome.unit.id: outcome.get() for outcome in outcomes}
+        with pace:
+            outcomes = thread_map(partial(_one, task), found, workers=workers, progress=progress)
+            rows |= {outcome.unit.id: outcome.get() for outcome in outcomes}
     return _ledger(rows, list(items))
 
 
@@ -142,7 +155,7 @@ def _folder(path: str | os.PathLike[str]) -> Path:
 
 def _sweep(folder: Path, items: Sequence[Item]) -> None:
     """Delete what runs that were killed left half-written where this one writes; parts of large files stay."""
-    for place in {(folder / item.path).parent for item in items} | {folder}:
+    for place in {folder / path for path in {item.path.rpartition("/")[0] for item in items}} | {folder}:
         with suppress(OSError):  # a name that cannot be: its row will say so
             if place.is_dir():
                 sweep(place)
@@ -188,12 +201,13 @@ def _one(task: _Task, item: Item) -> dict[str, Any]:
 
 def _brought(task: _Task, item: Item) -> dict[str, Any]:
     path, md5 = _there(task, item)
-    target = task.folder / path
+    target = task.make(path)
     status = "done" if md5 is None else "already-there"
     if md5 is None:
-        private_folder(target.parent)
         md5 = fetch(task.rest, item.id, target, size=item.size, stopped=task.stopped)
     size = target.stat().st_size
+    if status == "done":
+        task.pace.add(size)
     entry = item.entry(path, size, md5)
     if task.manifest.entry(path, item.id) != entry:
         task.manifest.add(entry)
@@ -206,6 +220,8 @@ def _there(task: _Task, item: Item) -> tuple[str, str | None]:
     A file that is not right is replaced when a download made it from this instance. Anything else is somebody's own:
     the instance then goes beside it, under a name with its Orthanc ID.
     """
+    if not os.path.lexists(task.folder / item.path):
+        return item.path, None
     other = aside(item.path, item.id)
     for path in (item.path, other):
         target = task.folder / path

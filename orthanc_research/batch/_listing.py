@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +11,16 @@ from orthanc_research.batch._layout import Place, Places, is_uid
 from orthanc_research.batch._manifest import Entry
 from orthanc_research.bulk import contents
 from orthanc_research.errors import NotFoundError, QueryError, ResponseError
+from orthanc_research.parallel import thread_map
 from orthanc_research.rest import Rest
 from orthanc_research.tables import Selection
 
 __all__ = ["Item", "listed"]
+
+# From so many instances on, a find for a series is cheaper than its part of a look-up by ID. For that one, 1.12.5 to
+# 1.13.0 take the longer the more instances they have (1.12.7: 1,000 of 1,000 in 0.9 s, and in 0.1 s by ten finds).
+_MANY = 20
+_DICOM = 1  # ContentType of a DICOM file among the attachments
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +44,21 @@ class Item:
 
 
 def listed(rest: Rest, chosen: Selection, places: Places) -> dict[str, Item | None]:
-    """{instance: where it goes}, None for chosen ones that are gone: a request per 1,000 studies, series, instances."""
+    """{instance: where it goes}, None for chosen ones that are gone: a request per 1,000 studies, series, instances.
+
+    From 1.12.5 on, one for each whole series that is large.
+    """
     series = resolve.series_of(rest, chosen)
     try:
         parents = _contents(rest, [identifier for identifier, _ in series])
         _check_all([identifier for identifier, wanted in series if not wanted], parents)
         studies = _contents(rest, list(dict.fromkeys(str(value["ParentStudy"]) for value in parents.values())))
         pairs = [(key, each) for key, wanted in series for each in wanted or parents[key]["Instances"]]
-        found = _contents(rest, [instance for _, instance in pairs])
+        found: dict[str, Mapping[str, Any]] = {}
+        if rest.capabilities().has("extended-find"):
+            large = [key for key, wanted in series if not wanted and len(parents[key]["Instances"]) >= _MANY]
+            found = {key: value for outcome in thread_map(_of_series(rest), large) for key, value in outcome.get()}
+        found |= _contents(rest, [instance for _, instance in pairs if instance not in found])
         items: dict[str, Item | None] = dict.fromkeys(chosen.ids if chosen.level == "Instance" else ())
         for key, instance in pairs:
             parent, value = parents.get(key, {}), found.get(instance, {})
@@ -70,6 +83,21 @@ def _item(instance: Mapping[str, Any], series: Mapping[str, Any], study: Mapping
         tag(series, "SeriesNumber"),
     )
     return Item(place, places.of(place), int(instance["FileSize"]), str(instance["FileUuid"]))
+
+
+def _of_series(rest: Rest) -> Callable[[str], list[tuple[str, Mapping[str, Any]]]]:
+    """Its instances, as a look-up by ID would give them; a server that caps its answers gives some of them."""
+
+    def find(series: str) -> list[tuple[str, Mapping[str, Any]]]:
+        answers = rest.tools.search("Instance", parent_series=series, response_content=("MainDicomTags", "Attachments"))
+        return [(str(value["ID"]), _with_file(value)) for value in answers]
+
+    return find
+
+
+def _with_file(value: Mapping[str, Any]) -> Mapping[str, Any]:
+    (file,) = (each for each in value["Attachments"] if each["ContentType"] == _DICOM)
+    return {**value, "FileSize": file["UncompressedSize"], "FileUuid": file["Uuid"]}
 
 
 def _contents(rest: Rest, ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:

@@ -45,6 +45,7 @@ Level = Literal["Patient", "Study", "Series", "Instance"]
 Json = Any
 
 _ORTHANC_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{8}){4}")
+_PLAIN = re.compile(r"[A-Za-z0-9_.~-]+")  # what `quote` leaves as it is
 _SEGMENTS: Mapping[str, str] = {"Patient": "patients", "Study": "studies", "Series": "series", "Instance": "instances"}
 
 
@@ -116,8 +117,9 @@ class Call(Generic[T]):
     values of None are flags (Orthanc looks at their presence only: `?short=false` means true). `repeat` says whether
     the request may be sent again when its outcome is unknown: Orthanc's GET and DELETE, and those POSTs that only
     read or that store a file twice as once. `binary` asks for the bytes as they are (Orthanc 1.10.1 compresses DICOM
-    for clients that allow it, at a tenth of the speed). `patience` is the read time-out in seconds, where the
-    connection's own is too short; None leaves that. `needs` are features without which the request is not sent.
+    for clients that allow it, at a tenth of the speed, and short answers, which gain nothing). `patience` is the read
+    time-out in seconds, where the connection's own is too short; None leaves that. `needs` are features without which
+    the request is not sent.
     """
 
     method: Literal["GET", "POST", "PUT", "DELETE"]
@@ -142,7 +144,9 @@ class Call(Generic[T]):
             # Dots are not quoted, and a server or a proxy climbs by them; nothing at all is another route.
             if not isinstance(part, str) or part in ("", ".", ".."):
                 raise QueryError(f"{self.label} needs a text for each part of its path, and not '.' or '..'.")
-        path = "/".join(quote(part, safe="", errors="replace") for part in self.path)
+        path = "/".join(
+            part if _PLAIN.fullmatch(part) else quote(part, safe="", errors="replace") for part in self.path
+        )
         flags = [
             quote(k, safe="") if v is None else f"{quote(k, safe='')}={quote(v, safe=',;')}" for k, v in self.items
         ]

@@ -22,7 +22,7 @@ from orthanc_research.rest._connection import Connection
 from orthanc_research.rest._errors import TRANSIENT, mapped, refusal
 from orthanc_research.rest._quiet import quiet
 from orthanc_research.rest._retry import Policy, retry_after
-from orthanc_research.rest._transport import DirectTransport
+from orthanc_research.rest._transport import DirectTransport, Outgoing
 
 __all__ = ["AsyncClient", "Client", "Hook"]
 
@@ -142,6 +142,8 @@ class Client(_Base):
         self._http = httpx.Client(**self._options(), verify=tls, transport=transport)
         # httpx.Client adds 0.2 ms to each request, for what is not wanted here: redirects, auth flows, logs.
         self._send = partial(self._http.send, stream=True) if transport is None else transport.handle_request
+        self._direct = transport if type(transport) is DirectTransport else None  # not one that is wrapped
+        self._usual = Outgoing.of(httpx.Request("GET", connection.url, headers=self._http.headers))
         self._lock = threading.Lock()
 
     def run(self, call: Call[T]) -> T:
@@ -212,18 +214,21 @@ class Client(_Base):
     def _exchange(self, call: Call[Any], extensions: Mapping[str, Any] | None = None) -> Iterator[httpx.Response]:
         """Send the request and hold its answer open; its cookies are kept (a load balancer's, say)."""
         with quiet(), mapped(call, self.connection.url):
-            request = self._request(call, extensions or {})
-            response = self._send(request)
+            given = {**self._arguments(call), "extensions": extensions or {}}
+            # Which cookies are for this address is httpx's business.
+            if self._direct is None or self._http.cookies:
+                response = self._send(self._request(call, given))
+            else:
+                response = self._direct.send(self._outgoing(call, given))
             try:
-                response.request = request
                 if "set-cookie" in response.headers:
+                    response.request = self._request(call, given)
                     self._http.cookies.extract_cookies(response)
                 yield response
             finally:
                 response.close()
 
-    def _request(self, call: Call[Any], extensions: Mapping[str, Any]) -> httpx.Request:
-        given = self._arguments(call)
+    def _request(self, call: Call[Any], given: Mapping[str, Any]) -> httpx.Request:
         headers = self._http.headers
         if given["headers"]:
             headers = headers.copy()
@@ -234,7 +239,25 @@ class Client(_Base):
             headers=headers,
             cookies=self._http.cookies,
             content=given["content"],
-            extensions={"timeout": given["timeout"].as_dict(), **extensions},
+            extensions={"timeout": given["timeout"].as_dict(), **given["extensions"]},
+        )
+
+    def _outgoing(self, call: Call[Any], given: Mapping[str, Any]) -> Outgoing:
+        """As `_request`, for our own transport."""
+        usual, content = self._usual, given["content"] or b""
+        headers = {name.lower(): (name, value) for name, value in usual.headers}
+        for name, value in given["headers"].items():
+            field = name.encode("ascii")
+            headers[field.lower()] = field, value.encode("ascii")
+        if content or call.method in ("POST", "PUT"):
+            headers[b"content-length"] = b"Content-Length", b"%d" % len(content)
+        return Outgoing(
+            call.method,
+            usual.origin,
+            usual.target.rstrip(b"/") + b"/" + call.target.encode("ascii"),
+            list(headers.values()),
+            content,
+            {"timeout": given["timeout"].as_dict(), **given["extensions"]},
         )
 
     @contextmanager

@@ -17,7 +17,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any, Self, TypeVar
 
 import h11
 import httpx
@@ -25,12 +26,12 @@ import httpx
 from orthanc_research.errors import CancelledError
 from orthanc_research.parallel import abandoned
 
-__all__ = ["DirectTransport"]
+__all__ = ["DirectTransport", "Outgoing"]
 
 # What is handed out at once, unless the request's extension "chunk" says otherwise.
 CHUNK = 1 << 20
 # Seconds after which a standstill is looked into: does anybody still wait for it?
-SLICE = 1.0
+SLICE = 0.5
 # Seconds after which a chunk is handed out as far as it came, for who counts what trickles.
 PATIENCE = 1.0
 _PIECE = 1 << 16
@@ -50,6 +51,25 @@ Origin = tuple[str, str, int]
 Timeouts = Mapping[str, float | None]
 
 
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A request as it is sent; httpx.Request takes its address apart anew for each, which costs more than the rest."""
+
+    method: str
+    origin: Origin
+    target: bytes  # path and query
+    headers: Headers
+    content: bytes
+    extensions: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, request: httpx.Request) -> Self:
+        """The same request."""
+        url = request.url
+        origin = url.scheme, url.raw_host.decode("ascii"), url.port or (443 if url.scheme == "https" else 80)
+        return cls(request.method, origin, url.raw_path, request.headers.raw, request.read(), request.extensions)
+
+
 class DirectTransport(httpx.BaseTransport):
     """Straight to the server, without a proxy; safe to share between threads.
 
@@ -67,13 +87,16 @@ class DirectTransport(httpx.BaseTransport):
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Send it; the answer's body is read as its stream is iterated."""
+        return self.send(Outgoing.of(request))
+
+    def send(self, request: Outgoing) -> httpx.Response:
+        """As `handle_request`."""
         timeouts: Timeouts = request.extensions.get("timeout", {})
         if not self._places.acquire(timeout=timeouts.get("pool")):
             raise httpx.PoolTimeout("All connections are busy.")
         line = None
         try:
-            origin = _origin(request.url)
-            line = self._rested(origin) or _Line(origin, self._tls, timeouts.get("connect"))
+            line = self._rested(request.origin) or _Line(request.origin, self._tls, timeouts.get("connect"))
             exchange = _Exchange(self, line, request, timeouts)
             status, headers = exchange.answer()
         except BaseException:
@@ -158,7 +181,7 @@ class _Line:
 class _Exchange(httpx.SyncByteStream):
     """One request and its answer; iterated, the body."""
 
-    def __init__(self, pool: DirectTransport, line: _Line, request: httpx.Request, timeouts: Timeouts) -> None:
+    def __init__(self, pool: DirectTransport, line: _Line, request: Outgoing, timeouts: Timeouts) -> None:
         self._pool = pool
         self._line = line
         self._request = request
@@ -191,7 +214,7 @@ class _Exchange(httpx.SyncByteStream):
             self._pool.release(self._line, again=self._again)
 
     def _send(self) -> None:
-        head, body = _written(self._request), self._request.read()
+        head, body = _written(self._request), self._request.content
         small, patience = len(body) <= _PIECE, self._timeouts.get("write")
         for data in (head + body,) if small else (head, body):
             left = memoryview(data)
@@ -227,7 +250,7 @@ class _Exchange(httpx.SyncByteStream):
     def _by_h11(self, data: bytes, whole: bool) -> tuple[int, Headers]:
         """Any other answer: what has come of it is given to h11, which is told what was sent."""
         request, http = self._request, h11.Connection(h11.CLIENT, max_incomplete_event_size=_LARGEST_HEAD)
-        http.send(h11.Request(method=request.method, target=request.url.raw_path, headers=request.headers.raw))
+        http.send(h11.Request(method=request.method, target=request.target, headers=request.headers))
         if whole:
             http.send(h11.Data(request.content))
             http.send(h11.EndOfMessage())
@@ -261,12 +284,12 @@ class _Exchange(httpx.SyncByteStream):
             data = self._receive()
 
 
-def _written(request: httpx.Request) -> bytes:
+def _written(request: Outgoing) -> bytes:
     """The head of a request; httpx.LocalProtocolError for what would be another request, or none."""
-    fields = request.headers.raw
-    if "transfer-encoding" in request.headers or not all(_NAME.fullmatch(n) and _VALUE.fullmatch(v) for n, v in fields):
+    fields = request.headers
+    if not all(_NAME.fullmatch(n) and n.lower() != b"transfer-encoding" and _VALUE.fullmatch(v) for n, v in fields):
         raise httpx.LocalProtocolError("A header cannot be sent.")
-    lines = [request.method.encode("ascii") + b" " + request.url.raw_path + b" HTTP/1.1"]
+    lines = [request.method.encode("ascii") + b" " + request.target + b" HTTP/1.1"]
     return b"\r\n".join([*lines, *(name + b": " + value for name, value in fields), b"", b""])
 
 
@@ -321,10 +344,6 @@ class _Body(io.RawIOBase):
                 raise httpx.ReadError(str(error)) from error
         self._left -= size
         return size
-
-
-def _origin(url: httpx.URL) -> Origin:
-    return url.scheme, url.raw_host.decode("ascii"), url.port or (443 if url.scheme == "https" else 80)
 
 
 @contextmanager

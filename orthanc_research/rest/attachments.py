@@ -140,7 +140,7 @@ def attachment_md5(level: Level, resource: str, name: str | int, *, as_stored: b
 
     `NotFoundError` when the server does not compute them (StoreMD5ForAttachments).
     """
-    return Call("GET", _attached(level, resource, name, "compressed-md5" if as_stored else "md5"), text)
+    return Call("GET", _attached(level, resource, name, "compressed-md5" if as_stored else "md5"), text, binary=True)
 
 
 def attachment_verify(level: Level, resource: str, name: str | int) -> Call[None]:

@@ -201,4 +201,6 @@ def _upload(content: bytes | IO[bytes], kind: str, parse: Any, gzip: bool, patie
     if gzip:
         data = gz.compress(data, mtime=0)
         headers["Content-Encoding"] = "gzip"
-    return Call("POST", ("instances",), parse, content=data, headers=headers, repeat=True, patience=patience)
+    return Call(
+        "POST", ("instances",), parse, content=data, headers=headers, repeat=True, binary=True, patience=patience
+    )
