@@ -121,7 +121,7 @@ def thread_map(
         _leave(pool, [future for _, future in pending], stop, GRACE)
 
 
-def ahead(items: Iterator[T]) -> Generator[T]:
+def ahead(items: Iterator[T]) -> Generator[T, None, None]:
     """The same items; each is begun on a thread of its own when the one before it is handed out.
 
     When the caller stops reading, the one under way is given up.
