@@ -12,10 +12,17 @@ from typing import Any
 from orthanc_research.batch._outcome import Archive, Output, Outputs, present
 from orthanc_research.batch._task import Run, Task
 from orthanc_research.batch.journal import Unit, claimed
-from orthanc_research.errors import AccessError, DeadlineError, NotFoundError, OrthancError, UnreachableError
+from orthanc_research.errors import (
+    AccessError,
+    CancelledError,
+    DeadlineError,
+    NotFoundError,
+    OrthancError,
+    UnreachableError,
+)
 from orthanc_research.rest import Job
 
-__all__ = ["judge", "settle"]
+__all__ = ["gone", "judge", "settle"]
 
 _JOB_WITHIN = 600.0
 _BULK = 1000
@@ -33,6 +40,10 @@ def judge(run: Run, unit: Unit, outputs: Outputs, rests: Iterable[Output] = (), 
     problem = run.task.problem(unit, outputs, announced)
     if problem is not None:
         run.journal.mark(unit.key, "partial" if outputs.instances else "failed", output=kept, error=problem)
+        return
+    found = run.task.inspect(run.rest, outputs, run.progress)
+    if found is not None:
+        run.journal.mark(unit.key, "failed", output=kept, error=found)
         return
     kept["rows"] = run.task.rows(unit, outputs)
     if run.task.keep_source:
@@ -84,14 +95,16 @@ def settle(run: Run, units: Sequence[Unit]) -> None:
             archive = archive or Archive(run.rest, claimed(run.rest.connection.url, run.journal.path))
             _look(run, archive, unit, named)
         except NotFoundError as error:
-            _gone(run, unit, error)
+            gone(run, unit, error)
+        except CancelledError:
+            return
         except (AccessError, UnreachableError, DeadlineError) as error:
             run.halted = str(error)
         except OrthancError as error:
             run.journal.mark(unit.key, unit.state, error=str(error))
 
 
-def _gone(run: Run, unit: Unit, error: NotFoundError) -> None:
+def gone(run: Run, unit: Unit, error: NotFoundError) -> None:
     """Failed when the sources are not there any more; a 404 alone may be a proxy's."""
     try:
         there = {value["ID"] for value in run.rest.tools.bulk_content(unit.input["resources"])}
