@@ -97,7 +97,7 @@ def test_series_patients_and_bare_ids_are_taken(cohort: ores.Orthanc, tmp_path: 
     assert by_series["AnonymizedUID"].nunique() == 2
     patients = cohort.patients().query("PatientID not in @by_series.AnonymizedPatientID")
     assert set(run(cohort, patients, tmp_path, journal=tmp_path / "2")["status"]) == {"done"}
-    study = str(cohort.studies().index[0])
+    study = str(series["ParentStudy"].iloc[0])
     with cohort.rest.counting() as requests:
         ledger = run(cohort, [study, study], tmp_path, journal=tmp_path / "3")
     assert list(ledger.index) == [study]  # a repeat is one input
