@@ -6,6 +6,8 @@ import itertools
 import re
 import sqlite3
 import stat
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import asdict
@@ -19,7 +21,7 @@ from faults import Exchange, Fault, Proxy
 import orthanc_research as ores
 from orthanc_research import errors
 from orthanc_research.batch import Options
-from orthanc_research.batch.journal import Journal
+from orthanc_research.batch.journal import Journal, claimed
 from orthanc_research.local import OrthancServer
 from orthanc_research.progress import Silent
 
@@ -315,6 +317,17 @@ def test_a_404_of_a_proxy_is_no_verdict(cohort: ores.Orthanc, tmp_path: Path, mo
     assert set(ledger["status"]) == {"unknown"}
     assert set(cohort.resume(tmp_path / "j", progress=False)["status"]) == {"done"}
     assert twice(cohort) == 0
+
+
+def test_looking_for_other_runs_lets_go_of_no_lock(tmp_path: Path) -> None:
+    # Who reads a WAL that nobody holds empties its shared memory, and the process that has it mapped dies (SIGBUS).
+    (tmp_path / "notes.txt").write_text("no journal")
+    with Journal.create(tmp_path / "j", "anonymize", "http://here", {}, [("a", {})]) as journal:
+        journal.mark("a", "done", output={"outputs": [["Study", "x"]]})
+        assert claimed("http://here", journal.path) == {"x"}
+        code = "import fcntl, sys; fcntl.lockf(open(sys.argv[1], 'r+b'), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, 128)"
+        other = subprocess.run([sys.executable, "-c", code, f"{journal.path}-shm"], capture_output=True, text=True)
+    assert "BlockingIOError" in other.stderr, other
 
 
 def test_one_journal_has_one_worker(cohort: ores.Orthanc, tmp_path: Path) -> None:

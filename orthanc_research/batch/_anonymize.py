@@ -106,6 +106,11 @@ class Anonymization(Task):
                 f"{found.embedded} instances have an overlay in unused bits of their pixels, which Orthanc cannot take "
                 "out; where it may stay, keep its OverlayBitPosition, as in keep=['6000,0102']."
             )
+        if found.nobodies > 1:
+            raise DeidError(
+                f"These files have no PatientID, and name {found.nobodies} people, who would become one: give each a "
+                "PatientID first (modify)."
+            )
         return unit_with(unit, remove=sorted(found.paths))
 
     def submit(self, rest: Rest, unit: Unit) -> str:

@@ -21,7 +21,7 @@ from pydicom.datadict import dictionary_VR, keyword_for_tag, tag_for_keyword
 
 from orthanc_research.tables import tag_of
 
-__all__ = ["Rules", "has_embedded_overlay", "hidden", "path_of", "too_long"]
+__all__ = ["Rules", "has_embedded_overlay", "hidden", "nobody", "path_of", "too_long"]
 
 Tags = Mapping[str, Any]
 
@@ -123,6 +123,13 @@ def has_embedded_overlay(tags: Tags, rules: Rules) -> bool:
     """True for an overlay in unused bits of the pixels (retired, PS3.5 8.1.2): there is no element to remove."""
     positions = [tag for tag in tags if re.fullmatch(r"60[0-9a-f]{2},0102", tag) and tag not in rules.spared]
     return "7fe0,0010" in tags and any(f"{tag[:4]},3000" not in tags for tag in positions)
+
+
+def nobody(tags: Tags) -> tuple[str, str] | None:
+    """The name and birth date in a file without a PatientID, which Orthanc files with all others that have none."""
+    if str(tags.get("0010,0020") or "").strip(" \0"):
+        return None
+    return str(tags.get("0010,0010") or ""), str(tags.get("0010,0030") or "")
 
 
 def _stays(path: str, tag: int, vr: str, value: Any, rules: Rules) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orthanc_research.batch._hidden import Rules, has_embedded_overlay, hidden, too_long
+from orthanc_research.batch._hidden import Rules, has_embedded_overlay, hidden, nobody, too_long
 from orthanc_research.errors import CancelledError
 from orthanc_research.progress import Progress
 from orthanc_research.rest import Rest
@@ -18,11 +18,14 @@ Series = Mapping[str, Collection[str]]  # series → the instances of it that ar
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """`paths` of what identifies the patient, how many instances have any; how many have overlays in their pixels."""
+    """`paths` of what identifies the patient, and how many instances have any; how many have overlays in their pixels;
+    how many different people are in files without a PatientID.
+    """
 
     paths: frozenset[str]
     instances: int
     embedded: int
+    nobodies: int
 
 
 def scan(rest: Rest, series: Series, rules: Rules, progress: Progress) -> Findings:
@@ -32,6 +35,7 @@ def scan(rest: Rest, series: Series, rules: Rules, progress: Progress) -> Findin
     """
     paths: set[str] = set()
     instances = embedded = 0
+    nobodies = set()
     for identifier, chosen in series.items():
         if progress.cancelled:
             raise CancelledError("Looking for identifiers was stopped on request.")
@@ -40,7 +44,8 @@ def scan(rest: Rest, series: Series, rules: Rules, progress: Progress) -> Findin
             paths |= found
             instances += bool(found)
             embedded += has_embedded_overlay(tags, rules)
-    return Findings(frozenset(paths), instances, embedded)
+            nobodies.add(nobody(tags))
+    return Findings(frozenset(paths), instances, embedded, len(nobodies - {None}))
 
 
 def _tags(rest: Rest, series: str, chosen: Collection[str]) -> Iterator[Mapping[str, Any]]:
