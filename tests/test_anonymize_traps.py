@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import itertools
+import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,8 @@ import pytest
 from pydicom import Dataset, Sequence
 
 import orthanc_research as ores
+from orthanc_research.batch import Options
+from orthanc_research.batch.journal import Journal
 from orthanc_research.local import OrthancServer
 
 NAME = "Twin^Same"
@@ -193,3 +197,25 @@ def test_every_row_says_whose_engine_it_was_whatever_came_of_it(orthanc: ores.Or
         assert set(ledger["engine"]) == {"orthanc"}
         assert ledger["releasable"].dtype == bool
         assert not ledger["releasable"].any()
+
+
+def test_what_a_job_makes_while_others_are_settled_is_seen(orthanc: ores.Orthanc, tmp_path: Path) -> None:
+    # A restarted server runs jobs again: that of the second unit makes its copies after the first was looked at.
+    orthanc.upload(twins(2), progress=False)
+    first, second = [(str(study), str(patient)) for study, patient in orthanc.studies()["ParentPatient"].items()]
+    settings = asdict(Options()) | {"level": "Study", "order": [first[0], second[0]]}
+    units = [(patient, {"level": "Study", "resources": [study]}) for study, patient in (first, second)]
+    with Journal.create(tmp_path / "j", "anonymize", orthanc.url, settings, units) as journal:
+        for unit in journal.units():
+            journal.mark(unit.key, "sent", output={"asked": time.time()})
+    looks = itertools.count()
+
+    def hook(method: str, target: str) -> None:
+        if target == "jobs?expand" and next(looks) == 1:
+            orthanc.rest.jobs.read(orthanc.rest.tools.bulk_anonymize([second[0]])["ID"]).wait()
+
+    with ores.Orthanc(orthanc.url, auth=orthanc.rest.connection.auth) as client:
+        client.rest._client.hooks.append(hook)
+        ledger = client.resume(tmp_path / "j", progress=False)
+    assert set(ledger["status"]) == {"done"}, ledger["error"].tolist()
+    assert sorted(copies(orthanc).values()) == sorted(set(orthanc.rest.instances.list()) - set(copies(orthanc)))

@@ -214,7 +214,8 @@ class Archive:
         if whole:
             kept = {copy.id for copy in whole[0]}
             return Found(Outputs(tuple(whole[0])), _rests(recent, expected, kept, own))
-        rests = _rests(recent, expected, set(), own)
+        # What our own job names is ours, whole or not: 1.10.1 ends one that it runs again after fewer than all.
+        rests = (*_rests(recent, expected, {copy.id for copy in ours}, own), *ours)
         since_about = since - _DOUBT
         if not any(recent.values()) and any(
             copy.received >= since_about for copies in groups.values() for copy in copies

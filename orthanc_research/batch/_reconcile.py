@@ -6,7 +6,8 @@ Sources are never Orthanc's to delete: where they are to go, they are deleted he
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from orthanc_research.batch._outcome import Archive, Output, Outputs, present
@@ -83,25 +84,38 @@ def _end_removal(run: Run, unit: Unit) -> None:
 
 def settle(run: Run, units: Sequence[Unit]) -> None:
     """Look what came of units whose outcome is unknown; never ask for them again before that."""
-    archive: Archive | None = None
+    waited: list[tuple[Unit, list[str]]] = []
+    # All jobs first: a restarted server runs some again, and an archive that was read before that lacks their copies.
     for unit in units:
-        if run.progress.cancelled or run.halted is not None:
-            return
-        try:
+        with _noted(run, unit):
             if unit.output.get("verified"):
                 _end_removal(run, unit)
-                continue
-            named = _named(run, unit)
+            else:
+                waited.append((unit, _named(run, unit)))
+        if run.progress.cancelled or run.halted is not None:
+            return
+    archive: Archive | None = None
+    for unit, named in waited:
+        with _noted(run, unit):
             archive = archive or Archive(run.rest, claimed(run.rest.connection.url, run.journal.path))
             _look(run, archive, unit, named)
-        except NotFoundError as error:
-            gone(run, unit, error)
-        except CancelledError:
+        if run.progress.cancelled or run.halted is not None:
             return
-        except (AccessError, UnreachableError, DeadlineError) as error:
-            run.halted = str(error)
-        except OrthancError as error:
-            run.journal.mark(unit.key, unit.state, error=str(error))
+
+
+@contextmanager
+def _noted(run: Run, unit: Unit) -> Iterator[None]:
+    """Write down what fails: as the end of the run, or of this unit alone."""
+    try:
+        yield
+    except NotFoundError as error:
+        gone(run, unit, error)
+    except CancelledError:
+        return
+    except (AccessError, UnreachableError, DeadlineError) as error:
+        run.halted = str(error)
+    except OrthancError as error:
+        run.journal.mark(unit.key, unit.state, error=str(error))
 
 
 def gone(run: Run, unit: Unit, error: NotFoundError) -> None:
