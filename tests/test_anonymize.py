@@ -498,7 +498,7 @@ def test_a_server_killed_mid_run_loses_nothing_and_doubles_nothing(version: str,
 
 
 def test_cancelling_stops_within_seconds_and_resume_does_the_rest(orthanc: ores.Orthanc, tmp_path: Path) -> None:
-    orthanc.upload(ores.samples.cohort(patients=4, studies=1, slices=90, size=16), progress=False)
+    orthanc.upload(ores.samples.cohort(patients=4, studies=1, slices=45, size=16), progress=False)
     studies = orthanc.studies()
     progress = Silent()
     cancelled: list[str] = []
