@@ -672,8 +672,8 @@ class Orthanc:
         unless `keep` or `replace` names its tag or path, and looked for again in the copies. Dates are blanked, private
         elements go, pixels are as they were: this is Orthanc's own engine, for use in the house, so `releasable` is
         False. What is a copy already is "already-anonymized". `QueryError` for new values that would merge patients or
-        studies. The journal (a new one in the user's state folder, unless `journal` names one) lets `resume` go on after any
-        interruption.
+        studies. The journal (a new one in the user's state folder, unless `journal` names one) lets `resume` go on
+        after any interruption.
         """
         level, patients = resolve.patients_of(self.rest, resolve.select(self.rest, resources))
         sources = [batch.Source(identifier, patient) for identifier, patient in patients.items()]
