@@ -254,7 +254,7 @@ def anonymize(
             raise QueryError("Say what to anonymize: Orthanc IDs, a table that `find` wrote, or --resume JOURNAL.")
         else:
             ledger = orthanc.anonymize(_resources(resources), journal=journal, dicom_version=dicom_version)
-        _finish(ledger, ("done",), out)
+        _finish(ledger, ("done", "already-anonymized"), out)
 
 
 @app.command()

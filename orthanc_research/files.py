@@ -19,7 +19,7 @@ from functools import cache
 from pathlib import Path
 from typing import IO
 
-__all__ = ["abandoned", "atomic_path", "atomic_write", "private_folder", "remove", "sweep"]
+__all__ = ["left_over", "atomic_path", "atomic_write", "private_folder", "remove", "sweep"]
 
 _MARK = ".ores-"
 _SUFFIX = ".partial"
@@ -76,13 +76,13 @@ def atomic_write(target: str | os.PathLike[str], *, overwrite: bool = True) -> I
 
 def sweep(folder: str | os.PathLike[str]) -> int:
     """Delete what writers that died on this host left in the folder; the number of files and folders deleted."""
-    left = abandoned(folder)
+    left = left_over(folder)
     for path in left:
         remove(path)
     return len(left)
 
 
-def abandoned(folder: str | os.PathLike[str]) -> list[Path]:
+def left_over(folder: str | os.PathLike[str]) -> list[Path]:
     """What writers that died on this host left in the folder: temporary files, and folders that lie beside them.
 
     What a living process writes, this one among them, and what another host wrote is not.

@@ -668,10 +668,13 @@ class Orthanc:
     ) -> pd.DataFrame:
         """Copies of the resources, anonymized by Orthanc: a row for every input with its copy's IDs.
 
-        One job a patient, `window` at a time; every copy is read back and counted. The originals stay. This is
-        Orthanc's own engine, for use in the house: it leaves overlays and nested identifiers, so `releasable` is False.
-        The journal (a new one in the user's state folder, unless `journal` names one) lets `resume` go on after any
-        interruption.
+        One job a patient, `window` at a time; every copy is read back and counted. The originals stay. What Orthanc
+        would leave (overlays, names, numbers, dates and UIDs inside sequences) is looked for in each file, removed
+        unless `keep` or `replace` names its tag or path, and looked for again in the copies. Dates are blanked, private
+        elements go, pixels are as they were: this is Orthanc's own engine, for use in the house, so `releasable` is
+        False. What is a copy already is "already-anonymized". `QueryError` for new values that would merge patients or
+        studies. The journal (a new one in the user's state folder, unless `journal` names one) lets `resume` go on
+        after any interruption.
         """
         level, patients = resolve.patients_of(self.rest, resolve.select(self.rest, resources))
         sources = [batch.Source(identifier, patient) for identifier, patient in patients.items()]

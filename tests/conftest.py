@@ -30,7 +30,7 @@ _ran: set[str] = set()
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "version" in metafunc.fixturenames:
         wanted = ["external"] if EXTERNAL else list(VERSIONS) if ON_DEBIAN else ["any"]
-        if metafunc.definition.get_closest_marker("one_version"):
+        if metafunc.definition.get_closest_marker("one_version") and not os.environ.get("ORTHANC_RESEARCH_LONG"):
             wanted = wanted[-1:]
         metafunc.parametrize("version", wanted, scope="session")
 

@@ -6,6 +6,8 @@ import itertools
 import re
 import sqlite3
 import stat
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import asdict
@@ -14,12 +16,12 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from faults import Proxy
+from faults import Exchange, Fault, Proxy
 
 import orthanc_research as ores
 from orthanc_research import errors
 from orthanc_research.batch import Options
-from orthanc_research.batch.journal import Journal
+from orthanc_research.batch.journal import Journal, claimed
 from orthanc_research.local import OrthancServer
 from orthanc_research.progress import Silent
 
@@ -74,16 +76,20 @@ def test_the_mapping_leads_from_each_study_to_its_own_copy(cohort: ores.Orthanc,
         assert cohort.rest.studies.statistics(row["AnonymizedID"])["CountInstances"] == row["instances"]
 
 
-def test_requests_are_one_a_patient_the_polls_and_one(cohort: ores.Orthanc, tmp_path: Path) -> None:
+def test_requests_are_counted(cohort: ores.Orthanc, tmp_path: Path) -> None:
     studies = cohort.studies()
     with cohort.rest.counting() as requests:
         run(cohort, studies, tmp_path)
     kinds = [f"{method} {target}" for method, target in requests]
     polls = kinds.count("GET jobs?expand")
     assert polls >= 1
-    assert kinds.count("POST tools/bulk-anonymize") == 3
-    assert kinds.count("POST tools/bulk-content") == 1
-    assert len(kinds) == 3 + polls + 1
+    patients, series = 3, 12
+    assert kinds.count("POST tools/bulk-anonymize") == patients
+    # Which are copies already; what each patient has; and the copies, read back.
+    assert kinds.count("POST tools/bulk-content") == 1 + patients + 1
+    scans = sum(kind.endswith("instances-tags?short") for kind in kinds)
+    assert scans == 2 * series  # before, and in the copies
+    assert len(kinds) == 2 + 2 * patients + scans + polls
 
 
 def test_series_patients_and_bare_ids_are_taken(cohort: ores.Orthanc, tmp_path: Path) -> None:
@@ -93,11 +99,11 @@ def test_series_patients_and_bare_ids_are_taken(cohort: ores.Orthanc, tmp_path: 
     assert by_series["AnonymizedUID"].nunique() == 2
     patients = cohort.patients().query("PatientID not in @by_series.AnonymizedPatientID")
     assert set(run(cohort, patients, tmp_path, journal=tmp_path / "2")["status"]) == {"done"}
-    study = str(cohort.studies().index[0])
+    study = str(series["ParentStudy"].iloc[0])
     with cohort.rest.counting() as requests:
         ledger = run(cohort, [study, study], tmp_path, journal=tmp_path / "3")
     assert list(ledger.index) == [study]  # a repeat is one input
-    assert [target for _, target in requests if target == "tools/bulk-content"] == ["tools/bulk-content"] * 3
+    assert [target for _, target in requests if target == "tools/bulk-content"] == ["tools/bulk-content"] * 5
 
 
 def test_nothing_to_do_is_an_empty_ledger_and_no_request(cohort: ores.Orthanc, tmp_path: Path) -> None:
@@ -313,6 +319,17 @@ def test_a_404_of_a_proxy_is_no_verdict(cohort: ores.Orthanc, tmp_path: Path, mo
     assert twice(cohort) == 0
 
 
+def test_looking_for_other_runs_lets_go_of_no_lock(tmp_path: Path) -> None:
+    # Who reads a WAL that nobody holds empties its shared memory, and the process that has it mapped dies (SIGBUS).
+    (tmp_path / "notes.txt").write_text("no journal")
+    with Journal.create(tmp_path / "j", "anonymize", "http://here", {}, [("a", {})]) as journal:
+        journal.mark("a", "done", output={"outputs": [["Study", "x"]]})
+        assert claimed("http://here", journal.path) == {"x"}
+        code = "import fcntl, sys; fcntl.lockf(open(sys.argv[1], 'r+b'), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, 128)"
+        other = subprocess.run([sys.executable, "-c", code, f"{journal.path}-shm"], capture_output=True, text=True)
+    assert "BlockingIOError" in other.stderr, other
+
+
 def test_one_journal_has_one_worker(cohort: ores.Orthanc, tmp_path: Path) -> None:
     crashed(cohort, tmp_path / "j", cohort.studies())
     results: list[Any] = []
@@ -348,11 +365,24 @@ def test_a_deleted_source_is_its_own_failure_and_blocks_nobody(cohort: ores.Orth
 
 def test_a_wrong_password_says_so_in_every_row(cohort: ores.Orthanc, tmp_path: Path) -> None:
     studies = cohort.studies()
-    with ores.Orthanc(cohort.url, auth=("ores", "wrong")) as locked:
-        ledger = run(locked, studies, tmp_path)
-    assert set(ledger["status"]) == {"not-sent"}
-    assert ledger["error"].str.contains("refused the user name and password").all()
-    assert set(cohort.resume(tmp_path / "j.sqlite", progress=False)["status"]) == {"done"}
+    with ores.Orthanc(cohort.url, auth=("ores", "wrong")) as locked, pytest.raises(errors.AccessError):
+        run(locked, studies, tmp_path)
+    assert not (tmp_path / "j.sqlite").exists()
+
+    count = itertools.count()
+
+    def changed(exchange: Exchange) -> None:
+        exchange.peer.sendall(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n")
+
+    def script(request: bytes) -> Fault | None:  # once, when the batch is under way
+        return changed if b"bulk-anonymize" in request[:60] and next(count) == 0 else None
+
+    auth = cohort.rest.connection.auth
+    with Proxy(cohort.url, script=script) as proxy, ores.Orthanc(proxy.url, auth=auth) as client:
+        ledger = run(client, list(studies.index), tmp_path)
+        assert set(ledger["status"]) == {"not-sent"}
+        assert ledger["error"].str.contains("refused the user name and password").all()
+        assert set(client.resume(tmp_path / "j.sqlite", progress=False)["status"]) == {"done"}
 
 
 def test_a_journal_is_there_whole_or_not_at_all(cohort: ores.Orthanc, tmp_path: Path) -> None:
@@ -468,7 +498,7 @@ def test_a_server_killed_mid_run_loses_nothing_and_doubles_nothing(version: str,
 
 
 def test_cancelling_stops_within_seconds_and_resume_does_the_rest(orthanc: ores.Orthanc, tmp_path: Path) -> None:
-    orthanc.upload(ores.samples.cohort(patients=4, studies=1, slices=90, size=16), progress=False)
+    orthanc.upload(ores.samples.cohort(patients=4, studies=1, slices=45, size=16), progress=False)
     studies = orthanc.studies()
     progress = Silent()
     cancelled: list[str] = []

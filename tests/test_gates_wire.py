@@ -114,9 +114,15 @@ def check_all(orthanc: ores.Orthanc, script: Script, tmp_path: Path, **options: 
             left = list(ledger.index[ledger["status"] != "done"])
         assert contents(exported) == contents(tmp_path / "straight")
         orthanc.rest.tools.bulk_delete(orthanc.rest.patients.list())
-        sent = rows("stored", "already-stored", count=count)
+        # Two requests a file: of all 40 at once some would fail in most runs, where every second request does.
         given = sorted(files.rglob("*.dcm"))
-        insisted(lambda: client.upload(given, progress=False), sent)
+        for _ in range(12):
+            ledger = insisted(partial(client.upload, given, progress=False))
+            rows("stored", "already-stored", count=len(given))(ledger)
+            taken = ledger["status"].isin(["stored", "already-stored"])
+            given = [file for file, is_taken in zip(given, taken, strict=True) if not is_taken]
+            if not given:
+                break
     assert stored(orthanc) == before
     assert sum(script.met.values()) >= 4, script.met
     return pauses

@@ -2,12 +2,14 @@
 
 One job a patient because Orthanc is consistent only within a job: two calls for a patient give two PatientIDs, and two
 patients in one call share a name. Every instance must have exactly one output, read back from the metadata
-`AnonymizedFrom`. Requests: one a patient, the polls, and one to read back.
+`AnonymizedFrom`. What Orthanc would leave (overlays, identifiers inside sequences: see `_hidden`) is looked for in
+every file and removed by the same job, and looked for again in the copies: a unit whose copies hold any is never done.
+Requests: one that tells what is a copy already; a patient's instances, its job, and each series before and after it;
+the polls; and one to read back.
 """
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -16,15 +18,20 @@ from typing import Any
 import pandas as pd
 
 from orthanc_research.batch._engine import check_window, start
+from orthanc_research.batch._hidden import Rules
 from orthanc_research.batch._outcome import Archive, Found, Outputs, instances_of
+from orthanc_research.batch._refusals import IDENTIFIERS, check_tags, check_text, tag_name
+from orthanc_research.batch._scan import scan
 from orthanc_research.batch._task import Task
 from orthanc_research.batch.journal import Unit
-from orthanc_research.errors import QueryError
+from orthanc_research.errors import DeidError, QueryError
 from orthanc_research.progress import Progress
 from orthanc_research.rest import Level, Rest
-from orthanc_research.tables import UID_OF, tag_of
+from orthanc_research.tables import UID_OF, orthanc_id, tag_of
 
-__all__ = ["Anonymization", "Options", "Source", "anonymize", "check_tags"]
+__all__ = ["Anonymization", "Options", "Source", "anonymize", "copied"]
+
+_PAGE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +40,6 @@ class Source:
 
     id: str
     patient: str
-
-
-def check_tags(tags: Iterable[Any]) -> None:
-    """`QueryError` for what is no DICOM tag, nor a path into sequences (A[0].B or A[*].B)."""
-    for tag in tags:
-        parts = re.sub(r"\[(?:\d+|\*)\]", "", tag).split(".") if isinstance(tag, str) else [""]
-        if not all(tag_of(part) is not None for part in parts):
-            raise QueryError(f"{str(tag)[:40]!r} is no DICOM tag that can be kept, replaced or removed.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +60,8 @@ class Options:
             if isinstance(tags, str) or not isinstance(tags, Sequence):
                 raise QueryError(f"{name} is a list of tags, such as ['PatientSex'].")
         check_tags((*self.replace, *self.keep, *self.remove))
+        for tag, text in self.replace.items():
+            check_text(tag_name(tag), [text])
 
     @property
     def patient_id(self) -> str | None:
@@ -92,8 +93,46 @@ class Anonymization(Task):
     def settings(self) -> dict[str, Any]:
         return asdict(self.options)
 
+    def prepare(self, rest: Rest, unit: Unit, progress: Progress) -> Unit:
+        """The unit with the paths to remove in its files; they come from tags alone, never from the journal."""
+        series, copies = _contents(rest, unit.input["level"], unit.input["resources"])
+        if copies:
+            raise DeidError(
+                f"{copies} of these instances are copies of an earlier anonymization: give the original studies alone."
+            )
+        found = scan(rest, series, self._rules(rest), progress)
+        if found.embedded:
+            raise DeidError(
+                f"{found.embedded} instances have an overlay in unused bits of their pixels, which Orthanc cannot take "
+                "out; where it may stay, keep its OverlayBitPosition, as in keep=['6000,0102']."
+            )
+        if found.nobodies > 1:
+            raise DeidError(
+                f"These files have no PatientID, and name {found.nobodies} people, who would become one: give each a "
+                "PatientID first (modify)."
+            )
+        return unit_with(unit, remove=sorted(found.paths))
+
     def submit(self, rest: Rest, unit: Unit) -> str:
-        return str(rest.tools.bulk_anonymize(unit.input["resources"], **asdict(self.options))["ID"])
+        options = asdict(self.options)
+        options["remove"] = [*options["remove"], *unit.input["remove"]]
+        return str(rest.tools.bulk_anonymize(unit.input["resources"], **options)["ID"])
+
+    def inspect(self, rest: Rest, outputs: Outputs, progress: Progress) -> str | None:
+        series: dict[str, list[str]] = defaultdict(list)
+        for copy in outputs.instances:
+            series[copy.parent].append(copy.id)
+        found = scan(rest, series, self._rules(rest), progress)
+        if not found.paths:
+            return None
+        return (
+            f"Orthanc left overlays or identifiers inside sequences in {found.instances} of these copies: delete them "
+            "(leftovers)."
+        )
+
+    def _rules(self, rest: Rest) -> Rules:
+        newest = "2023b" if rest.capabilities().has("profile-2023b") else "2021b"
+        return Rules.of(self.options.replace, self.options.keep, self.options.dicom_version or newest)
 
     def look(self, archive: Archive, unit: Unit, asked: float, named: Sequence[str]) -> Found:
         """Copies lie under new patients, the one that was named, and, where the PatientID was kept, the source."""
@@ -124,6 +163,25 @@ class Anonymization(Task):
         rows = copied(unit, outputs, "AnonymizedID", "AnonymizedUID")
         patient = {f"Anonymized{keyword}": outputs.patient_tag(keyword) for keyword in ("PatientID", "PatientName")}
         return {source: row | patient for source, row in rows.items()}
+
+
+def unit_with(unit: Unit, **given: Any) -> Unit:
+    """The unit with more in its input."""
+    return replace(unit, input={**unit.input, **given})
+
+
+def _contents(rest: Rest, level: Level, resources: Sequence[str]) -> tuple[dict[str, list[str]], int]:
+    """{series: its instances} of the resources, and how many of them were made by an anonymization."""
+    below: Level | None = None if level == "Instance" else "Instance"
+    found = [
+        value
+        for start in range(0, len(resources), _PAGE)
+        for value in rest.tools.bulk_content(resources[start : start + _PAGE], below, metadata=True)
+    ]
+    series: dict[str, list[str]] = defaultdict(list)
+    for value in found:
+        series[str(value["ParentSeries"])].append(str(value["ID"]))
+    return series, sum(Anonymization.origin in (value.get("Metadata") or {}) for value in found)
 
 
 def copied(unit: Unit, outputs: Outputs, column: str, uid_column: str) -> dict[str, dict[str, Any]]:
@@ -158,10 +216,39 @@ def anonymize(
     # Bad options, and those that this server would ignore, are refused before there is a journal.
     for feature in rest.tools.bulk_anonymize.call([], **asdict(options)).needs:
         rest.capabilities().require(feature)
+    chosen = list(sources)
+    skipped = _earlier_outputs(rest, [source.id for source in chosen])
     groups: dict[str, list[str]] = defaultdict(list)
-    order = []
-    for source in sources:
-        groups[source.patient].append(source.id)
-        order.append(source.id)
+    for source in chosen:
+        if source.id not in skipped:
+            groups[source.patient].append(source.id)
+    _check_identifiers(rest, options, list(groups))
     units = [(patient, {"level": level, "resources": ids}) for patient, ids in groups.items()]
-    return start(rest, Anonymization(options), units, order, level, path=path, window=window, progress=progress)
+    order = [source.id for source in chosen]
+    task = Anonymization(options)
+    return start(rest, task, units, order, level, path=path, window=window, progress=progress, skipped=sorted(skipped))
+
+
+def _earlier_outputs(rest: Rest, ids: Sequence[str]) -> set[str]:
+    """Those that an anonymization made: a copy of a copy helps nobody, and leads to no original."""
+    pages = (ids[start : start + _PAGE] for start in range(0, len(ids), _PAGE))
+    found = [value for page in pages for value in rest.tools.bulk_content(page, metadata=True)]
+    origins = {str(value["ID"]): (value.get("Metadata") or {}).get(Anonymization.origin) for value in found}
+    # A patient whose PatientID was kept has itself for an origin, and the originals below it.
+    return {each for each, origin in origins.items() if origin not in (None, each)}
+
+
+def _check_identifiers(rest: Rest, options: Options, patients: Sequence[str]) -> None:
+    """`QueryError` for identifiers that would make two patients or studies one."""
+    for tag in options.replace:
+        name = tag_name(tag)
+        if name in IDENTIFIERS and name != "PatientID":
+            raise QueryError(f"Orthanc gives each copy a new {name}; one that is given would merge them (see modify).")
+    if options.patient_id is None or not patients:
+        return
+    if len(patients) > 1:
+        raise QueryError(f"One PatientID for {len(patients)} patients would merge them: give one patient at a time.")
+    taken = orthanc_id(options.patient_id)
+    for value in rest.tools.bulk_content([taken], metadata=True):
+        if taken != patients[0] and (value.get("Metadata") or {}).get(Anonymization.origin) != patients[0]:
+            raise QueryError("That PatientID is another patient's on this Orthanc: give one that is nobody's.")

@@ -16,10 +16,19 @@ import pandas as pd
 
 from orthanc_research.batch._ledger import ledger
 from orthanc_research.batch._outcome import Outputs, read_back
-from orthanc_research.batch._reconcile import judge, settle
+from orthanc_research.batch._reconcile import gone, judge, settle
 from orthanc_research.batch._task import Planned, Run, Task, ids_of
 from orthanc_research.batch.journal import Journal, JournalError, Unit
-from orthanc_research.errors import AccessError, OrthancError, QueryError
+from orthanc_research.errors import (
+    AccessError,
+    CancelledError,
+    DeadlineError,
+    DeidError,
+    NotFoundError,
+    OrthancError,
+    QueryError,
+    UnreachableError,
+)
 from orthanc_research.parallel import MAX_THREADS
 from orthanc_research.progress import Progress
 from orthanc_research.rest import Job, Rest, is_server_gone, is_unknown_outcome
@@ -46,10 +55,14 @@ def start(
     path: Any,
     window: int,
     progress: Progress,
+    skipped: Sequence[str] = (),
 ) -> pd.DataFrame:
-    """Carry out a new run with a new journal at `path`; the ledger of `ledger`, in the given order of its rows."""
+    """Carry out a new run with a new journal at `path`; the ledger of `ledger`, in the given order of its rows.
+
+    `skipped` are those of the order that have no unit, because nothing is to be done for them.
+    """
     check_window(window)
-    settings = {**task.settings(), "level": level, "order": list(order)}
+    settings = {**task.settings(), "level": level, "order": list(order), "skipped": list(skipped)}
     with Journal.create(path, task.kind, rest.connection.url, settings, units) as journal:
         run = Run(rest, journal, progress, task, window)
         with _ended_by_journal(run):
@@ -127,7 +140,8 @@ def _drive(run: Run, planned: Sequence[Unit]) -> list[Unit]:
             unit = next(queue, None)
             if unit is None:
                 break
-            job = _send(run, unit)
+            ready = _prepare(run, unit)
+            job = _send(run, ready) if ready is not None else None
             if job is not None:
                 running[job] = unit
         if not running or run.halted is not None:
@@ -139,6 +153,22 @@ def _drive(run: Run, planned: Sequence[Unit]) -> list[Unit]:
         finished += ended
         run.progress.advance(len(ended))
         pause = _FIRST_POLL if ended else min(pause * 1.6, _SLOWEST_POLL)
+
+
+def _prepare(run: Run, unit: Unit) -> Unit | None:
+    """Read what the request needs; None when it cannot be made, which the journal then says."""
+    try:
+        return run.task.prepare(run.rest, unit, run.progress)
+    except CancelledError:
+        return None
+    except NotFoundError as error:
+        gone(run, unit, error)
+    except (AccessError, UnreachableError, DeadlineError) as error:
+        run.halted = str(error)
+    except (DeidError, OrthancError) as error:
+        run.journal.mark(unit.key, "failed", error=str(error))
+        run.progress.advance()
+    return None
 
 
 def _send(run: Run, unit: Unit) -> str | None:
@@ -208,7 +238,13 @@ def _verify(run: Run, units: Sequence[Unit]) -> None:
         run.halted = str(error)  # the units stay "running", with their results named: resume reads them back
         return
     for unit in clear:
-        judge(run, unit, Outputs.select(found, told[unit.key]))
+        try:
+            judge(run, unit, Outputs.select(found, told[unit.key]))
+        except CancelledError:
+            return
+        except OrthancError as error:
+            run.halted = str(error)
+            return
 
 
 def _cancel(run: Run, running: dict[str, Unit]) -> list[Unit]:

@@ -44,7 +44,8 @@ def ledger(journal: Journal, halted: str | None = None) -> pd.DataFrame:
     """A row for every resource that was given, indexed by its ID, with `ANONYMIZE_COLUMNS` or `MODIFY_COLUMNS`.
 
     `status` is "done"; "failed" (no whole copy came of it: `error` says why); "partial" (something did: delete the
-    leftovers and resume); "unknown" (nobody could ask what came of it: resume) or "not-sent". `halted` is why the run
+    leftovers and resume); "unknown" (nobody could ask what came of it: resume) or "not-sent"; "already-anonymized" for
+    what is a copy of an earlier anonymization, of which none is made. `halted` is why the run
     stopped. `seconds` are those of the job, which may be that of several rows. Anonymized copies of this engine are for
     use in the house: `releasable` is always False.
     """
@@ -60,6 +61,9 @@ def ledger(journal: Journal, halted: str | None = None) -> pd.DataFrame:
             **_ALWAYS.get(run["kind"], {}),
         }
         rows |= {source: {**common, **made.get(source, {})} for source in unit.input["resources"]}
+    # Of a copy there is nothing to do: `error` stays empty.
+    always = _ALWAYS.get(run["kind"], {})
+    rows |= {source: {"status": "already-anonymized", **always} for source in run["options"].get("skipped", ())}
     return _frame(rows, run["options"]["order"], run["kind"])
 
 

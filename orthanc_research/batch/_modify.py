@@ -15,11 +15,11 @@ import numpy as np
 import pandas as pd
 
 from orthanc_research import resolve
-from orthanc_research.batch._anonymize import check_tags, copied
+from orthanc_research.batch._anonymize import copied
 from orthanc_research.batch._engine import check_window, start
 from orthanc_research.batch._ledger import planned
 from orthanc_research.batch._outcome import Archive, Found, Outputs, instances_of, present
-from orthanc_research.batch._refusals import Row, check_changes, check_merges, check_text, tag_name
+from orthanc_research.batch._refusals import Row, check_changes, check_merges, check_tags, check_text, tag_name
 from orthanc_research.batch._task import Planned, Task
 from orthanc_research.batch.journal import Unit
 from orthanc_research.errors import QueryError

@@ -100,13 +100,13 @@ class Outputs:
         return f"{lost} of {len(sources)} resources have no single copy." if lost else None
 
     def identified(self, patient: str) -> bool:
-        """True when the copies do not lie under one new patient that was made from this one.
+        """True when the copies do not lie under new patients that were made from this one.
 
         A file whose elements are written with VR UN, as GDCM's converter does, keeps its PatientID through Orthanc's
         anonymization, and the job says Success (seen on 1.10.1, 1.12.7 and 1.13.0).
         """
         made = [output.source for output in self.all if output.level == "Patient"]
-        return bool(self.instances) and made != [patient]
+        return bool(self.instances) and set(made) != {patient}
 
     def to_json(self) -> dict[str, Any]:
         """For the journal."""
@@ -214,7 +214,8 @@ class Archive:
         if whole:
             kept = {copy.id for copy in whole[0]}
             return Found(Outputs(tuple(whole[0])), _rests(recent, expected, kept, own))
-        rests = _rests(recent, expected, set(), own)
+        # What our own job names is ours, whole or not: 1.10.1 ends one that it runs again after fewer than all.
+        rests = (*_rests(recent, expected, {copy.id for copy in ours}, own), *ours)
         since_about = since - _DOUBT
         if not any(recent.values()) and any(
             copy.received >= since_about for copies in groups.values() for copy in copies

@@ -6,16 +6,24 @@ Sources are never Orthanc's to delete: where they are to go, they are deleted he
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from orthanc_research.batch._outcome import Archive, Output, Outputs, present
 from orthanc_research.batch._task import Run, Task
 from orthanc_research.batch.journal import Unit, claimed
-from orthanc_research.errors import AccessError, DeadlineError, NotFoundError, OrthancError, UnreachableError
+from orthanc_research.errors import (
+    AccessError,
+    CancelledError,
+    DeadlineError,
+    NotFoundError,
+    OrthancError,
+    UnreachableError,
+)
 from orthanc_research.rest import Job
 
-__all__ = ["judge", "settle"]
+__all__ = ["gone", "judge", "settle"]
 
 _JOB_WITHIN = 600.0
 _BULK = 1000
@@ -33,6 +41,10 @@ def judge(run: Run, unit: Unit, outputs: Outputs, rests: Iterable[Output] = (), 
     problem = run.task.problem(unit, outputs, announced)
     if problem is not None:
         run.journal.mark(unit.key, "partial" if outputs.instances else "failed", output=kept, error=problem)
+        return
+    found = run.task.inspect(run.rest, outputs, run.progress)
+    if found is not None:
+        run.journal.mark(unit.key, "failed", output=kept, error=found)
         return
     kept["rows"] = run.task.rows(unit, outputs)
     if run.task.keep_source:
@@ -72,26 +84,41 @@ def _end_removal(run: Run, unit: Unit) -> None:
 
 def settle(run: Run, units: Sequence[Unit]) -> None:
     """Look what came of units whose outcome is unknown; never ask for them again before that."""
-    archive: Archive | None = None
+    waited: list[tuple[Unit, list[str]]] = []
+    # All jobs first: a restarted server runs some again, and an archive that was read before that lacks their copies.
     for unit in units:
-        if run.progress.cancelled or run.halted is not None:
-            return
-        try:
+        with _noted(run, unit):
             if unit.output.get("verified"):
                 _end_removal(run, unit)
-                continue
-            named = _named(run, unit)
+            else:
+                waited.append((unit, _named(run, unit)))
+        if run.progress.cancelled or run.halted is not None:
+            return
+    archive: Archive | None = None
+    for unit, named in waited:
+        with _noted(run, unit):
             archive = archive or Archive(run.rest, claimed(run.rest.connection.url, run.journal.path))
             _look(run, archive, unit, named)
-        except NotFoundError as error:
-            _gone(run, unit, error)
-        except (AccessError, UnreachableError, DeadlineError) as error:
-            run.halted = str(error)
-        except OrthancError as error:
-            run.journal.mark(unit.key, unit.state, error=str(error))
+        if run.progress.cancelled or run.halted is not None:
+            return
 
 
-def _gone(run: Run, unit: Unit, error: NotFoundError) -> None:
+@contextmanager
+def _noted(run: Run, unit: Unit) -> Iterator[None]:
+    """Write down what fails: as the end of the run, or of this unit alone."""
+    try:
+        yield
+    except NotFoundError as error:
+        gone(run, unit, error)
+    except CancelledError:
+        return
+    except (AccessError, UnreachableError, DeadlineError) as error:
+        run.halted = str(error)
+    except OrthancError as error:
+        run.journal.mark(unit.key, unit.state, error=str(error))
+
+
+def gone(run: Run, unit: Unit, error: NotFoundError) -> None:
     """Failed when the sources are not there any more; a 404 alone may be a proxy's."""
     try:
         there = {value["ID"] for value in run.rest.tools.bulk_content(unit.input["resources"])}

@@ -7,6 +7,7 @@ and in part on 1.12.7 and 1.13.0. No sentence here holds a value.
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from orthanc_research.rest import Level, Rest
 from orthanc_research.tables import UID_OF, orthanc_id, tag_of
 from orthanc_research.tables.levels import depth, level_of
 
-__all__ = ["IDENTIFIERS", "Row", "check_changes", "check_merges", "check_text", "tag_name"]
+__all__ = ["IDENTIFIERS", "Row", "check_changes", "check_merges", "check_tags", "check_text", "tag_name"]
 
 # identifier → the levels at which it may be replaced
 IDENTIFIERS: Mapping[str, tuple[Level, ...]] = {
@@ -42,6 +43,14 @@ class Row:
     id: str
     patient: str
     replace: Mapping[str, str]
+
+
+def check_tags(tags: Iterable[Any]) -> None:
+    """`QueryError` for what is no DICOM tag, nor a path into sequences (A[0].B or A[*].B)."""
+    for tag in tags:
+        parts = re.sub(r"\[(?:\d+|\*)\]", "", tag).split(".") if isinstance(tag, str) else [""]
+        if not all(tag_of(part) is not None for part in parts):
+            raise QueryError(f"{str(tag)[:40]!r} is no DICOM tag that can be kept, replaced or removed.")
 
 
 def tag_name(tag: str) -> str:

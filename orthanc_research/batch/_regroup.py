@@ -19,10 +19,9 @@ import orjson
 import pandas as pd
 
 from orthanc_research import resolve
-from orthanc_research.batch._anonymize import check_tags
 from orthanc_research.batch._engine import start
 from orthanc_research.batch._outcome import Archive, Found, Output, Outputs, present, seconds
-from orthanc_research.batch._refusals import Row, check_changes, check_merges, check_text, tag_name
+from orthanc_research.batch._refusals import Row, check_changes, check_merges, check_tags, check_text, tag_name
 from orthanc_research.batch._task import Task
 from orthanc_research.batch.journal import Unit
 from orthanc_research.errors import NotFoundError, QueryError

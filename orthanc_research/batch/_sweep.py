@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 
 from orthanc_research.batch._manifest import LOCK
 from orthanc_research.errors import QueryError
-from orthanc_research.files import abandoned, remove
+from orthanc_research.files import left_over, remove
 
 __all__ = ["SWEEP_COLUMNS", "sweep"]
 
@@ -44,7 +44,7 @@ def sweep(folder: str | os.PathLike[str], *, dry_run: bool = False) -> pd.DataFr
 def _left(root: Path) -> Iterator[tuple[Path, str]]:
     for name, folders, files in os.walk(root):
         place = Path(name)
-        dead = abandoned(place)
+        dead = left_over(place)
         yield from ((path, "temporary") for path in dead)
         folders[:] = sorted(set(folders) - {path.name for path in dead})
         parts = [place / each for each in sorted(files) if _PART.fullmatch(each)]

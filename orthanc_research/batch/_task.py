@@ -33,6 +33,10 @@ class Task(ABC):
     def settings(self) -> dict[str, Any]:
         """For the journal: what makes this task again."""
 
+    def prepare(self, rest: Rest, unit: Unit, progress: Progress) -> Unit:
+        """The unit with what has to be read before it is asked for; `DeidError` when it may not be."""
+        return unit
+
     @abstractmethod
     def submit(self, rest: Rest, unit: Unit) -> str:
         """Ask for one unit; the job's ID."""
@@ -55,6 +59,10 @@ class Task(ABC):
 
     def refusal(self, unit: Unit, outputs: Outputs) -> str | None:
         """Why these copies may not be used at all; None when they may."""
+        return None
+
+    def inspect(self, rest: Rest, outputs: Outputs, progress: Progress) -> str | None:
+        """Why what these copies hold may not be used; None when it may. Asked last, for it may read every copy."""
         return None
 
     def told(self, unit: Unit, job: Job) -> str:

@@ -31,6 +31,8 @@ __all__ = ["Journal", "JournalError", "State", "Unit", "claimed", "default_path"
 
 State = Literal["planned", "sent", "running", "done", "partial", "failed", "unknown"]
 _VERSION = 1
+# What SQLite and the lock keep beside a journal.
+_BESIDE = ("-wal", "-shm", "-journal", ".lock")
 # What the disk is at fault for, not the file: no space, I/O, read-only, a file beside it that cannot be made.
 _DISK = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)
 
@@ -101,14 +103,15 @@ def _register(add: Path | None = None) -> str:
 def _readable(folders: Iterable[Path]) -> Iterator[tuple[Path, Journal]]:
     there = (folder for folder in folders if folder.is_dir())
     for path in sorted(path for folder in there for path in folder.glob("*") if path.is_file()):
+        if path.name.endswith(_BESIDE):
+            continue
+        # By SQLite alone: to open and close a file drops all locks that this process has on it (POSIX), and without
+        # them another process that reads a journal of ours truncates what we have mapped: SIGBUS.
         try:
-            with path.open("rb") as stream:
-                if stream.read(16) != b"SQLite format 3\0":
-                    continue
             with Journal.open(path, lock=False) as journal:
                 yield path, journal
         except (QueryError, FileNotFoundError):
-            continue  # somebody else's database, or a journal that is just being made
+            continue  # any other file, or a journal that is just being made
 
 
 class Journal:
@@ -154,11 +157,14 @@ class Journal:
         if not target.is_file():
             raise QueryError("There is no journal at that path.")
         held = _hold(target) if lock else None
+        journal: Journal | None = None
         try:
             journal = cls(target, _connect(target) if lock else _read_only(target), held)
             version = journal.run["version"]
         except (sqlite3.DatabaseError, TypeError) as error:
-            if held is not None:
+            if journal is not None:
+                journal.close()
+            elif held is not None:
                 held.release()
             if _is_disk(error):
                 raise QueryError(_complaint(target, error)) from error
