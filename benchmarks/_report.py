@@ -28,7 +28,9 @@ def _tables(found: Found) -> str:
     text = f"{_machine(found)} Medians of {found['repeats']}.\n"
     for job, title in found["titles"].items():
         rows = [row for row in found["rows"] if row["job"] == job]
-        text += f"\n**{title[0].upper()}{title[1:]}**\n\n" + _job(rows, delays)
+        again = found.get("dates", {}).get(job)
+        day = f" (measured again on {again})" if again else ""
+        text += f"\n**{title[0].upper()}{title[1:]}**{day}\n\n" + _job(rows, delays)
     return text + "\n**What we hold to**\n\n" + _held(_targets(found["rows"], delays))
 
 

@@ -3,6 +3,7 @@
     scripts/bench tables            three tables, at once and 10 ms away (an hour on two cores, mostly of the others)
     scripts/bench tables --series   the first of them only, on a server of 1,000 instances of a version with more routes
     scripts/bench tables --long     a parquet file of all instances instead, from 1,000 to 100,000 of them
+    scripts/bench tables --job all  one of its tables, in place of that of an earlier whole run
     scripts/bench tables --small    any of them in a minute, shown and not kept
     scripts/bench tables --docs     the page again, from results/
 
@@ -13,6 +14,7 @@ a new client, as a script does.
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import sys
 import time
@@ -215,6 +217,16 @@ def _written(server: Server, columns: Sequence[str] | None, repeats: int) -> Ite
             yield {"tool": tool, "requests": len(sent), **measured.json()}
 
 
+def _renewed(kept: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
+    """The kept run with the tables of another one in place of its own; `dates` says of which day those are."""
+    if {**kept["versions"], "orthanc-research": ""} != {**found["versions"], "orthanc-research": ""}:
+        raise ValueError("The kept run is of other versions: measure all tables again.")
+    others = [row for row in kept["rows"] if row["job"] not in found["titles"]]
+    rows = sorted(others + found["rows"], key=lambda row: list(JOBS).index(row["job"]))
+    dates = {**kept.get("dates", {}), **dict.fromkeys(found["titles"], found["date"])}
+    return {**kept, "titles": {**kept["titles"], **found["titles"]}, "rows": rows, "dates": dates}
+
+
 def _wire(server: Server, sent: Sequence[Sent]) -> dict[str, Callable[[], Run]]:
     return {CURL: partial(curl, server, sent)} if shutil.which("curl") else {}
 
@@ -224,6 +236,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="scripts/bench tables", description="Tables of tags, beside other clients.")
     parser.add_argument("--orthanc", help=f"version of the server ({STEADY}; {NEWER} with --series)")
     parser.add_argument("--series", action="store_true", help="the first table only")
+    parser.add_argument("--job", choices=JOBS, help="that table only, in place of the one of an earlier whole run")
     parser.add_argument("--long", action="store_true", help="how a file grows to 100,000 instances, instead")
     parser.add_argument("--small", action="store_true", help="small numbers, shown and not kept")
     parser.add_argument("--docs", action="store_true", help="write docs/performance.md again and measure nothing")
@@ -233,11 +246,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         name, measure = ("tables-growth", grow) if given.long else ("tables", compare)
         if given.series:
             name, measure = "tables-series", partial(compare, jobs=("series",))
+        elif given.job:
+            measure = partial(compare, jobs=(given.job,))
         with ores.LocalOrthanc(given.orthanc or (NEWER if given.series else STEADY)) as orthanc:
             found = measure(orthanc, sizes)
         sys.stdout.write("\n" + _report.BLOCKS[name](found) + "\n")
         if not given.small:
-            keep(name, found)
+            keep(name, _renewed(json.loads((RESULTS / f"{name}.json").read_text()), found) if given.job else found)
     if given.small:
         return 0
     _report.write(ROOT / "docs" / "performance.md", RESULTS)

@@ -19,7 +19,7 @@ from functools import cache
 from pathlib import Path
 from typing import IO
 
-__all__ = ["left_over", "atomic_path", "atomic_write", "private_folder", "remove", "sweep"]
+__all__ = ["atomic_path", "atomic_write", "left_over", "private_folder", "remove", "sweep"]
 
 _MARK = ".ores-"
 _SUFFIX = ".partial"
