@@ -26,7 +26,7 @@ class Progress(Protocol):
     """What a long run tells, and asks. Called from any thread."""
 
     def total(self, count: int | None, unit: str = "") -> None:
-        """How many units there will be; None when nobody knows."""
+        """How many units there will be, counted from none again; None when nobody knows."""
 
     def advance(self, count: int = 1) -> None:
         """So many more units are done."""
@@ -119,6 +119,7 @@ class Bar(Silent, AbstractContextManager["Bar"]):
 
     def total(self, count: int | None, unit: str = "") -> None:
         with self._lock:
+            self._bar.reset()
             self._bar.total = count
             if unit:
                 self._bar.unit = f" {unit}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import stat
 import subprocess
@@ -234,6 +235,13 @@ def test_progress_is_one_protocol() -> None:
         bar.advance()
         bar.note("half")
         assert not bar.cancelled
+    with Bar("x", disable=False, file=io.StringIO()) as bar:
+        bar.total(5)
+        bar.advance(4)
+        bar.total(3)  # a second way, after the first one came to nothing
+        bar.advance()
+        assert bar._bar.n == 1
+        assert bar._bar.total == 3
     own = Silent()
     assert progress_for(own, "x")[0] is own
     assert isinstance(progress_for(False, "x")[0], Silent)

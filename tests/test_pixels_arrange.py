@@ -409,3 +409,32 @@ def _reread(dataset: Dataset) -> Dataset:
 def test_half_a_degree_of_lean_is_kept_without_asking() -> None:
     lean = math.tan(math.radians(0.4))
     assert only(at(0, 2.5, 5, 7.5, lean=lean)).status == "ok"
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("ImagePositionPatient", [0, 0, 5.25]),
+        ("ImageOrientationPatient", [1, 0, 0, 0, -1, 0]),
+        ("PixelSpacing", [0.5, 0.5]),
+        ("RescaleSlope", 2),
+        ("RescaleIntercept", None),
+        ("BitsStored", 10),
+        ("SOPInstanceUID", "1.2.3.4"),
+        ("FrameOfReferenceUID", "1.2.3.4"),
+    ],
+)
+def test_a_file_that_says_otherwise_than_its_header_did_is_refused(name: str, told: Any) -> None:
+    """It was stored again between the two, or the header came damaged: no checksum covers that."""
+    datasets = at(0, 2.5, 5, 7.5)
+    stack = only(datasets)
+    filler = Filler(stack, "rescaled")
+    file = stack.files[2]
+    other = next(dataset for dataset in datasets if dataset.SOPInstanceUID == file.sop_uid)
+    filler.put_file(stack.files[0], as_file(datasets[0]))
+    if told is None:
+        del other[name]
+    else:
+        setattr(other, name, told)
+    with pytest.raises(PixelError, match=r"does not say what its header said before .*stored again"):
+        filler.put_file(file, as_file(other))

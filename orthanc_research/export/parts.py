@@ -12,6 +12,7 @@ from orthanc_research.errors import Error, QueryError
 from orthanc_research.parallel import Outcome, thread_map
 from orthanc_research.pixels import (
     Filler,
+    Opened,
     Reading,
     Stack,
     StackFile,
@@ -98,9 +99,9 @@ def _filled(rest: Rest, stacks: Sequence[Stack], how: Reading, workers: int) -> 
 
     def fill(instance: str) -> None:
         content = fetch.file(rest, instance, verify=True)
-        array = decode_isolated(content, wanted[instance][0][1].sop_uid)
+        opened = Opened.of(content, wanted[instance][0][1].sop_uid, decode_isolated)
         for filler, file in wanted[instance]:
-            filler.put_file(file, content, lambda *_: array)
+            filler.put_file(file, opened)
 
     for outcome in thread_map(fill, list(wanted), workers=workers, fatal=(Exception,)):
         outcome.get()

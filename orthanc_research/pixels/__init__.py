@@ -17,7 +17,7 @@ from ._codes import CODES, Code
 from ._colour import apply_palette
 from ._decode import decode, decoded, read_dataset, transfer_syntax
 from ._display import apply_window
-from ._filler import Filler, volume_from
+from ._filler import Filler, Opened, volume_from
 from ._foreign import portable
 from ._frames import EXTRA_AXES, Frame, Window, frames_of
 from ._header import Header, header_from_dataset
@@ -47,6 +47,7 @@ __all__ = [
     "Frame",
     "Header",
     "ImageValues",
+    "Opened",
     "Overlay",
     "PlainSeries",
     "Reading",

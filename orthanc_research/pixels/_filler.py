@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from threading import Lock
 from typing import Any
 
@@ -14,16 +15,37 @@ from pydicom import Dataset
 from orthanc_research.errors import GeometryError, PixelError, QueryError
 
 from ._decode import decoded, read_dataset
-from ._frames import Frame
+from ._frames import Frame, frames_of, tiles_of
 from ._shear import moved
 from ._stacks import Stack, StackFile
 from ._values import VALUES, convert, describe, with_file_facts
 from ._volume import Volume
 from ._voxels import put, voxel_type
 
-__all__ = ["Filler", "volume_from"]
+__all__ = ["Filler", "Opened", "volume_from"]
 
 Array = npt.NDArray[Any]
+
+# What a frame's place, its size and the meaning of its values are made of.
+_SAME = (
+    "sop_uid",
+    "series_uid",
+    "frame_of_reference",
+    "position",
+    "orientation",
+    "spacing",
+    "rows",
+    "columns",
+    "samples",
+    "photometric",
+    "bits_allocated",
+    "bits_stored",
+    "pixel_representation",
+    "slope",
+    "intercept",
+    "units",
+    "suv",
+)
 
 
 def volume_from(
@@ -51,6 +73,22 @@ def volume_from(
         else:
             filler.put(key, array)
     return filler.volume()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Opened:
+    """A file that one stack or several are filled from, read once: its frames by their place, and all its pixels."""
+
+    dataset: Dataset
+    frames: Mapping[tuple[int, tuple[int, int] | None], Frame]
+    array: Array
+
+    @classmethod
+    def of(cls, content: bytes | Dataset, sop_uid: str, decoder: Callable[[Any, str], Array] = decoded) -> Opened:
+        """From a file's bytes, or its Dataset; `PixelError` when it does not decode."""
+        dataset = read_dataset(content) if isinstance(content, bytes) else content
+        frames = {(each.index, each.tile): each for frame in frames_of(dataset) for each in tiles_of(frame)}
+        return cls(dataset, frames, decoder(content, sop_uid))
 
 
 class Filler:
@@ -108,18 +146,17 @@ class Filler:
         put(target, self._converted(frame, image, target, place), f"SOP instance {frame.sop_uid}")
 
     def put_file(
-        self, file: StackFile, content: bytes | Dataset, decoder: Callable[[bytes, str], Array] = decoded
+        self, file: StackFile, content: bytes | Dataset | Opened, decoder: Callable[[Any, str], Array] = decoded
     ) -> None:
-        """Decode one of `stack.files` and put all its slices; `decoder(content, SOPInstanceUID)` where it is bytes."""
-        if isinstance(content, bytes):
-            dataset = read_dataset(content) if self._needs_file(file) else None
-            array = decoder(content, file.sop_uid)
-        else:
-            dataset, array = content, decoded(content, file.sop_uid)
+        """Decode one of `stack.files` and put all its slices; `decoder(content, SOPInstanceUID)` unless it is open.
+
+        `PixelError` too when the file does not say what the stack's header of it said.
+        """
+        opened = content if isinstance(content, Opened) else Opened.of(content, file.sop_uid, decoder)
+        self._check(file, opened)
         for place, _ in file.fills:
-            if dataset is not None:
-                self._frames[place] = with_file_facts(self._frames[place], dataset)
-            self.put(place, array)
+            self._frames[place] = with_file_facts(self._frames[place], opened.dataset)
+            self.put(place, opened.array)
 
     def put_instance(self, sop_uid: str, array: Array) -> None:
         """What `decode` gave for one instance: all its slices."""
@@ -161,14 +198,33 @@ class Filler:
             window=windows[0] if windows else None,
         )
 
-    def _needs_file(self, file: StackFile) -> bool:
-        return any(self._frames[place].modality_lut for place, _ in file.fills)
+    def _check(self, file: StackFile, opened: Opened) -> None:
+        """Hold the file against the header that the verdict came from: it may have been stored again meanwhile."""
+        for place, _ in file.fills:
+            frame = self._frames[place]
+            now = opened.frames.get((frame.index, frame.tile))
+            wrong = "sop_uid" if now is None else next((name for name in _SAME if _differ(frame, now, name)), None)
+            if wrong is not None:
+                raise PixelError(
+                    f"SOP instance {frame.sop_uid}: its file does not say what its header said before ({wrong}); it "
+                    "was stored again meanwhile, or came damaged."
+                )
 
     def _converted(self, frame: Frame, image: Array, target: Array, place: int) -> Array:
         given = convert(frame, image, self.values, np.float64)
         if self.stack.shifts is None:
             return given
         return moved(given, self.stack.shifts[place], (target.shape[0], target.shape[1]))
+
+
+def _differ(frame: Frame, now: Frame, name: str) -> bool:
+    """Whether a fact of two frames differs by more than Orthanc's way to write a double does."""
+    told, found = getattr(frame, name), getattr(now, name)
+    if told == found:
+        return False
+    if not isinstance(told, float | tuple) or type(told) is not type(found):
+        return True
+    return np.shape(told) != np.shape(found) or not np.allclose(told, found, rtol=1e-5, atol=1e-5, equal_nan=True)
 
 
 def _source(stack: Stack) -> np.dtype[Any]:
