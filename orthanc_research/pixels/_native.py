@@ -31,6 +31,7 @@ _NUMBERS = {
 }
 _FRAMES, _PHOTOMETRIC = 0x00280008, 0x00280004
 _WANTED = {*_NUMBERS.values(), _FRAMES, _PHOTOMETRIC}
+_VALUES = {tag for tag, key in TAGS.items() if key not in SEQUENCES}
 # Sequences that say something of the frame itself: files with one are parsed.
 _TELLING = {tag for tag, key in TAGS.items() if key in SEQUENCES - ASIDE}
 
@@ -135,8 +136,9 @@ def _elements(
     """The wanted values, and start and length of the pixels, which are the last element; the header into `elements`."""
     found: dict[int, bytes] = {}
     last = 0x0002FFFF
+    element = _with_vr if explicit else _without_vr
     while True:
-        tag, vr, start, length = _element(content, at, explicit=explicit)
+        tag, vr, start, length = element(content, at)
         if tag <= last:
             raise _UnusualError
         last = tag
@@ -144,8 +146,8 @@ def _elements(
             if tag != _PIXEL_DATA or start + length != len(content) or vr not in (b"OW", b"OB", b""):
                 raise _UnusualError
             return found, start, length
-        value = elements is not None and tag in TAGS and TAGS[tag] not in SEQUENCES
-        if elements is not None and (tag in _TELLING or (value and (vr == b"SQ" or length == _UNDEFINED))):
+        value = tag in _VALUES and elements is not None
+        if (tag in _TELLING and elements is not None) or (value and (vr == b"SQ" or length == _UNDEFINED)):
             raise _UnusualError
         if length == _UNDEFINED:
             at = _sequence_end(content, start, vr, 0, explicit=explicit)
@@ -155,15 +157,21 @@ def _elements(
             if explicit and vr != {_FRAMES: b"IS", _PHOTOMETRIC: b"CS"}.get(tag, b"US"):
                 raise _UnusualError
             found[tag] = content[start:at]
-        if elements is not None and value:
+        if value and elements is not None:
             elements[tag] = vr.decode("ascii"), content[start:at]
 
 
 def _element(content: bytes, at: int, *, explicit: bool) -> tuple[int, bytes, int, int]:
     """(tag, VR, where the value starts, its length) of the element at `at`; the VR is empty where none is written."""
-    if not explicit:
-        group, number, length = _implicit(content, at)
-        return group << 16 | number, b"", at + 8, length
+    return _with_vr(content, at) if explicit else _without_vr(content, at)
+
+
+def _without_vr(content: bytes, at: int) -> tuple[int, bytes, int, int]:
+    group, number, length = _implicit(content, at)
+    return group << 16 | number, b"", at + 8, length
+
+
+def _with_vr(content: bytes, at: int) -> tuple[int, bytes, int, int]:
     group, number, vr, length = _explicit(content, at)
     if vr in _SHORT:
         return group << 16 | number, vr, at + 8, length
