@@ -181,7 +181,8 @@ def _leave(pool: ThreadPoolExecutor, under_way: list[Future[Any]], stop: threadi
     """End the pool: what has not begun never does, and what has may take so many seconds to end by itself."""
     pool.shutdown(wait=False, cancel_futures=True)
     try:
-        wait_for(under_way, grace)
+        # One that was cancelled would count as never ended.
+        wait_for([future for future in under_way if not future.cancelled()], grace)
     finally:  # a second Ctrl-C
         stop.set()
         pool.shutdown(wait=True)

@@ -41,6 +41,7 @@ def shell(orthanc: ores.Orthanc, tmp_path: Path) -> Shell:
     return run
 
 
+@pytest.mark.one_version
 def test_the_main_job_from_a_shell(shell: Shell, orthanc: ores.Orthanc, tmp_path: Path) -> None:
     ores.samples.cohort(tmp_path / "in", patients=1, studies=1, slices=4, size=16)
     (tmp_path / "in" / "notes.txt").write_text("not DICOM")
@@ -87,6 +88,7 @@ def test_the_main_job_from_a_shell(shell: Shell, orthanc: ores.Orthanc, tmp_path
     assert len(orthanc.studies(StudyID="7")) == 1
 
 
+@pytest.mark.one_version
 def test_a_dry_run_shows_and_does_nothing_and_a_second_run_goes_on(
     shell: Shell, orthanc: ores.Orthanc, tmp_path: Path
 ) -> None:

@@ -416,6 +416,7 @@ def test_a_table_from_a_file_still_belongs_to_its_server(cohort: ores.Orthanc, t
             ores.attach(again, other)
 
 
+@pytest.mark.one_version
 def test_two_exports_into_one_folder_leave_each_other_alone(cohort: ores.Orthanc, tmp_path: Path) -> None:
     auth = cohort.rest.connection.basic_auth() or ("", "")
     code = (

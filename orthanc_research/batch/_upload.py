@@ -62,16 +62,20 @@ def upload(rest: Rest, inputs: Any, *, workers: int, progress: Progress) -> pd.D
 
     `status` is "stored" or "already-stored" (by the MD5 of what is there now), "conflict" (already stored under these
     identifiers is another file, which stays), "skipped" (a DICOMDIR), "failed" (with `error`) or "not-sent": what was
-    left when the server went away, the password was refused, or the run was cancelled. Sending them again is safe.
-    Two requests a file.
+    left when the server went away, the password was refused, or the run was cancelled. What was sent and not checked
+    before that is "failed". Sending them again is safe. Two requests a file.
     """
     items = list(items_of(inputs))
     progress.total(len(items), "files")
     halted: list[str] = []
     # A file's check is a wait of its own: it goes on while the next files are sent, each in its turn.
-    sent = thread_map(
-        lambda place: _send(rest, halted, items[place]), range(len(items)), workers=workers, progress=progress
-    )
+    unchecked: dict[int, _Sent] = {}
+
+    def send(place: int) -> _Sent | Row:
+        answered = _send(rest, halted, items[place])
+        if isinstance(answered, _Sent):
+            unchecked[place] = answered
+        return answered
 
     def checked(outcome: Outcome[int, _Sent | Row]) -> Row:
         found = outcome.get()
@@ -82,10 +86,13 @@ def upload(rest: Rest, inputs: Any, *, workers: int, progress: Progress) -> pd.D
             progress.advance()
         return row
 
-    with Pace(progress) as pace, closing(sent):
-        outcomes = thread_map(checked, sent, workers=workers, progress=progress, to_the_end=True)
+    with (
+        Pace(progress) as pace,
+        closing(thread_map(send, range(len(items)), workers=workers, progress=progress)) as sent,
+        closing(thread_map(checked, sent, workers=workers, progress=progress, to_the_end=True)) as outcomes,
+    ):
         found = {outcome.unit.unit: outcome.get() for outcome in outcomes}
-    rows = [found.get(place) or _row(item, "not-sent", error="cancelled") for place, item in enumerate(items)]
+    rows = [found.get(place) or _left(item, unchecked.get(place)) for place, item in enumerate(items)]
     return pd.DataFrame(rows, columns=list(UPLOAD_COLUMNS)).astype(UPLOAD_COLUMNS)
 
 
@@ -114,6 +121,14 @@ def _send(rest: Rest, halted: list[str], item: Item) -> _Sent | Row:
         _halt(halted, failure)
         return _row(item, "failed", error=_reason(failure), size=len(content), start=start)
     return _Sent(item, answer, len(content), _md5(content), start)
+
+
+def _left(item: Item, sent: _Sent | None) -> Row:
+    """The row of what was cancelled before it was sent, or before it was checked."""
+    if sent is None:
+        return _row(item, "not-sent", error="cancelled")
+    error = "It was sent, and the run was cancelled before it was checked: send it again."
+    return _row(item, "failed", error=error, answer=sent.answer, size=sent.size, start=sent.start)
 
 
 def _checked(rest: Rest, sent: _Sent, halted: list[str]) -> Row:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from threading import Lock
 from typing import Any
 
@@ -18,6 +18,7 @@ from ._decode import decoded, read_dataset
 from ._frames import Frame, frames_of, tiles_of
 from ._shear import moved
 from ._stacks import Stack, StackFile
+from ._suv import SuvFacts
 from ._values import VALUES, convert, describe, with_file_facts
 from ._volume import Volume
 from ._voxels import put, voxel_type
@@ -44,8 +45,8 @@ _SAME = (
     "slope",
     "intercept",
     "units",
-    "suv",
 )
+_MM = ("position", "orientation", "spacing")
 
 
 def volume_from(
@@ -204,6 +205,8 @@ class Filler:
             frame = self._frames[place]
             now = opened.frames.get((frame.index, frame.tile))
             wrong = "sop_uid" if now is None else next((name for name in _SAME if _differ(frame, now, name)), None)
+            if wrong is None and now is not None and self.values == "suv" and _other_suv(frame.suv, now.suv):
+                wrong = "suv"
             if wrong is not None:
                 raise PixelError(
                     f"SOP instance {frame.sop_uid}: its file does not say what its header said before ({wrong}); it "
@@ -224,7 +227,20 @@ def _differ(frame: Frame, now: Frame, name: str) -> bool:
         return False
     if not isinstance(told, float | tuple) or type(told) is not type(found):
         return True
-    return np.shape(told) != np.shape(found) or not np.allclose(told, found, rtol=1e-5, atol=1e-5, equal_nan=True)
+    nearly = 1e-5 if name in _MM else 0.0
+    return np.shape(told) != np.shape(found) or not np.allclose(told, found, rtol=1e-5, atol=nearly, equal_nan=True)
+
+
+def _other_suv(told: SuvFacts | None, found: SuvFacts | None) -> bool:
+    """Whether a fact of the header is another one in the file; one that the header lacked may be there.
+
+    Orthanc sends nothing of private elements in implicit VR.
+    """
+    if told is None or found is None:
+        return told is not found
+    absent = (None, "", (), ("", ""))
+    pairs = ((getattr(told, each.name), getattr(found, each.name)) for each in fields(told))
+    return any(before not in absent and before != now and before == before for before, now in pairs)
 
 
 def _source(stack: Stack) -> np.dtype[Any]:

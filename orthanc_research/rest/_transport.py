@@ -9,6 +9,7 @@ the httpx exception that httpx's own transport raises for it: `docs/decisions/00
 from __future__ import annotations
 
 import io
+import math
 import re
 import select
 import socket
@@ -92,17 +93,24 @@ class DirectTransport(httpx.BaseTransport):
     def send(self, request: Outgoing) -> httpx.Response:
         """As `handle_request`."""
         timeouts: Timeouts = request.extensions.get("timeout", {})
-        if not self._places.acquire(timeout=timeouts.get("pool")):
-            raise httpx.PoolTimeout("All connections are busy.")
+        self._take_place(timeouts.get("pool"))
         line = None
         try:
             line = self._rested(request.origin) or _Line(request.origin, self._tls, timeouts.get("connect"))
+            _check_wanted()
             exchange = _Exchange(self, line, request, timeouts)
             status, headers = exchange.answer()
         except BaseException:
             self.release(line, again=False)
             raise
         return httpx.Response(status, headers=headers, stream=exchange)
+
+    def _take_place(self, timeout: float | None) -> None:
+        end = math.inf if timeout is None else time.monotonic() + timeout
+        while not self._places.acquire(timeout=max(min(SLICE, end - time.monotonic()), 0.0)):
+            _check_wanted()
+            if time.monotonic() >= end:
+                raise httpx.PoolTimeout("All connections are busy.")
 
     def release(self, line: _Line | None, *, again: bool) -> None:
         """A connection is done with; keep it when it can serve `again`."""
@@ -166,8 +174,7 @@ class _Line:
             try:
                 return operation(*arguments)
             except TimeoutError:
-                if abandoned():
-                    raise CancelledError("Nobody waits for this answer any more.") from None
+                _check_wanted()
                 left = SLICE if timeout is None else timeout - (time.monotonic() - begun)
                 if left <= 0:
                     raise
@@ -344,6 +351,12 @@ class _Body(io.RawIOBase):
                 raise httpx.ReadError(str(error)) from error
         self._left -= size
         return size
+
+
+def _check_wanted() -> None:
+    """`CancelledError` when nobody waits for the answer any more: then nothing is sent, or waited for."""
+    if abandoned():
+        raise CancelledError("Nobody waits for this answer any more.")
 
 
 @contextmanager
