@@ -335,9 +335,9 @@ def test_a_journal_on_a_full_disk_ends_the_batch_and_is_gone_on_with(
             disk.free()
             at = "nothing"
             assert set(client.resume(journal, progress=False)["status"]) == {"done"}
-    after = {i: orthanc.rest.instances.md5(i) for i in orthanc.rest.instances.list()}
-    assert before.items() <= after.items()
-    assert len(after) == 2 * len(before)
+    now = {i: orthanc.rest.instances.md5(i) for i in orthanc.rest.instances.list()}
+    assert before.items() <= now.items()
+    assert len(now) == 2 * len(before)
     origin = "AnonymizedFrom" if verb == "anonymize" else "ModifiedFrom"
-    made = orthanc.rest.tools.bulk_content(sorted(after.keys() - before.keys()), metadata=True)
+    made = orthanc.rest.tools.bulk_content(sorted(now.keys() - before.keys()), metadata=True)
     assert Counter(value["Metadata"][origin] for value in made) == Counter(dict.fromkeys(before, 1))

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from pixel_cases import Each, as_file, as_short_tags, item, make_mosaic, make_series, make_slice
+from pixel_cases import PT, Each, as_file, as_short_tags, item, make_mosaic, make_series, make_slice
 from pydicom import Dataset, dcmread
 from pydicom.filebase import DicomBytesIO
 
 from orthanc_research.errors import GeometryError, PixelError, QueryError
-from orthanc_research.pixels import Filler, Stack, Volume, arrange, one_stack, stacks_of
+from orthanc_research.pixels import Filler, Stack, Volume, arrange, frames_of, one_stack, stacks_of
 
 
 def at(*z: float, lean: float = 0.0, **changes: Any) -> list[Dataset]:
@@ -438,3 +438,24 @@ def test_a_file_that_says_otherwise_than_its_header_did_is_refused(name: str, to
         setattr(other, name, told)
     with pytest.raises(PixelError, match=r"does not say what its header said before .*stored again"):
         filler.put_file(file, as_file(other))
+
+
+def test_a_private_fact_that_the_header_lacked_may_be_in_the_file() -> None:
+    """Orthanc sends private elements of implicit VR as null; what it does send has to be the same."""
+    datasets = make_series(
+        4, Modality="PT", SOPClassUID=PT, Units="BQML", DecayCorrection="START", CorrectedImage=["ATTN", "DECY"]
+    )
+    for each in datasets:
+        each.private_block(0x0009, "GEMS_PETD_01", create=True).add_new(0x0D, "DT", "20240102100000.00")
+    headers = {each.SOPInstanceUID: dict(as_short_tags(each)) for each in datasets}
+    for header in headers.values():
+        header.update(dict.fromkeys(key for key in header if key.startswith("0009,")))
+    stack = one_stack(stacks_of(headers))
+    assert stack.frames[0].suv is not None
+    assert not stack.frames[0].suv.ge_scan
+    assert frames_of(datasets[0])[0].suv.ge_scan  # type: ignore[union-attr]
+    filler = Filler(stack, "stored")
+    for file, each in zip(stack.files, datasets, strict=True):
+        filler.put_file(file, each)
+    assert all(frame.suv and frame.suv.ge_scan for frame in filler._frames)
+    np.testing.assert_array_equal(filler.volume().array, np.stack([d.pixel_array for d in datasets]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from threading import Lock
 from typing import Any
 
@@ -116,7 +116,8 @@ class Filler:
         self._wanted = voxel_type(dtype, self._source if values == "stored" else np.dtype(np.float32))
         self._slices = math.prod(stack.shape[: stack.dims.index("row")])
         _check_nan(stack, self._wanted, self._slices)
-        self._described = describe(stack.frames, values) if not _lut_in_file(stack) else None
+        described = describe(stack.frames, values) if not _lut_in_file(stack) else None
+        self._described = None if values == "suv" else described  # the files may say more of it
         shape = (self._slices, *stack.shape[stack.dims.index("row") :])
         self._array = np.empty(shape, dtype=self._wanted) if array is None else array
         empty = sorted(set(range(self._slices)) - set(stack.slots))
@@ -156,7 +157,9 @@ class Filler:
         opened = content if isinstance(content, Opened) else Opened.of(content, file.sop_uid, decoder)
         self._check(file, opened)
         for place, _ in file.fills:
-            self._frames[place] = with_file_facts(self._frames[place], opened.dataset)
+            frame = with_file_facts(self._frames[place], opened.dataset)
+            # With the private facts of PET, which Orthanc does not send of implicit files.
+            self._frames[place] = replace(frame, suv=opened.frames[frame.index, frame.tile].suv)
             self.put(place, opened.array)
 
     def put_instance(self, sop_uid: str, array: Array) -> None:
