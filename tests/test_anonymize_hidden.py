@@ -355,7 +355,8 @@ RULES = Rules.of([], [], "2023b")
         ({"0010,0010": "Feige^Mr", "0018,0015": "FEIGE", "0008,0060": "MR"}, {"0018,0015"}),
         ({"0010,0020": "PAT77", "0018,0022": "ZZ\\PAT77", "0008,0055": "AT_PAT77"}, {"0018,0022", "0008,0055"}),
         ({"0010,0020": "1000", "0008,0005": "ISO_IR 1000", "0008,0008": "A\\1000"}, set()),  # needed to read the file
-        ({"0010,0020": "15", "0012,0063": "PS 3.15"}, set()),  # Orthanc's own text
+        ({"0010,0020": "15", "0012,0063": "Orthanc 1.13.0 - PS 3.15-2023b Table E.1-1 Basic Profile"}, set()),
+        ({"0010,0020": "15", "0012,0063": "Orthanc 1.13.0 of 15"}, {"0012,0063"}),
         ({"0020,9999": "x", "0040,9999": None, "0028,9999": "", "0008,0000": "8"}, {"0020,9999", "0040,9999"}),
         ({"0010,0020": "A-1234", "0008,103e": "of a-1234."}, {"0008,103e"}),
         ({"0010,0020": "A-1234", "0008,0050": "A-1234"}, set()),  # Orthanc empties it
@@ -389,7 +390,7 @@ def test_the_index_of_an_item_spares_nothing() -> None:
     assert hidden(tags, Rules.of([path.replace("0", "*")], [], "2023b"), Identity.of(tags)) == set()
     for options in ({"keep": [path]}, {"replace": {path: "x"}}):
         with pytest.raises(errors.QueryError, match="all items"):
-            Options(**options)  # type: ignore[arg-type]
+            Options(**options)
 
 
 def test_depth_is_no_obstacle() -> None:

@@ -57,8 +57,10 @@ FillerOrderNumberImagingServiceRequestRetired ResultsID InterpretationID"""
 _PUBLISHED = "ContextGroupVersion ContextGroupLocalVersion"
 # Codes without which a file cannot be read; nobody types a name there.
 _NEEDED = "SpecificCharacterSet Modality ImageType PhotometricInterpretation ValueType RelationshipType"
-# Texts that Orthanc replaces or empties itself; its method says "PS 3.15", which may be a short number by chance.
-_OWN_TEXTS = f"{NUMBERS} StudyID DeidentificationMethod"
+# Orthanc replaces or empties these itself.
+_OWN_TEXTS = f"{NUMBERS} StudyID"
+# What Orthanc writes as DeidentificationMethod (1.10.1 leaves one that is there); "15" may be somebody's number.
+_METHOD = re.compile(r"Orthanc (\d+(\.\d+)*|mainline)( - PS 3\.15-\d{4}[a-z]? Table E\.1-1( Basic Profile)?)?")
 
 
 def _tags(keywords: str) -> frozenset[int]:
@@ -123,7 +125,7 @@ def split(tags: Tags, rules: Rules) -> tuple[set[str], set[Text]]:
         may_tell = _may_tell(path, tag, vr)
         if _stays(path, tag, vr, value, rules) or (may_tell and value is None):
             paths.add(path)
-        elif may_tell:
+        elif may_tell and not (tag == 0x00120063 and _METHOD.fullmatch(str(value).strip())):
             texts.add((path, str(value), vr in _CODED))
     return paths, texts
 
