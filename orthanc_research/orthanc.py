@@ -669,12 +669,17 @@ class Orthanc:
         """Copies of the resources, anonymized by Orthanc: a row for every input with its copy's IDs.
 
         One job a patient, `window` at a time; every copy is read back and counted. The originals stay. What Orthanc
-        would leave (overlays, names, numbers, dates and UIDs inside sequences) is looked for in each file, removed
-        unless `keep` or `replace` names its tag or path, and looked for again in the copies. Dates are blanked, private
-        elements go, pixels are as they were: this is Orthanc's own engine, for use in the house, so `releasable` is
-        False. What is a copy already is "already-anonymized". `QueryError` for new values that would merge patients or
-        studies. The journal (a new one in the user's state folder, unless `journal` names one) lets `resume` go on
-        after any interruption.
+        would leave (overlays, names, numbers, dates and UIDs inside sequences, elements that no dictionary has) is
+        looked for in each file, removed unless `keep` or `replace` names its tag or path, and looked for again in the
+        copies. Texts go that hold a number of the patient (PatientID, AccessionNumber, birth date) or a part of a name
+        as a word, as any of the patient's files here has them. Not looked for are numbers and parts of names of one
+        character (names of such parts alone are, joined), in codes (CS, AE) those under four, dates of birth in another
+        form, and what somebody else is called. Dates are blanked, private elements go, pixels are as they were: this is
+        Orthanc's own engine, for use in the house, so `releasable` is False. What is a copy already is
+        "already-anonymized". `QueryError` for new values that would merge patients or studies, and for a path with the
+        index of an item in `keep` or `replace`. AnonymizedPatientID and AnonymizedPatientName are missing where they
+        are kept. The journal (a new one in the user's state folder, unless `journal` names one; it holds no names) lets
+        `resume` go on after any interruption.
         """
         level, patients = resolve.patients_of(self.rest, resolve.select(self.rest, resources))
         sources = [batch.Source(identifier, patient) for identifier, patient in patients.items()]

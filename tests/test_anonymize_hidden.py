@@ -20,7 +20,9 @@ from pydicom.filewriter import write_dataset
 
 import orthanc_research as ores
 from orthanc_research import errors
+from orthanc_research.batch import Options
 from orthanc_research.batch._hidden import Rules, hidden, path_of
+from orthanc_research.batch._identity import Identity
 
 NAME, NUMBER, BIRTH = "Quillfeather^Zebedee", "MRN-7718281", "19410227"
 CANARY, DAY = "CANARYLEAK", "19770707"
@@ -344,34 +346,65 @@ RULES = Rules.of([], [], "2023b")
         ({"0010,0010": "Doe^Jane", "0008,103e": "CT Janet"}, set()),
         ({"0010,0010": "Müller^Zoë", "0008,103e": "ZOE, knee"}, {"0008,103e"}),
         ({"0010,0010": "Wang^XiaoDong=王^小东", "0008,103e": "小东的头部"}, {"0008,103e"}),
-        ({"0010,0020": "77", "0008,103e": "77 slices"}, set()),
+        ({"0010,0020": "A17", "0008,103e": "dev_a17"}, {"0008,103e"}),
+        ({"0010,0020": "A17", "0008,103e": "A170 or BA17"}, set()),
+        ({"0010,0020": "7", "0008,103e": "7 slices"}, set()),
+        ({"0010,0010": "Wang^Ming=王^明", "0008,103e": "王明"}, {"0008,103e"}),
+        ({"0010,0010": "J^R", "0008,103e": "of J. R., knee"}, {"0008,103e"}),
+        ({"0010,0010": "J^R", "0008,103e": "major"}, set()),
+        ({"0010,0010": "Feige^Mr", "0018,0015": "FEIGE", "0008,0060": "MR"}, {"0018,0015"}),
+        ({"0010,0020": "PAT77", "0018,0022": "ZZ\\PAT77", "0008,0055": "AT_PAT77"}, {"0018,0022", "0008,0055"}),
+        ({"0010,0020": "1000", "0008,0005": "ISO_IR 1000", "0008,0008": "A\\1000"}, set()),  # needed to read the file
+        ({"0010,0020": "15", "0012,0063": "Orthanc 1.13.0 - PS 3.15-2023b Table E.1-1 Basic Profile"}, set()),
+        ({"0010,0020": "15", "0012,0063": "Orthanc 1.13.0 of 15"}, {"0012,0063"}),
+        ({"0020,9999": "x", "0040,9999": None, "0028,9999": "", "0008,0000": "8"}, {"0020,9999", "0040,9999"}),
         ({"0010,0020": "A-1234", "0008,103e": "of a-1234."}, {"0008,103e"}),
         ({"0010,0020": "A-1234", "0008,0050": "A-1234"}, set()),  # Orthanc empties it
         ({"0008,2218": None}, {"0008,2218"}),
         ({"0008,2218": [{"0099,1010": "x", "0008,9999": "x"}]}, {"0008,2218[*].0008,9999"}),
         ({"0008,2218": [{"0010,0010": ""}, {"0010,0010": "X"}]}, {"0008,2218[*].0010,0010"}),
         ({"0008,2218": [{"0008,0104": None}]}, {"0008,2218[*].0008,0104"}),
-        ({"6000,3000": None, "60fe,0022": "x", "6100,0010": "x"}, {"6000,3000", "60fe,0022"}),
+        ({"6000,3000": None, "60fe,0022": "x", "6101,0010": "x"}, {"6000,3000", "60fe,0022"}),
         ({"0008,0020": "20200101", "0008,0012": "20200101"}, {"0008,0012"}),
         ({"0008,0020": None}, {"0008,0020"}),
     ],
 )
 def test_what_is_found_in_the_tags_of_a_file(tags: dict[str, Any], expected: set[str]) -> None:
-    assert hidden(tags, RULES) == expected
+    assert hidden(tags, RULES, Identity.of(tags)) == expected
+
+
+def test_who_it_is_comes_from_the_originals_and_is_in_no_repr() -> None:
+    both = Identity.of({"0010,0010": "Doe^Jane"}) | Identity.of({"0010,0010": "", "0010,0020": "A-1234"})
+    item = {"0008,0104": "Brain of Doe"}
+    assert hidden({"0010,0010": "", "0008,2218": [item]}, RULES, both) == {"0008,2218[*].0008,0104"}
+    assert hidden({"0010,0010": "Brain^001", "0008,2218": [{"0008,0104": "Brain"}]}, RULES, both) == set()
+    assert "Doe" not in repr(both)
+    assert "1234" not in repr(both)
+
+
+def test_the_index_of_an_item_spares_nothing() -> None:
+    path = "AnatomicRegionSequence[0].CodeMeaning"
+    tags: dict[str, Any] = {"0010,0010": "Doe^Jane", "0008,2218": [{"0008,0104": "x"}, {"0008,0104": "of Doe"}]}
+    found = {"0008,2218[*].0008,0104"}
+    assert hidden(tags, Rules.of([path], [path], "2023b"), Identity.of(tags)) == found
+    assert hidden(tags, Rules.of([path.replace("0", "*")], [], "2023b"), Identity.of(tags)) == set()
+    for options in ({"keep": [path]}, {"replace": {path: "x"}}):
+        with pytest.raises(errors.QueryError, match="all items"):
+            Options(**options)
 
 
 def test_depth_is_no_obstacle() -> None:
     tags: dict[str, Any] = {"0010,0010": "X^Y"}
     for _ in range(3000):
         tags = {"0008,2218": [tags]}
-    assert len(hidden(tags, RULES)) == 1
+    assert len(hidden(tags, RULES, Identity())) == 1
 
 
 @pytest.mark.parametrize(
     ("given", "path"),
     [
         ("PatientName", "0010,0010"),
-        ("AnatomicRegionSequence[3].00100010", "0008,2218[*].0010,0010"),
+        ("AnatomicRegionSequence[3].00100010", "0008,2218[3].0010,0010"),
         ("0008-2218[*].PatientID", "0008,2218[*].0010,0020"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import threading
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import pandas as pd
 import pydicom
 import pytest
+from faults import Exchange, Fault, Proxy
 from pydicom import Dataset, Sequence
 
 import orthanc_research as ores
@@ -219,3 +221,84 @@ def test_what_a_job_makes_while_others_are_settled_is_seen(orthanc: ores.Orthanc
         ledger = client.resume(tmp_path / "j", progress=False)
     assert set(ledger["status"]) == {"done"}, ledger["error"].tolist()
     assert sorted(copies(orthanc).values()) == sorted(set(orthanc.rest.instances.list()) - set(copies(orthanc)))
+
+
+def telling(file: Dataset, *names: str) -> Dataset:
+    """The file with texts that name somebody, at the top, inside a sequence, and where no dictionary has an element."""
+    item = Dataset()
+    item.CodeMeaning, item.CodeValue = f"report of {' '.join(names)}", "T-1"
+    file.AnatomicRegionSequence = Sequence([item])
+    file.SegmentDescription, file.BodyPartExamined = f"tumour of {names[0]}", names[0].upper()
+    file.DeidentificationMethod = f"by hand, {names[0]}"
+    file.add_new(0x00209999, "LO", f"{names[0]} here")
+    file.add_new(0x00409999, "UT", f"{names[0]} there")
+    return file
+
+
+def leaks(orthanc: ores.Orthanc, *names: str) -> list[bool]:
+    contents = [orthanc.rest.instances.file(each).lower() for each in copies(orthanc)]
+    return [any(name.lower().encode() in content for name in names) for content in contents]
+
+
+def test_a_name_that_one_file_has_is_looked_for_in_all(orthanc: ores.Orthanc, tmp_path: Path) -> None:
+    nameless, full = ores.samples.cohort(patients=1, studies=2, slices=3, size=16)[::4][:2]
+    for file in (nameless, full):
+        # Orthanc's own "PS 3.15" is no number of the patient.
+        file.PatientID, file.PatientName, file.AccessionNumber = "X17", "Quitte^Zwiebel", "15"
+        file.SpecificCharacterSet = "ISO_IR 192"
+    nameless.PatientName = ""
+    full.OtherPatientNames = "王^明"
+    orthanc.upload([telling(nameless, "Quitte", "X17", "王明"), telling(full, "Zwiebel")], progress=False)
+    ledger = run(orthanc, orthanc.patients(), tmp_path, replace={"PatientName": "Report^001"})
+    assert ledger["status"].tolist() == ["done"], ledger["error"].tolist()
+    assert leaks(orthanc, "Quitte", "Zwiebel", "X17", "王明") == [False, False]
+    read = [pydicom.dcmread(io.BytesIO(orthanc.rest.instances.file(each))) for each in copies(orthanc)]
+    assert [file.AnatomicRegionSequence[0].CodeValue for file in read] == ["T-1", "T-1"]
+
+
+def test_copies_are_searched_for_the_names_of_their_originals(orthanc: ores.Orthanc, tmp_path: Path) -> None:
+    files = twins(2)
+    telling(files[0], NAME.partition("^")[0])
+    for tag in (0x00209999, 0x00409999):
+        del files[0][tag]
+    orthanc.upload(files, progress=False)
+    pairs = [(str(study), str(patient)) for study, patient in orthanc.studies()["ParentPatient"].items()]
+    settings = asdict(Options()) | {"level": "Study", "order": [study for study, _ in pairs]}
+    units = [(patient, {"level": "Study", "resources": [study]}) for study, patient in pairs]
+    with Journal.create(tmp_path / "j", "anonymize", orthanc.url, settings, units) as journal:
+        for unit in journal.units():
+            journal.mark(unit.key, "sent", output={"asked": time.time()})
+    for study, _ in pairs:  # as a run that crashed did, of a version that looked for nothing
+        orthanc.rest.jobs.read(orthanc.rest.tools.bulk_anonymize([study])["ID"]).wait()
+    ledger = orthanc.resume(tmp_path / "j", progress=False)
+    told = orthanc.studies().loc[ledger.index, "PatientID"] == files[0].PatientID
+    assert ledger["status"].tolist() == ["failed" if each else "done" for each in told], ledger["error"].tolist()
+    assert "in 1 of these copies" in ledger.loc[told, "error"].iloc[0]
+    assert NAME.partition("^")[0].encode() not in (tmp_path / "j").read_bytes()
+
+
+@pytest.mark.one_version
+def test_a_copy_that_cannot_be_read_ends_its_unit_alone(orthanc: ores.Orthanc, tmp_path: Path) -> None:
+    orthanc.upload(twins(3), progress=False)
+    studies, looks, mended = orthanc.studies(), list[bytes](), threading.Event()
+
+    def broken(exchange: Exchange) -> None:
+        exchange.peer.sendall(b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 2\r\n\r\n{}")
+
+    def script(request: bytes) -> Fault | None:
+        line = request.partition(b"\r\n")[0]
+        if b"instances-tags" not in line or mended.is_set():
+            return None
+        looks.append(line)
+        return broken if looks[3:4] == [line] else None  # those of the three originals come first
+
+    with (
+        Proxy(orthanc.url, script=script) as proxy,
+        ores.Orthanc(proxy.url, auth=orthanc.rest.connection.auth) as client,
+    ):
+        ledger = run(client, list(studies.index), tmp_path)
+        assert sorted(ledger["status"]) == ["done", "done", "partial"], ledger["error"].tolist()
+        assert len(orthanc.leftovers(tmp_path / "j.sqlite")) == 1
+        mended.set()
+        assert set(client.resume(tmp_path / "j.sqlite", progress=False)["status"]) == {"done"}
+    assert len(copies(orthanc)) == 3

@@ -10,6 +10,7 @@ the polls; and one to read back.
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -19,9 +20,10 @@ import pandas as pd
 
 from orthanc_research.batch._engine import check_window, start
 from orthanc_research.batch._hidden import Rules
+from orthanc_research.batch._identity import Identity
 from orthanc_research.batch._outcome import Archive, Found, Outputs, instances_of
 from orthanc_research.batch._refusals import IDENTIFIERS, check_tags, check_text, tag_name
-from orthanc_research.batch._scan import scan
+from orthanc_research.batch._scan import count_hidden, identify, scan
 from orthanc_research.batch._task import Task
 from orthanc_research.batch.journal import Unit
 from orthanc_research.errors import DeidError, QueryError
@@ -60,6 +62,9 @@ class Options:
             if isinstance(tags, str) or not isinstance(tags, Sequence):
                 raise QueryError(f"{name} is a list of tags, such as ['PatientSex'].")
         check_tags((*self.replace, *self.keep, *self.remove))
+        if any(re.search(r"\[\d", tag) for tag in (*self.replace, *self.keep)):
+            # The other items would have to be told from that one when what stays is looked for.
+            raise QueryError("A path that is kept or replaced is one for all items of a sequence: write [*] in it.")
         for tag, text in self.replace.items():
             check_text(tag_name(tag), [text])
 
@@ -79,6 +84,8 @@ class Anonymization(Task):
     """The task of an `Options`."""
 
     options: Options
+    # unit → the originals that were read, and what the patient is called there; in memory alone, never in the journal
+    _read: dict[str, tuple[frozenset[str], Identity]] = field(default_factory=dict, repr=False, compare=False)
 
     kind = "anonymize"
     participle = "anonymized"
@@ -111,6 +118,7 @@ class Anonymization(Task):
                 f"These files have no PatientID, and name {found.nobodies} people, who would become one: give each a "
                 "PatientID first (modify)."
             )
+        self._read[unit.key] = frozenset(each for chosen in series.values() for each in chosen), found.identity
         return unit_with(unit, remove=sorted(found.paths))
 
     def submit(self, rest: Rest, unit: Unit) -> str:
@@ -118,17 +126,22 @@ class Anonymization(Task):
         options["remove"] = [*options["remove"], *unit.input["remove"]]
         return str(rest.tools.bulk_anonymize(unit.input["resources"], **options)["ID"])
 
-    def inspect(self, rest: Rest, outputs: Outputs, progress: Progress) -> str | None:
+    def inspect(self, rest: Rest, unit: Unit, outputs: Outputs, progress: Progress) -> str | None:
         series: dict[str, list[str]] = defaultdict(list)
         for copy in outputs.instances:
             series[copy.parent].append(copy.id)
-        found = scan(rest, series, self._rules(rest), progress)
-        if not found.paths:
+        read, identity = self._read.pop(unit.key, (frozenset[str](), Identity()))
+        sources = {copy.source for copy in outputs.instances}
+        if not sources <= read:
+            # Another process asked for them, or files came while Orthanc worked.
+            originals, _ = _contents(rest, unit.input["level"], unit.input["resources"])
+            if not sources <= {each for chosen in originals.values() for each in chosen}:
+                return "Originals of these copies are gone, so what they were called is not known: delete the copies."
+            identity |= identify(rest, originals, progress)
+        count = count_hidden(rest, series, self._rules(rest), identity, progress)
+        if not count:
             return None
-        return (
-            f"Orthanc left overlays or identifiers inside sequences in {found.instances} of these copies: delete them "
-            "(leftovers)."
-        )
+        return f"Orthanc left overlays or identifiers in {count} of these copies: delete them (leftovers)."
 
     def _rules(self, rest: Rest) -> Rules:
         newest = "2023b" if rest.capabilities().has("profile-2023b") else "2021b"
@@ -161,7 +174,12 @@ class Anonymization(Task):
 
     def rows(self, unit: Unit, outputs: Outputs) -> dict[str, dict[str, Any]]:
         rows = copied(unit, outputs, "AnonymizedID", "AnonymizedUID")
-        patient = {f"Anonymized{keyword}": outputs.patient_tag(keyword) for keyword in ("PatientID", "PatientName")}
+        # Rows are written into the journal, which holds no name: what was kept is in the copies.
+        kept = {tag_name(tag) for tag in self.options.keep}
+        patient = {
+            f"Anonymized{keyword}": None if keyword in kept else outputs.patient_tag(keyword)
+            for keyword in ("PatientID", "PatientName")
+        }
         return {source: row | patient for source, row in rows.items()}
 
 

@@ -16,7 +16,7 @@ import pandas as pd
 
 from orthanc_research.batch._ledger import ledger
 from orthanc_research.batch._outcome import Outputs, read_back
-from orthanc_research.batch._reconcile import gone, judge, settle
+from orthanc_research.batch._reconcile import gone, judge, noted, settle
 from orthanc_research.batch._task import Planned, Run, Task, ids_of
 from orthanc_research.batch.journal import Journal, JournalError, Unit
 from orthanc_research.errors import (
@@ -238,12 +238,9 @@ def _verify(run: Run, units: Sequence[Unit]) -> None:
         run.halted = str(error)  # the units stay "running", with their results named: resume reads them back
         return
     for unit in clear:
-        try:
+        with noted(run, unit):
             judge(run, unit, Outputs.select(found, told[unit.key]))
-        except CancelledError:
-            return
-        except OrthancError as error:
-            run.halted = str(error)
+        if run.progress.cancelled or run.halted is not None:
             return
 
 

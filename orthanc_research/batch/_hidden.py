@@ -3,7 +3,8 @@
 Observed on 1.10.1, 1.12.7 and 1.13.0 with every attribute of the dictionary, at the top and inside sequences: overlays
 and curves stay; a tag that is replaced (PatientName always is) stays inside sequences; 2021b, the newest profile of
 1.10.1, leaves 40 dates, 44 date-times and 5 names, 2023b leaves 8, 9 and 4; some 25 UIDs of instances and frames of
-reference are not mapped. Found here by the tags that Orthanc shows for a file, and, in texts, by the patient's values.
+reference are not mapped; elements that no dictionary has stay. Found here by the tags that Orthanc shows for a file,
+and, in texts, by what the patient is called (`_identity`).
 
 Sources: PS3.6 (VRs), PS3.15 Table E.1-1.
 """
@@ -11,22 +12,24 @@ Sources: PS3.6 (VRs), PS3.15 Table E.1-1.
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from pydicom.datadict import dictionary_VR, keyword_for_tag, tag_for_keyword
+from pydicom.datadict import dictionary_VR, tag_for_keyword
 
+from orthanc_research.batch._identity import NUMBERS, Identity
 from orthanc_research.tables import tag_of
 
-__all__ = ["Rules", "has_embedded_overlay", "hidden", "nobody", "path_of", "too_long"]
+__all__ = ["Rules", "Text", "has_embedded_overlay", "hidden", "nobody", "path_of", "split", "telling", "too_long"]
 
 Tags = Mapping[str, Any]
+Text = tuple[str, str, bool]  # path, value, whether it is a code (CS, AE)
 
 _DATED = ("PN", "DA", "DT")
 _TEXT = ("LO", "SH", "LT", "ST", "UT", "UC", "UR")
+_CODED = ("CS", "AE")
 # Names and dates that the profiles from 2021b on leave empty, or with a dummy, where their attribute is required.
 _EMPTIED = """PatientName PatientBirthDate ReferringPhysicianName StudyDate ContentDate ConsultingPhysicianName
 ContentCreatorName PersonName VerifyingObserverName"""
@@ -52,10 +55,12 @@ PlacerOrderNumberProcedure FillerOrderNumberProcedure PlacerOrderNumberImagingSe
 FillerOrderNumberImagingServiceRequestRetired ResultsID InterpretationID"""
 # Dates of publication.
 _PUBLISHED = "ContextGroupVersion ContextGroupLocalVersion"
-# Where the values come from that are looked for in texts; Orthanc replaces or empties these themselves.
-_NAMES = "PatientName OtherPatientNames PatientBirthName PatientMotherBirthName"
-_NUMBERS = "PatientID OtherPatientIDs AccessionNumber PatientBirthDate"
-_SHORTEST_NUMBER = 4
+# Codes without which a file cannot be read; nobody types a name there.
+_NEEDED = "SpecificCharacterSet Modality ImageType PhotometricInterpretation ValueType RelationshipType"
+# Orthanc replaces or empties these itself.
+_OWN_TEXTS = f"{NUMBERS} StudyID"
+# What Orthanc writes as DeidentificationMethod (1.10.1 leaves one that is there); "15" may be somebody's number.
+_METHOD = re.compile(r"Orthanc (\d+(\.\d+)*|mainline)( - PS 3\.15-\d{4}[a-z]? Table E\.1-1( Basic Profile)?)?")
 
 
 def _tags(keywords: str) -> frozenset[int]:
@@ -64,7 +69,7 @@ def _tags(keywords: str) -> frozenset[int]:
 
 
 _UNMAPPED, _NESTED_IDS, _HARMLESS = _tags(_UNMAPPED_UIDS), _tags(_IDS), _tags(_PUBLISHED)
-_OWN = _tags(_NUMBERS) | _tags("StudyID")
+_OWN, _READING = _tags(_OWN_TEXTS), _tags(_NEEDED)
 _EMPTIED_BY: Mapping[str | None, frozenset[int]] = {
     "2008": _tags("PatientName"),
     "2017c": _tags(_EMPTIED),
@@ -92,31 +97,47 @@ class Rules:
 
 
 def path_of(tag: str) -> str:
-    """A tag or path as Orthanc reads it, by numbers: "0008,2218[*].0010,0010"; any item for a certain one."""
-    parts = (re.sub(r"\[(?:\d+|\*)\]", "", part) for part in tag.split("."))
-    numbers = [tag_of(part) for part in parts]
-    return "[*].".join(f"{number >> 16:04x},{number & 0xFFFF:04x}" for number in numbers if number is not None)
+    """A tag or path as Orthanc reads it, by numbers: "0008,2218[*].0010,0010"; the index of an item stays."""
+    parts = []
+    for part in tag.split("."):
+        name, mark, item = part.partition("[")
+        number = tag_of(name) or 0
+        parts.append(f"{number >> 16:04x},{number & 0xFFFF:04x}{mark}{item}")
+    return ".".join(parts)
 
 
-def hidden(tags: Tags, rules: Rules) -> set[str]:
-    """The paths of what identifies the patient in one file and would stay; `tags` as of /instances/{id}/tags?short.
+def hidden(tags: Tags, rules: Rules, identity: Identity) -> set[str]:
+    """The paths of what identifies the patient in one file and would stay; `tags` as of /instances/{id}/tags?short."""
+    paths, texts = split(tags, rules)
+    return paths | telling(texts, identity)
+
+
+def split(tags: Tags, rules: Rules) -> tuple[set[str], set[Text]]:
+    """The paths of what identifies by what it is and would stay in a file, and the texts in which a name may stand.
 
     None as a value means that it could not be read, so it counts as one that identifies.
     """
-    patient = _Patient.of(tags)
-    return {
-        path
-        for path, tag, vr, value in _elements(tags)
-        if path not in rules.spared
-        and tag not in rules.kept
-        and value not in ("", "\0", [])
-        and (_stays(path, tag, vr, value, rules) or _tells(path, tag, vr, value, patient))
-    }
+    paths: set[str] = set()
+    texts: set[Text] = set()
+    for path, tag, vr, value in _elements(tags):
+        if path in rules.spared or tag in rules.kept or value in ("", "\0", []):
+            continue
+        may_tell = _may_tell(path, tag, vr)
+        if _stays(path, tag, vr, value, rules) or (may_tell and value is None):
+            paths.add(path)
+        elif may_tell and not (tag == 0x00120063 and _METHOD.fullmatch(str(value).strip())):
+            texts.add((path, str(value), vr in _CODED))
+    return paths, texts
+
+
+def telling(texts: Iterable[Text], identity: Identity) -> set[str]:
+    """The paths of the texts that hold what the patient is called."""
+    return {path for path, text, coded in texts if identity.is_in(text, coded=coded)}
 
 
 def too_long(tags: Tags) -> set[str]:
     """The numbers (ggggeeee) of texts that came without their value, which has more than 256 bytes."""
-    return {f"{tag:08x}" for _, tag, vr, value in _elements(tags) if value is None and vr in (*_TEXT, *_DATED)}
+    return {f"{tag:08x}" for _, tag, vr, value in _elements(tags) if value is None and vr in (*_TEXT, *_CODED, *_DATED)}
 
 
 def has_embedded_overlay(tags: Tags, rules: Rules) -> bool:
@@ -138,15 +159,16 @@ def _stays(path: str, tag: int, vr: str, value: Any, rules: Rules) -> bool:
         return True
     if tag in _HARMLESS:
         return False
+    if vr == "":
+        return True  # an element that no dictionary has may hold anything
     if "." not in path:
         return vr in _DATED and tag not in rules.replaced and (value is None or tag not in rules.emptied)
-    # An element that no dictionary has may hold anything.
-    return vr in _DATED or vr == "" or tag in rules.replaced or tag in _NESTED_IDS
+    return vr in _DATED or tag in rules.replaced or tag in _NESTED_IDS
 
 
-def _tells(path: str, tag: int, vr: str, value: Any, patient: _Patient) -> bool:
-    """Whether a text holds what the patient is called, or could not be read."""
-    return vr in _TEXT and ("." in path or tag not in _OWN) and (value is None or patient.is_in(str(value)))
+def _may_tell(path: str, tag: int, vr: str) -> bool:
+    """Whether what the patient is called may stand in such an element."""
+    return (vr in _TEXT and ("." in path or tag not in _OWN)) or (vr in _CODED and tag not in _READING)
 
 
 def _is_overlay(tag: int) -> bool:
@@ -161,7 +183,7 @@ def _elements(tags: Tags) -> Iterator[tuple[str, int, str, Any]]:
         above, each = waiting.pop()
         for name, value in each.items():
             tag, vr = _known(name)
-            if tag >> 16 & 1 or tag >> 16 == 2:
+            if tag >> 16 & 1 or tag >> 16 == 2 or not tag & 0xFFFF:  # a group's length
                 continue
             path = above + name
             yield path, tag, vr, value
@@ -176,41 +198,3 @@ def _known(name: str) -> tuple[int, str]:
         return tag, dictionary_VR(tag)
     except KeyError:
         return tag, ""
-
-
-@dataclass(frozen=True, slots=True)
-class _Patient:
-    """What a patient is called in one file."""
-
-    names: frozenset[str]
-    numbers: tuple[str, ...]
-
-    @classmethod
-    def of(cls, tags: Tags) -> _Patient:
-        values = {keyword_for_tag(int(name[:4] + name[5:9], 16)): value for name, value in tags.items()}
-        names = " ".join(str(values.get(keyword) or "") for keyword in _NAMES.split())
-        numbers = "\\".join(str(values.get(keyword) or "") for keyword in _NUMBERS.split())
-        return cls._folded(names, numbers)
-
-    @classmethod
-    @lru_cache(maxsize=64)
-    def _folded(cls, names: str, numbers: str) -> _Patient:
-        parts = {part for part in re.split(r"[\W_]+", _fold(names)) if len(part) > 1}
-        longer = (_fold(number).strip(" \0") for number in numbers.split("\\"))
-        return cls(frozenset(parts), tuple(number for number in longer if len(number) >= _SHORTEST_NUMBER))
-
-    def is_in(self, text: str) -> bool:
-        """Whether a text holds one of the patient's numbers, or a part of the name as a word of its own."""
-        folded = _fold(text)
-        # Scripts that put no blanks between words have no words of their own to look for.
-        unspaced = (name for name in self.names if not name.isascii())
-        return (
-            any(number in folded for number in self.numbers)
-            or not self.names.isdisjoint(re.split(r"[\W_]+", folded))
-            or any(name in folded for name in unspaced)
-        )
-
-
-def _fold(text: str) -> str:
-    plain = unicodedata.normalize("NFKD", text.casefold())
-    return "".join(letter for letter in plain if not unicodedata.combining(letter))

@@ -109,13 +109,17 @@ class Outputs:
         return bool(self.instances) and set(made) != {patient}
 
     def to_json(self) -> dict[str, Any]:
-        """For the journal."""
-        return {"outputs": [[o.level, o.id, o.source, o.parent, dict(o.tags), o.received, o.size] for o in self.all]}
+        """For the journal, which holds no names: of a copy that Orthanc left as it was they would be the patient's."""
+        return {"outputs": [[o.level, o.id, o.source, o.parent, _uids(o.tags), o.received, o.size] for o in self.all]}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Outputs:
         """From the journal."""
         return cls(tuple(Output(*row) for row in value.get("outputs", ())))
+
+
+def _uids(tags: Mapping[str, str]) -> dict[str, str]:
+    return {keyword: value for keyword, value in tags.items() if keyword.endswith("UID")}
 
 
 def present(rest: Rest, ids: Sequence[str]) -> set[str]:

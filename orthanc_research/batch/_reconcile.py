@@ -19,11 +19,12 @@ from orthanc_research.errors import (
     DeadlineError,
     NotFoundError,
     OrthancError,
+    ServerError,
     UnreachableError,
 )
 from orthanc_research.rest import Job
 
-__all__ = ["gone", "judge", "settle"]
+__all__ = ["gone", "judge", "noted", "settle"]
 
 _JOB_WITHIN = 600.0
 _BULK = 1000
@@ -42,7 +43,12 @@ def judge(run: Run, unit: Unit, outputs: Outputs, rests: Iterable[Output] = (), 
     if problem is not None:
         run.journal.mark(unit.key, "partial" if outputs.instances else "failed", output=kept, error=problem)
         return
-    found = run.task.inspect(run.rest, outputs, run.progress)
+    try:
+        found = run.task.inspect(run.rest, unit, outputs, run.progress)
+    except ServerError as error:
+        # Partial: who resumes either finds that they can be read now, or has deleted them.
+        run.journal.mark(unit.key, "partial", output=kept, error=f"These copies could not be read: {error}")
+        return
     if found is not None:
         run.journal.mark(unit.key, "failed", output=kept, error=found)
         return
@@ -87,7 +93,7 @@ def settle(run: Run, units: Sequence[Unit]) -> None:
     waited: list[tuple[Unit, list[str]]] = []
     # All jobs first: a restarted server runs some again, and an archive that was read before that lacks their copies.
     for unit in units:
-        with _noted(run, unit):
+        with noted(run, unit):
             if unit.output.get("verified"):
                 _end_removal(run, unit)
             else:
@@ -96,7 +102,7 @@ def settle(run: Run, units: Sequence[Unit]) -> None:
             return
     archive: Archive | None = None
     for unit, named in waited:
-        with _noted(run, unit):
+        with noted(run, unit):
             archive = archive or Archive(run.rest, claimed(run.rest.connection.url, run.journal.path))
             _look(run, archive, unit, named)
         if run.progress.cancelled or run.halted is not None:
@@ -104,7 +110,7 @@ def settle(run: Run, units: Sequence[Unit]) -> None:
 
 
 @contextmanager
-def _noted(run: Run, unit: Unit) -> Iterator[None]:
+def noted(run: Run, unit: Unit) -> Iterator[None]:
     """Write down what fails: as the end of the run, or of this unit alone."""
     try:
         yield

@@ -61,7 +61,7 @@ class Task(ABC):
         """Why these copies may not be used at all; None when they may."""
         return None
 
-    def inspect(self, rest: Rest, outputs: Outputs, progress: Progress) -> str | None:
+    def inspect(self, rest: Rest, unit: Unit, outputs: Outputs, progress: Progress) -> str | None:
         """Why what these copies hold may not be used; None when it may. Asked last, for it may read every copy."""
         return None
 

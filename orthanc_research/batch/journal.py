@@ -108,6 +108,8 @@ def _readable(folders: Iterable[Path]) -> Iterator[tuple[Path, Journal]]:
         # By SQLite alone: to open and close a file drops all locks that this process has on it (POSIX), and without
         # them another process that reads a journal of ours truncates what we have mapped: SIGBUS.
         try:
+            if not _has_our_tables(path):
+                continue
             with Journal.open(path, lock=False) as journal:
                 yield path, journal
         except (QueryError, FileNotFoundError):
@@ -255,6 +257,20 @@ def _complaint(path: Path, error: Exception) -> str:
 
 def _read_only(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, check_same_thread=False, timeout=10)
+
+
+def _has_our_tables(path: Path) -> bool:
+    """Looked at as a file that nobody changes: else SQLite makes -wal and -shm beside a database that is not ours.
+
+    The tables of a journal are in its file before it has its name, so they are seen without what is beside it.
+    """
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as database:
+            names = {row[0] for row in database.execute("SELECT name FROM sqlite_master")}
+    except sqlite3.DatabaseError as error:
+        # One that is being written may look broken for a moment: only what is no database at all is passed over.
+        return getattr(error, "sqlite_errorcode", None) not in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CANTOPEN)
+    return {"run", "unit"} <= names
 
 
 def _hold(path: Path) -> FileLock:
