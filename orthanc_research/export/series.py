@@ -134,7 +134,7 @@ def _export_all(task: _Task, series: Sequence[Planned], progress: Progress) -> t
     # On a thread of the map, which leaves a server that says nothing when the user wants to stop; this one would wait.
     with closing(thread_map(one, range(len(series)), workers=1, progress=progress, fatal=(Exception,))) as outcomes:
         found = {outcome.unit: outcome.get() for outcome in outcomes}
-    rows = [(each, row) for place, each in enumerate(series) for row in found.get(place) or [_not_sent(_CANCELLED)]]
+    rows = [(each, row) for place, each in enumerate(series) for row in found.get(place, [_not_sent(_CANCELLED)])]
     return rows, not halted and len(found) == len(series)
 
 
