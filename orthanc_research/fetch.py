@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
 from functools import partial
 from typing import Any, TypeVar
 
@@ -113,10 +114,10 @@ def dataset(rest: Rest, instance: str, *, verify: bool) -> Dataset:
 
 def decoded(
     rest: Rest, instances: Sequence[str], *, workers: int, verify: bool, progress: Progress
-) -> Iterator[Outcome[str, tuple[Dataset, npt.NDArray[Any]]]]:
+) -> Generator[Outcome[str, tuple[Dataset, npt.NDArray[Any]]], None, None]:
     """The Dataset of each instance, without its pixel data, and what these decode to; in order, one request each.
 
-    A failure is its instance's outcome, a decoder that crashes too (`PixelError`).
+    A failure is its instance's outcome, a decoder that crashes too (`PixelError`). Who may stop reading closes it.
     """
 
     def get(instance: str) -> tuple[Dataset, npt.NDArray[Any]]:
@@ -270,11 +271,12 @@ def _put(rest: Rest, filler: PlainSeries, order: Sequence[str], first: bytes, ve
 def _each(work: Callable[[T], bool], units: Sequence[T], workers: int, progress: Progress) -> bool:
     """Do all of them; False as soon as one says so. `CancelledError` when the user asked to stop."""
     done = 0
-    for outcome in thread_map(work, units, workers=workers, progress=progress, fatal=(Exception,)):
-        if not outcome.get():
-            return False
-        done += 1
-        progress.advance()
+    with closing(thread_map(work, units, workers=workers, progress=progress, fatal=(Exception,))) as outcomes:
+        for outcome in outcomes:
+            if not outcome.get():
+                return False
+            done += 1
+            progress.advance()
     if done < len(units):
         raise CancelledError("Reading was stopped on request; there is no volume.")
     return True

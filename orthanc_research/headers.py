@@ -10,7 +10,8 @@ instance came or went, an administrator caps finds) is read again series by seri
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -50,7 +51,7 @@ class _Known:
 
 def rows(
     rest: Rest, series: Sequence[Series], plan: TagsPlan, *, workers: int, max_rows: int | None, progress: Progress
-) -> Iterator[list[Row]]:
+) -> Generator[list[Row], None, None]:
     """Chunks of (instance, series, its short tags or None when its file cannot be read), in the order of the series.
 
     Within a series, instances are in the order of their IDs, or as they were chosen; one that was chosen and is no
@@ -63,16 +64,18 @@ def rows(
     progress.total(len(units), "requests")
     chunk: list[Row] = []
     count = done = 0
-    for outcome in thread_map(lambda unit: unit(), units, workers=workers, progress=progress, fatal=(Exception,)):
-        chunk += outcome.get()
-        done += 1
-        if max_rows is not None and count + len(chunk) > max_rows:
-            raise too_many(sum(len(each.wanted) for each in _known(rest, series)), max_rows)
-        progress.advance()
-        if len(chunk) >= _CHUNK:
-            count += len(chunk)
-            yield chunk
-            chunk = []
+    outcomes = thread_map(lambda unit: unit(), units, workers=workers, progress=progress, fatal=(Exception,))
+    with closing(outcomes):
+        for outcome in outcomes:
+            chunk += outcome.get()
+            done += 1
+            if max_rows is not None and count + len(chunk) > max_rows:
+                raise too_many(sum(len(each.wanted) for each in _known(rest, series)), max_rows)
+            progress.advance()
+            if len(chunk) >= _CHUNK:
+                count += len(chunk)
+                yield chunk
+                chunk = []
     if done < len(units):
         raise CancelledError("Reading was stopped on request; nothing was kept of it.")
     if chunk:

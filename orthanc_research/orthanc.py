@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -272,7 +273,8 @@ class Orthanc:
         chosen, plan = self._tags_plan(resources, columns, per)
         bar, done = progress_for(progress, "tags")
         try:
-            return self._ours(join_tags(list(self._tags(chosen, plan, max_rows, bar)), plan), per)
+            with closing(self._tags(chosen, plan, max_rows, bar)) as frames:
+                return self._ours(join_tags(list(frames), plan), per)
         finally:
             done()
 
@@ -296,10 +298,11 @@ class Orthanc:
         chosen, plan = self._tags_plan(resources, columns, per)
         bar, done = progress_for(progress, "tags")
         try:
-            frames = (self._ours(frame, per) for frame in self._tags(chosen, plan, None, bar))
-            return stream_table(
-                target, frames, lambda names: self._ours(empty_tags(plan, names), per), fixed=not plan.all
-            )
+            with closing(self._tags(chosen, plan, None, bar)) as pieces:
+                frames = (self._ours(frame, per) for frame in pieces)
+                return stream_table(
+                    target, frames, lambda names: self._ours(empty_tags(plan, names), per), fixed=not plan.all
+                )
         finally:
             done()
 
@@ -1008,12 +1011,16 @@ class Orthanc:
             plan = plan_tags(columns, per=per, capabilities=self.capabilities())
         return chosen, plan
 
-    def _tags(self, chosen: Selection, plan: TagsPlan, max_rows: int | None, bar: Progress) -> Iterator[pd.DataFrame]:
+    def _tags(
+        self, chosen: Selection, plan: TagsPlan, max_rows: int | None, bar: Progress
+    ) -> Generator[pd.DataFrame, None, None]:
         if plan.per == "Instance" and max_rows is not None:
             resolve.check_count(chosen, max_rows)
         series = resolve.series_of(self.rest, chosen)
         chunks = headers.rows(self.rest, series, plan, workers=self.workers, max_rows=max_rows, progress=bar)
-        return (tags_frame(chunk, plan) for chunk in chunks)
+        with closing(chunks):
+            for chunk in chunks:
+                yield tags_frame(chunk, plan)
 
     def _explain_tags(self, resources: Any, columns: Any, *, per: str = "Instance") -> dict[str, Any]:
         chosen, plan = self._tags_plan(resources, columns, per)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,8 +49,9 @@ def references(rest: Rest, series: Sequence[str], *, workers: int) -> list[Point
         patients = sorted({each.patient for each in images.values()})
         beside = _series(rest, patients)
         pointing |= {each.id: each for each in beside.values() if each.points}
-    read = thread_map(lambda each: _read(rest, each), pointing.values(), workers=workers, fatal=(Exception,))
-    found = [pointer for outcome in read for pointer in outcome.get()]
+    reads = thread_map(lambda each: _read(rest, each), pointing.values(), workers=workers, fatal=(Exception,))
+    with closing(reads):
+        found = [pointer for outcome in reads for pointer in outcome.get()]
     targets = _targets(rest, {pointer.target_uid for pointer in found})
     aimed = [
         _aimed(pointer, targets.get((pointing[pointer.series].patient, pointer.target_uid), ())) for pointer in found

@@ -8,6 +8,7 @@ import io
 import shutil
 import stat
 import subprocess
+import time
 import tracemalloc
 import zipfile
 from pathlib import Path
@@ -19,7 +20,7 @@ from faults import Proxy
 
 import orthanc_research as ores
 from orthanc_research import errors, files
-from orthanc_research.batch import _archive
+from orthanc_research.batch import _archive, _transfer
 from orthanc_research.progress import Silent
 
 
@@ -205,6 +206,28 @@ def test_a_full_disk_says_how_much_room_it_takes(
     with pytest.raises(OSError, match="No space left on device; the archive takes 1 MB at most"):
         cohort.archive(cohort.series(), tmp_path / "a.zip", progress=False)
     assert listed(tmp_path) == []
+
+
+def test_what_is_still_under_way_leaves_nothing_beside_it(
+    cohort: ores.Orthanc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def slowly(*given: Any, **options: Any) -> str:
+        time.sleep(0.2)
+        return brought(*given, **options)
+
+    brought = _transfer.fetch
+    monkeypatch.setattr("orthanc_research.parallel.GRACE", 0.3)
+    monkeypatch.setattr(_archive, "_LARGE", 100)
+    monkeypatch.setattr(_archive, "fetch_to", slowly)
+    monkeypatch.setattr(zipfile.ZipFile, "write", full)
+    with pytest.raises(OSError, match="No space left on device") as kept:
+        cohort.archive(cohort.series(), tmp_path / "a.zip", progress=False)
+    time.sleep(0.3)
+    assert listed(tmp_path) == []
+    del kept
 
 
 def test_names_are_uids_whatever_the_tags_say(orthanc: ores.Orthanc, tmp_path: Path) -> None:

@@ -268,8 +268,32 @@ def all_tags(client: ores.Orthanc, _: Path) -> Any:
     return client.tags(client.series(), progress=False)
 
 
+def export(client: ores.Orthanc, folder: Path) -> Any:
+    return client.export(client.series(), folder, format="npy", progress=False)
+
+
+def export_frames(client: ores.Orthanc, folder: Path) -> Any:
+    return client.export(client.series(), folder, progress=False)
+
+
+def archive(client: ores.Orthanc, folder: Path) -> Any:
+    return client.archive(client.series(), folder / "a.zip", progress=False)
+
+
+def label(client: ores.Orthanc, _: Path) -> Any:
+    return client.label(client.instances(), ["a"], progress=False)
+
+
+def references(client: ores.Orthanc, _: Path) -> Any:
+    return client.references(client.series())
+
+
+def tags_to_parquet(client: ores.Orthanc, folder: Path) -> Any:
+    return client.tags_to_parquet(client.series(), folder / "a.parquet", progress=False)
+
+
 @pytest.mark.one_version
-@pytest.mark.parametrize("run", [download, volumes, all_tags])
+@pytest.mark.parametrize("run", [download, export, volumes, all_tags])
 def test_ctrl_c_waits_for_no_server(cohort: ores.Orthanc, tmp_path: Path, run: Callable[..., Any]) -> None:
     """Gate R16, where every answer that it waits for stands still."""
     script = Script([stall_midway], only=f"{FILES}|/file|instances-tags")
@@ -291,6 +315,37 @@ def test_ctrl_c_waits_for_no_server(cohort: ores.Orthanc, tmp_path: Path, run: C
 
 
 @pytest.mark.one_version
+@pytest.mark.parametrize(
+    ("run", "place"),
+    [
+        (download, "parallel.Outcome.get"),
+        (archive, "parallel.Outcome.get"),
+        (label, "parallel.Outcome.get"),
+        (references, "parallel.Outcome.get"),
+        (all_tags, "orthanc.tags_frame"),
+        (tags_to_parquet, "export.stream.to_arrow"),
+        (export, "export.series.write_volume"),
+        (export_frames, "export.frames._record"),
+    ],
+)
+def test_ctrl_c_in_what_we_do_with_an_answer_leaves_no_thread(
+    cohort: ores.Orthanc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Callable[..., Any], place: str
+) -> None:
+    def pressed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("orthanc_research.parallel.GRACE", 0.3)
+    monkeypatch.setattr("orthanc_research.headers._CHUNK", 1)
+    monkeypatch.setattr("orthanc_research.references.POINTING", {"CT"})
+    monkeypatch.setattr(f"orthanc_research.{place}", pressed)
+    with pytest.raises(KeyboardInterrupt) as kept:  # as a notebook keeps it, with all that its frames hold
+        run(cohort, tmp_path)
+    assert not [each for each in threading.enumerate() if each.name.startswith("orthanc-research")]
+    assert not list(tmp_path.rglob("*.part*"))
+    del kept
+
+
+@pytest.mark.one_version
 def test_cancel_waits_for_no_server(cohort: ores.Orthanc, tmp_path: Path) -> None:
     """Gate R16: what stands still is not sent, and what came is done."""
     slow = cohort.rest.instances.list()[0]
@@ -305,3 +360,50 @@ def test_cancel_waits_for_no_server(cohort: ores.Orthanc, tmp_path: Path) -> Non
     again = cohort.download(cohort.series(), tmp_path, progress=False)
     assert set(again["status"]) == {"done", "already-there"}
     assert len(contents(tmp_path)) == len(again)
+
+
+@pytest.mark.one_version
+@pytest.mark.parametrize(
+    ("form", "stalls"),
+    [
+        ("npy", "{series}/instances"),
+        ("npy", "{first}/" + FILES),
+        ("npy", "{last}/" + FILES),
+        ("parquet", "{last}/" + FILES),
+    ],
+)
+def test_an_export_that_is_cancelled_waits_for_no_server(
+    cohort: ores.Orthanc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str, stalls: str
+) -> None:
+    """Gate R16: the series that stands still is not sent, and of it there is no file."""
+    monkeypatch.setattr("orthanc_research.parallel.GRACE", 0.3)
+    done, slow, *others = cohort.series().index
+    numbers = {
+        str(each["ID"]): int(each["MainDicomTags"]["InstanceNumber"])
+        for each in cohort.rest.series.children(slow, "Instance")
+    }
+    order = sorted(numbers, key=numbers.__getitem__)
+    script = Script([stall_before], only=stalls.format(series=slow, first=order[0], last=order[-1]))
+    progress = Counting()
+    with through(cohort, script) as (client, _):
+        threading.Timer(1.0, progress.cancel).start()
+        start = time.monotonic()
+        ledger = client.export([done, slow, *others], tmp_path, format=form, progress=progress)
+        assert 1 <= time.monotonic() - start < 1 + 3
+    assert script.met["stall_before"] == 1
+    assert ledger["status"].tolist() == ["done", *["not-sent"] * (1 + len(others))]
+    assert set(ledger["error"].dropna()) == {"cancelled"}
+    assert progress.seen == [1]
+    assert not list(tmp_path.glob(f"*{cohort.series().loc[slow, 'SeriesInstanceUID']}*"))
+    assert not list(tmp_path.glob(".ores-*"))
+
+
+class Counting(Silent):
+    """What a bar was told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[int] = []
+
+    def advance(self, count: int = 1) -> None:
+        self.seen.append(count)

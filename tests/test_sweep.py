@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 import orthanc_research as ores
 from orthanc_research import errors, files
+from orthanc_research.batch._manifest import LOCK, Manifest
 
 PART = f".ores-{'-'.join(['0123abcd'] * 5)}-{'0' * 32}.part"
 
@@ -59,3 +62,55 @@ def test_parts_of_a_download_that_runs_stay(tmp_path: Path) -> None:
     assert ores.sweep(tmp_path / "1.2", dry_run=True)["kind"].tolist() == ["part"]
     with pytest.raises(errors.QueryError, match="There is no folder"):
         ores.sweep(tmp_path / "none")
+
+
+def test_no_download_begins_while_a_part_is_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[str] = []
+
+    def unlink(path: Path, **options: Any) -> None:
+        with pytest.raises(Timeout):
+            FileLock(tmp_path / LOCK, timeout=0).acquire()
+        tried.append(path.name)
+        delete(path, **options)
+
+    delete = Path.unlink
+    (tmp_path / "1.2").mkdir()
+    (tmp_path / "1.2" / PART).write_bytes(b"half")
+    with Manifest(tmp_path):
+        pass
+    monkeypatch.setattr(Path, "unlink", unlink)
+    assert ores.sweep(tmp_path)["kind"].tolist() == ["part"]
+    assert tried == [PART]
+    with FileLock(tmp_path / LOCK, timeout=0):  # which is let go
+        pass
+
+
+def test_a_download_that_begins_waits_for_a_look_of_a_sweep(tmp_path: Path) -> None:
+    look = FileLock(tmp_path / LOCK, thread_local=False)
+    look.acquire()
+    threading.Timer(0.2, look.release).start()
+    with Manifest(tmp_path):
+        assert not look.is_locked
+
+
+def test_what_cannot_be_deleted_is_left_and_not_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unlink(path: Path, **options: Any) -> None:
+        if path.parent.name == "b":
+            raise PermissionError
+        delete(path, **options)
+
+    delete = Path.unlink
+    temporary = f".ores-{files._host()}-999999999-0011.partial"
+    for name in "abc":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / PART).write_bytes(bytes(3))
+        (tmp_path / name / temporary).write_bytes(bytes(4))
+    beside = tmp_path / f".ores-{files._host()}-999999999-0022.files"
+    beside.mkdir()
+    monkeypatch.setattr(Path, "unlink", unlink)
+    monkeypatch.setattr("shutil.rmtree", lambda *_, **__: None)
+    swept = ores.sweep(tmp_path)
+    assert set(swept["file"]) == {str(tmp_path / name / each) for name in "ac" for each in (PART, temporary)}
+    left = {tmp_path / "b" / PART, tmp_path / "b" / temporary, beside}
+    assert {path for path in tmp_path.rglob(".ores-*") if path.name != LOCK} == left
+    assert set(ores.sweep(tmp_path, dry_run=True)["file"]) == {str(path) for path in left}

@@ -13,7 +13,7 @@ import errno
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -127,7 +127,8 @@ def _packed(task: _Task, items: list[Item], zipped: ZipFile, workers: int) -> It
     outcomes = thread_map(
         lambda item: _brought(task, item), items, workers=workers, progress=task.progress, fatal=(Exception,)
     )
-    try:
+    # Closed before the folder beside the zip is deleted: what is under way would make it anew.
+    with suppress(StoppedError), closing(outcomes):
         for outcome in outcomes:
             item, (content, md5) = outcome.unit, outcome.get()
             if isinstance(content, Path):
@@ -139,8 +140,6 @@ def _packed(task: _Task, items: list[Item], zipped: ZipFile, workers: int) -> It
                 zipped.writestr(item.path, content)
             task.progress.advance(item.size)
             yield {"file": item.path, "bytes": size, "md5": md5}
-    except StoppedError:
-        return
 
 
 def _brought(task: _Task, item: Item) -> tuple[bytes | Path, str]:

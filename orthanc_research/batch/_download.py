@@ -11,7 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -111,8 +111,7 @@ def download(
         _sweep(task.folder, found)
         rows = {identifier: _row("failed", error=_GONE) for identifier, item in items.items() if item is None}
         progress.advance(len(rows))
-        with pace:
-            outcomes = thread_map(partial(_one, task), found, workers=workers, progress=progress)
+        with pace, closing(thread_map(partial(_one, task), found, workers=workers, progress=progress)) as outcomes:
             rows |= {outcome.unit.id: outcome.get() for outcome in outcomes}
     return _ledger(rows, list(items))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from typing import Any, get_args
 
 import pandas as pd
@@ -51,8 +52,8 @@ def label(
         progress.advance()
         return row
 
-    outcomes = thread_map(one, chosen.ids, workers=workers, progress=progress)
-    return level, _ledger({outcome.unit: outcome.get() for outcome in outcomes}, chosen.ids)
+    with closing(thread_map(one, chosen.ids, workers=workers, progress=progress)) as outcomes:
+        return level, _ledger({outcome.unit: outcome.get() for outcome in outcomes}, chosen.ids)
 
 
 def _checked(labels: Any, name: str) -> tuple[str, ...]:

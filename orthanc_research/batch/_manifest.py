@@ -25,6 +25,7 @@ __all__ = ["LOCK", "MANIFEST", "Entry", "Manifest"]
 
 MANIFEST = "manifest.csv"
 LOCK = ".ores-download.lock"
+_WAIT = 1  # second: a sweep holds the lock for as long as it takes to delete one file
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ class Manifest:
         self._folder = folder
         self._file = folder / MANIFEST
         self._guard = threading.Lock()
-        self._lock = FileLock(folder / LOCK, timeout=0, mode=0o600, thread_local=False)
+        self._lock = FileLock(folder / LOCK, timeout=_WAIT, mode=0o600, thread_local=False)
         self._stream: IO[str] | None = None
         self._writer: Any = None
         self._entries: dict[str, Entry] = {}

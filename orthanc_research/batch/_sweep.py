@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pandas as pd
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from orthanc_research.batch._manifest import LOCK
 from orthanc_research.errors import QueryError
@@ -27,17 +28,14 @@ def sweep(folder: str | os.PathLike[str], *, dry_run: bool = False) -> pd.DataFr
 
     A row for each, with `file`, `bytes` and `kind`: "temporary" (a file, or a folder of an archive's files, that no
     living process of this host writes), or "part" (of a large file, which the next download into that folder would go
-    on with). `dry_run` only lists them. Files that are whole, and what a living run writes, are never touched. The next
-    run into a folder deletes the temporary ones that lie there by itself. `QueryError` when there is no such folder.
+    on with). `dry_run` only lists them. Files that are whole, and what a living run writes, are never touched; what
+    cannot be deleted is left, and has no row. The next run into a folder deletes the temporary ones that lie there by
+    itself. `QueryError` when there is no such folder.
     """
     root = Path(folder)
     if not root.is_dir():
         raise QueryError(f"There is no folder {root}.")
-    left = list(_left(root))
-    rows = [(str(path), _size(path), kind) for path, kind in left]
-    if not dry_run:
-        for path, _ in left:
-            remove(path)
+    rows = [row for path, kind in _left(root) if (row := _swept(path, kind, dry_run)) is not None]
     return pd.DataFrame(rows, columns=list(SWEEP_COLUMNS)).astype(SWEEP_COLUMNS)
 
 
@@ -47,23 +45,38 @@ def _left(root: Path) -> Iterator[tuple[Path, str]]:
         dead = left_over(place)
         yield from ((path, "temporary") for path in dead)
         folders[:] = sorted(set(folders) - {path.name for path in dead})
-        parts = [place / each for each in sorted(files) if _PART.fullmatch(each)]
-        if parts and not _is_used(place):
-            yield from ((path, "part") for path in parts)
+        yield from ((place / each, "part") for each in sorted(files) if _PART.fullmatch(each))
 
 
-def _is_used(place: Path) -> bool:
-    """Whether a download writes to this folder, or to one that it lies in."""
-    for folder in (place.absolute(), *place.absolute().parents):
-        if (folder / LOCK).is_file():
-            try:
-                with FileLock(folder / LOCK, timeout=0, mode=0o600):
-                    pass
-            except Timeout:
-                return True
-            except OSError:  # nobody can say
-                return True
-    return False
+def _swept(path: Path, kind: str, dry_run: bool) -> tuple[str, int, str] | None:
+    """Its row; None when it is used or cannot be deleted: others may still be."""
+    try:
+        if kind == "temporary":
+            size = _size(path)
+            return (str(path), size, kind) if dry_run or _removed(path) else None
+        # Held until the file is gone: a download that began in between would go on with it.
+        with _held(path.parent):
+            size = _size(path)
+            if not dry_run:
+                path.unlink()
+            return str(path), size, kind
+    except (OSError, NotImplementedError):  # Timeout too; and a file system without locks, where nobody can say
+        return None
+
+
+def _removed(path: Path) -> bool:
+    remove(path)
+    return not os.path.lexists(path)
+
+
+@contextmanager
+def _held(place: Path) -> Iterator[None]:
+    """No download writes to this folder, or to one that it lies in, meanwhile; `OSError` when one does."""
+    with ExitStack() as stack:
+        for folder in (place.absolute(), *place.absolute().parents):
+            if (folder / LOCK).is_file():
+                stack.enter_context(FileLock(folder / LOCK, timeout=0, mode=0o600))
+        yield
 
 
 def _size(path: Path) -> int:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from functools import partial
 from typing import Any
 
 from orthanc_research import fetch
 from orthanc_research.decoding import decode_isolated
-from orthanc_research.errors import Error, QueryError
+from orthanc_research.errors import CancelledError, Error, QueryError
 from orthanc_research.parallel import Outcome, thread_map
 from orthanc_research.pixels import (
     Filler,
@@ -19,7 +20,7 @@ from orthanc_research.pixels import (
     Volume,
     check_nifti,
 )
-from orthanc_research.progress import Silent
+from orthanc_research.progress import Progress
 from orthanc_research.rest import Rest
 
 __all__ = ["check_form", "volume_parts"]
@@ -42,20 +43,23 @@ def check_form(form: str, how: Reading) -> None:
         )
 
 
-def volume_parts(rest: Rest, series: str, chosen: Sequence[str], how: Reading, workers: int) -> list[Part]:
+def volume_parts(
+    rest: Rest, series: str, chosen: Sequence[str], how: Reading, workers: int, progress: Progress
+) -> list[Part]:
     """(what follows the series' name in a file's name, the volume when called) for each volume: one request.
 
     One, and nothing follows; `GeometryError` when the series is not exactly one. With "split" every stack of the
-    series, "_001" and so on in the order of `pixels.arrange`; one that is no volume raises when it is called.
+    series, "_001" and so on in the order of `pixels.arrange`; one that is no volume raises when it is called,
+    and all raise `CancelledError` once `progress` says so.
     """
-    checked: dict[str, Any] = {"workers": workers, "verify": True, "progress": Silent()}
+    checked: dict[str, Any] = {"workers": workers, "verify": True, "progress": progress}
     if not how.split:
         return [("", partial(fetch.series_volume, rest, series, chosen, how, **checked))]
     stacks = how.stacks(fetch.stacks(rest, series, chosen, min_slices=how.min_slices))
     parts: list[Part] = []
     for places in _sharing(stacks):
         group = [stacks[place] for place in places]
-        makes = _together(rest, group, how, workers) if len(group) > 1 else []
+        makes = _together(rest, group, how, workers, progress) if len(group) > 1 else []
         makes = makes or [partial(fetch.volume, rest, stack, how.values, how.dtype, **checked) for stack in group]
         parts += [(f"_{place + 1:03d}", make) for place, make in zip(places, makes, strict=True)]
     return parts
@@ -72,7 +76,9 @@ def _sharing(stacks: Sequence[Stack]) -> list[list[int]]:
     return sorted(places for _, places in groups)
 
 
-def _together(rest: Rest, stacks: Sequence[Stack], how: Reading, workers: int) -> list[Callable[[], Volume]]:
+def _together(
+    rest: Rest, stacks: Sequence[Stack], how: Reading, workers: int, progress: Progress
+) -> list[Callable[[], Volume]]:
     """The volumes of stacks that share files, all made at the first call: each file is fetched and decoded once.
 
     The time points of one multi-frame file would otherwise cost that file each. What one of them fails of, all do.
@@ -82,7 +88,7 @@ def _together(rest: Rest, stacks: Sequence[Stack], how: Reading, workers: int) -
     def get(place: int) -> Volume:
         if not made:
             try:
-                made.append(Outcome(None, _filled(rest, stacks, how, workers)))
+                made.append(Outcome(None, _filled(rest, stacks, how, workers, progress)))
             except Error as error:
                 made.append(Outcome(None, error=error))
         return made[0].get()[place]
@@ -90,7 +96,7 @@ def _together(rest: Rest, stacks: Sequence[Stack], how: Reading, workers: int) -
     return [partial(get, place) for place in range(len(stacks))]
 
 
-def _filled(rest: Rest, stacks: Sequence[Stack], how: Reading, workers: int) -> list[Volume]:
+def _filled(rest: Rest, stacks: Sequence[Stack], how: Reading, workers: int, progress: Progress) -> list[Volume]:
     fillers = [Filler(stack, how.values, how.dtype) for stack in stacks]
     wanted: dict[str, list[tuple[Filler, StackFile]]] = {}
     for filler in fillers:
@@ -103,6 +109,9 @@ def _filled(rest: Rest, stacks: Sequence[Stack], how: Reading, workers: int) -> 
         for filler, file in wanted[instance]:
             filler.put_file(file, opened)
 
-    for outcome in thread_map(fill, list(wanted), workers=workers, fatal=(Exception,)):
-        outcome.get()
+    outcomes = thread_map(fill, list(wanted), workers=workers, progress=progress, fatal=(Exception,))
+    with closing(outcomes):
+        done = sum(1 for _ in outcomes)
+    if done < len(wanted):
+        raise CancelledError("Reading was stopped on request; there is no volume.")
     return [filler.volume() for filler in fillers]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -19,6 +19,7 @@ import pyarrow as pa
 from orthanc_research import fetch, resolve
 from orthanc_research.errors import (
     AccessError,
+    CancelledError,
     Error,
     GeometryError,
     NotFoundError,
@@ -34,8 +35,9 @@ from orthanc_research.export.parts import check_form, volume_parts
 from orthanc_research.export.plan import ChangedError, Planned, check, compare, plan, since
 from orthanc_research.export.volumes import SUFFIXES, owner_of_volume, owner_of_volumes, write_volume
 from orthanc_research.files import private_folder, sweep
+from orthanc_research.parallel import thread_map
 from orthanc_research.pixels import Reading, Volume
-from orthanc_research.progress import Progress, Silent
+from orthanc_research.progress import Progress, Within
 from orthanc_research.rest import Rest, is_server_gone
 
 __all__ = ["EXPORT_COLUMNS", "FORMATS", "Format", "export_series"]
@@ -63,6 +65,7 @@ _NO_MORE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _EXPECTED = (Error, ChangedError, OSError, pa.ArrowException, ValueError, OverflowError, MemoryError)
 # What a line or a list that was damaged may be at fault for: the series is tried once more.
 _PASSING = (ChangedError, NotFoundError, ResponseError, UnreachableError)
+_CANCELLED = "cancelled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,7 @@ class _Task:
     form: str
     how: Reading
     workers: int
+    progress: Progress
 
 
 def export_series(
@@ -102,24 +106,40 @@ def export_series(
         raise QueryError(f"format={form!r} is not there; choose from {', '.join(FORMATS)}.")
     check_form(form, how)
     series = plan(rest, resolve.select(rest, resources))
-    task = _Task(rest, _folder(folder), form, how, workers)
+    task = _Task(rest, _folder(folder), form, how, workers, Within(progress))
     progress.total(len(series), "series")
-    rows: list[tuple[Planned, Row]] = []
-    halted: str | None = None
-    for planned in series:
-        if halted is None and progress.cancelled:
-            halted = "cancelled"
-        if halted is not None:
-            rows.append((planned, {"status": "not-sent", "error": halted}))
-            continue
-        found, halted = _export_one(task, planned)
-        rows += [(planned, row) for row in found]
-        progress.advance()
-    if halted is None:
+    rows, whole = _export_all(task, series, progress)
+    if whole:
         _note_changes(rest, rows)
     frame = pd.DataFrame([{**row, "expected": planned.count} for planned, row in rows], columns=list(EXPORT_COLUMNS))
     frame.index = pd.Index([planned.series for planned, _ in rows], name="ID", dtype="str")
     return frame.astype(EXPORT_COLUMNS)
+
+
+def _export_all(task: _Task, series: Sequence[Planned], progress: Progress) -> tuple[list[tuple[Planned, Row]], bool]:
+    """The rows of all, one series after the other; and whether none of them ended the run."""
+    halted: list[str] = []
+
+    def one(place: int) -> list[Row]:
+        if not halted and progress.cancelled:
+            halted.append(_CANCELLED)
+        if halted:
+            return [_not_sent(halted[0])]
+        found, reason = _export_one(task, series[place])
+        halted.extend([] if reason is None else [reason])
+        if reason != _CANCELLED:
+            progress.advance()
+        return found
+
+    # On a thread of the map, which leaves a server that says nothing when the user wants to stop; this one would wait.
+    with closing(thread_map(one, range(len(series)), workers=1, progress=progress, fatal=(Exception,))) as outcomes:
+        found = {outcome.unit: outcome.get() for outcome in outcomes}
+    rows = [(each, row) for place, each in enumerate(series) for row in found.get(place, [_not_sent(_CANCELLED)])]
+    return rows, not halted and len(found) == len(series)
+
+
+def _not_sent(reason: str) -> Row:
+    return {"status": "not-sent", "error": reason}
 
 
 def _note_changes(rest: Rest, rows: Sequence[tuple[Planned, Row]]) -> None:
@@ -159,7 +179,10 @@ def _export_one(task: _Task, planned: Planned) -> tuple[list[Row], str | None]:
         return rows, halted
     changed = _change(task.rest, planned)
     if changed is None and any(_passes(error) for error in failures):
+        first = rows
         rows, failures, halted = _try_one(task, planned)
+        if halted == _CANCELLED:  # what the first time wrote is there
+            return [row if row.get("file") else _not_sent(halted) for row in first], halted
         changed = _change(task.rest, planned) if failures and halted is None else None
     return [row if changed is None else {**row, **_changed_row(changed)} for row in rows], halted
 
@@ -175,7 +198,7 @@ def _change(rest: Rest, planned: Planned) -> ChangedError | None:
         check(rest, planned)
     except ChangedError as changed:
         return changed
-    except OrthancError:
+    except (OrthancError, CancelledError):
         return None
     return None
 
@@ -193,7 +216,7 @@ def _try_one(task: _Task, planned: Planned) -> tuple[list[Row], list[Exception],
         return [{**row, "seconds": time.monotonic() - start}], [error], halted
     for write in writers:
         if halted is not None:
-            rows.append({"status": "not-sent", "error": halted})
+            rows.append(_not_sent(halted))
             continue
         try:
             row = write()
@@ -207,6 +230,8 @@ def _try_one(task: _Task, planned: Planned) -> tuple[list[Row], list[Exception],
 
 def _failed(error: Exception) -> tuple[Row, str | None]:
     """The row of what failed; and its reason where everything after it would fail the same way."""
+    if isinstance(error, CancelledError):
+        return _not_sent(_CANCELLED), _CANCELLED
     if isinstance(error, GeometryError):
         return {"status": "not-a-volume", "error": str(error)}, None
     if isinstance(error, ChangedError):
@@ -229,7 +254,7 @@ def _writers(task: _Task, planned: Planned) -> list[Callable[[], Row]]:
     """What writes a file of this series each, and gives its row."""
     if task.form == "parquet":
         return [partial(_frames, task, planned)]
-    parts = volume_parts(task.rest, planned.series, planned.chosen, task.how, task.workers)
+    parts = volume_parts(task.rest, planned.series, planned.chosen, task.how, task.workers, task.progress)
     return [partial(_volume, task, planned, behind, make) for behind, make in parts]
 
 
@@ -255,18 +280,22 @@ def _frames(task: _Task, planned: Planned) -> Row:
     compare(planned, children)
     instances = _in_order([value for key, value in children.items() if key in chosen or not chosen])
     problems: list[str] = []
-    rows = _rows(task, planned, instances, problems)
+    with closing(_rows(task, planned, instances, problems)) as rows:
+        return _write_frames(task, planned, len(instances), rows, problems)
+
+
+def _write_frames(task: _Task, planned: Planned, count: int, rows: Iterator[FrameRow], problems: Sequence[str]) -> Row:
     first = next(rows, None)
     if first is None:
         reason = problems[0] if problems else "There are no instances in it."
-        return {"status": "no-pixels", "error": reason, "instances": len(instances), "frames": 0}
+        return {"status": "no-pixels", "error": reason, "instances": count, "frames": 0}
     # By the files, which were held against their MD5.
-    name = free_name(first.frame.series_uid, series, lambda name: owner_of_frames(task.folder / f"{name}.parquet"))
+    owner = planned.series
+    name = free_name(first.frame.series_uid, owner, lambda name: owner_of_frames(task.folder / f"{name}.parquet"))
     path = task.folder / f"{name}.parquet"
-    count = write_frames(path, chain([first], rows), {OWNER: series})
-    row = _done(path, instances=len(instances), frames=count)
+    row = _done(path, instances=count, frames=write_frames(path, chain([first], rows), {OWNER: owner}))
     if problems:
-        row |= {"status": "partial", "error": f"{len(problems)} of {len(instances)} instances: {problems[0]}"}
+        row |= {"status": "partial", "error": f"{len(problems)} of {count} instances: {problems[0]}"}
     return row
 
 
@@ -280,13 +309,21 @@ def _in_order(instances: Sequence[Mapping[str, Any]]) -> list[str]:
     return [str(instance["ID"]) for instance in sorted(instances, key=key)]
 
 
-def _rows(task: _Task, planned: Planned, instances: Sequence[str], problems: list[str]) -> Iterator[FrameRow]:
-    """All frames; `ChangedError` instead of an end when the series changed meanwhile, so that no file is left."""
-    for outcome in fetch.decoded(task.rest, instances, workers=task.workers, verify=True, progress=Silent()):
-        try:
-            yield from frame_rows(*outcome.get())
-        except PixelError as error:
-            problems.append(str(error))
+def _rows(
+    task: _Task, planned: Planned, instances: Sequence[str], problems: list[str]
+) -> Generator[FrameRow, None, None]:
+    """All frames; `ChangedError` or `CancelledError` instead of an end, so that no file is left."""
+    done = 0
+    outcomes = fetch.decoded(task.rest, instances, workers=task.workers, verify=True, progress=task.progress)
+    with closing(outcomes):
+        for outcome in outcomes:
+            done += 1
+            try:
+                yield from frame_rows(*outcome.get())
+            except PixelError as error:
+                problems.append(str(error))
+    if done < len(instances):
+        raise CancelledError("Reading was stopped on request; there is no file.")
     check(task.rest, planned)
 
 
