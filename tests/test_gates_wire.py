@@ -201,7 +201,7 @@ def test_what_is_damaged_once_costs_no_series(cohort: ores.Orthanc, tmp_path: Pa
     series = list(cohort.series().index)
     faults = {
         FILES: [flip, *map(cut_short, FRAMINGS), *RESETS],
-        "/series/[0-9a-f-]+/instances": [flip, cut_short("close")],
+        "/series/[0-9a-f-]+/instances(?!-tags)": [flip, cut_short("close")],
     }
     for form in ("parquet", "npy", "npz"):
         straight = cohort.export(series, tmp_path / form, format=form, progress=False)
@@ -210,7 +210,7 @@ def test_what_is_damaged_once_costs_no_series(cohort: ores.Orthanc, tmp_path: Pa
             script = Script(kinds, only=f"GET .*{only}", times=1)
             with through(cohort, script) as (client, _):
                 ledger = client.export(series, out, format=form, progress=False)
-            assert ledger["error"].isna().all()
+            assert ledger["error"].isna().all(), ledger["error"].dropna().tolist()
             assert len(script.met) == len(kinds)
             assert sorted(path.name for path in out.iterdir()) == sorted(
                 path.name for path in (tmp_path / form).iterdir()
