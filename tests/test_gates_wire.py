@@ -33,6 +33,7 @@ from faults.wire import (
 
 import orthanc_research as ores
 from orthanc_research import errors, fetch
+from orthanc_research.parallel import thread_map
 from orthanc_research.progress import Silent
 from orthanc_research.rest import Rest
 from orthanc_research.rest._retry import Budget
@@ -407,3 +408,39 @@ class Counting(Silent):
 
     def advance(self, count: int = 1) -> None:
         self.seen.append(count)
+
+
+@pytest.mark.one_version
+def test_what_was_sent_and_not_checked_before_cancel_says_so(orthanc: ores.Orthanc) -> None:
+    files = list(ores.samples.cohort(patients=1, studies=1, slices=4, size=16))
+    progress = Silent()
+    with through(orthanc, Script([stall_before], only="GET .*/md5")) as (client, _):
+        threading.Timer(1.0, progress.cancel).start()
+        ledger = client.upload(files, progress=progress)
+    sent = ledger[ledger["ID"].notna()]
+    assert set(sent["status"]) == {"failed"}
+    assert sent["error"].str.contains("cancelled before it was checked").all()
+    assert set(sent["ID"]) == set(orthanc.rest.instances.list())
+    assert set(ledger["status"]) <= {"failed", "not-sent"}
+
+
+@pytest.mark.one_version
+def test_who_waits_for_a_connection_is_given_up_and_sends_nothing(orthanc: ores.Orthanc) -> None:
+    progress = Silent()
+    with orthanc.rest.counting() as sent:
+        places = orthanc.rest._client._http._transport._places  # type: ignore[attr-defined]
+        taken = 0
+        while places.acquire(blocking=False):
+            taken += 1
+        try:
+            threading.Timer(0.3, progress.cancel).start()
+            start = time.monotonic()
+            read = thread_map(lambda _: orthanc.system(), range(4), workers=2, progress=progress)
+            assert not list(read)
+            assert time.monotonic() - start < 5
+        finally:
+            for _ in range(taken):
+                places.release()
+    assert taken
+    assert len(sent) <= 2
+    assert orthanc.system()["Version"]

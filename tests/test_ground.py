@@ -202,6 +202,15 @@ def test_the_item_ahead_is_given_up_with_its_reader() -> None:
     assert time.monotonic() - start < 2
 
 
+def test_who_stops_reading_waits_for_nothing_that_never_began(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orthanc_research.parallel.GRACE", 60)
+    outcomes = thread_map(lambda number: pause(0.05), range(100), workers=1)
+    start = time.monotonic()
+    next(outcomes)
+    outcomes.close()
+    assert time.monotonic() - start < 30
+
+
 def test_a_fatal_error_ends_the_map_at_once() -> None:
     def work(number: int) -> int:
         if number == 2:

@@ -26,14 +26,13 @@ from orthanc_research.batch._refusals import IDENTIFIERS, check_tags, check_text
 from orthanc_research.batch._scan import count_hidden, identify, scan
 from orthanc_research.batch._task import Task
 from orthanc_research.batch.journal import Unit
+from orthanc_research.bulk import pages
 from orthanc_research.errors import DeidError, QueryError
 from orthanc_research.progress import Progress
 from orthanc_research.rest import Level, Rest
 from orthanc_research.tables import UID_OF, orthanc_id, tag_of
 
 __all__ = ["Anonymization", "Options", "Source", "anonymize", "copied"]
-
-_PAGE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,11 +190,7 @@ def unit_with(unit: Unit, **given: Any) -> Unit:
 def _contents(rest: Rest, level: Level, resources: Sequence[str]) -> tuple[dict[str, list[str]], int]:
     """{series: its instances} of the resources, and how many of them were made by an anonymization."""
     below: Level | None = None if level == "Instance" else "Instance"
-    found = [
-        value
-        for start in range(0, len(resources), _PAGE)
-        for value in rest.tools.bulk_content(resources[start : start + _PAGE], below, metadata=True)
-    ]
+    found = [value for page in pages(resources) for value in rest.tools.bulk_content(page, below, metadata=True)]
     series: dict[str, list[str]] = defaultdict(list)
     for value in found:
         series[str(value["ParentSeries"])].append(str(value["ID"]))
@@ -249,8 +244,7 @@ def anonymize(
 
 def _earlier_outputs(rest: Rest, ids: Sequence[str]) -> set[str]:
     """Those that an anonymization made: a copy of a copy helps nobody, and leads to no original."""
-    pages = (ids[start : start + _PAGE] for start in range(0, len(ids), _PAGE))
-    found = [value for page in pages for value in rest.tools.bulk_content(page, metadata=True)]
+    found = [value for page in pages(ids) for value in rest.tools.bulk_content(page, metadata=True)]
     origins = {str(value["ID"]): (value.get("Metadata") or {}).get(Anonymization.origin) for value in found}
     # A patient whose PatientID was kept has itself for an origin, and the originals below it.
     return {each for each, origin in origins.items() if origin not in (None, each)}

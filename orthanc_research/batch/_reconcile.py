@@ -13,6 +13,7 @@ from typing import Any
 from orthanc_research.batch._outcome import Archive, Output, Outputs, present
 from orthanc_research.batch._task import Run, Task
 from orthanc_research.batch.journal import Unit, claimed
+from orthanc_research.bulk import pages
 from orthanc_research.errors import (
     AccessError,
     CancelledError,
@@ -27,7 +28,6 @@ from orthanc_research.rest import Job
 __all__ = ["gone", "judge", "noted", "settle"]
 
 _JOB_WITHIN = 600.0
-_BULK = 1000
 
 
 def judge(run: Run, unit: Unit, outputs: Outputs, rests: Iterable[Output] = (), *, counted: bool = False) -> None:
@@ -68,8 +68,8 @@ def _remove_sources(run: Run, key: str, kept: Mapping[str, Any]) -> None:
         run.journal.mark(key, "running", error="Cancelled; its copies are there, and so are the originals.")
         return
     try:
-        for first in range(0, len(sources), _BULK):
-            run.rest.tools.bulk_delete(sources[first : first + _BULK])
+        for page in pages(sources):
+            run.rest.tools.bulk_delete(page)
     except OrthancError as error:
         run.halted = str(error)  # deletion is asked for again by resume
         return
