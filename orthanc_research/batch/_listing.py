@@ -15,7 +15,7 @@ from orthanc_research.parallel import thread_map
 from orthanc_research.rest import Rest
 from orthanc_research.tables import Selection
 
-__all__ = ["Item", "listed"]
+__all__ = ["Item", "files_of_series", "listed"]
 
 # From so many instances on, a find for a series is cheaper than its part of a look-up by ID. For that one, 1.12.5 to
 # 1.13.0 take the longer the more instances they have (1.12.7: 1,000 of 1,000 in 0.9 s, and in 0.1 s by ten finds).
@@ -95,9 +95,23 @@ def _of_series(rest: Rest) -> Callable[[str], list[tuple[str, Mapping[str, Any]]
     return find
 
 
+def files_of_series(rest: Rest, series: str) -> dict[str, Mapping[str, Any]]:
+    """{instance: its DICOM file as an attachment}, by one find (1.12.5); a server that caps its answers gives some."""
+    answers = rest.tools.search("Instance", parent_series=series, response_content=("Attachments",))
+    try:
+        return {str(value["ID"]): _file(value) for value in answers}
+    except (KeyError, TypeError, ValueError) as error:
+        raise ResponseError("The list of attachments is not what Orthanc answers.") from error
+
+
 def _with_file(value: Mapping[str, Any]) -> Mapping[str, Any]:
-    (file,) = (each for each in value["Attachments"] if each["ContentType"] == _DICOM)
+    file = _file(value)
     return {**value, "FileSize": file["UncompressedSize"], "FileUuid": file["Uuid"]}
+
+
+def _file(value: Mapping[str, Any]) -> Mapping[str, Any]:
+    (file,) = (each for each in value["Attachments"] if each["ContentType"] == _DICOM)
+    return dict(file)
 
 
 def _contents(rest: Rest, ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:

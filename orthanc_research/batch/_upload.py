@@ -1,23 +1,19 @@
-"""Files, folders, zips, gzips, Datasets and bytes into an Orthanc: a row for every input, whatever happens to it.
-
-Orthanc stores whatever arrives, and keeps what it has: "Success" and "AlreadyStored" say nothing of the bytes. So each
-stored file's MD5 is asked for and held against what was sent.
-"""
+"""Files, folders, zips, gzips, Datasets and bytes into an Orthanc: a row for every input, whatever happens to it."""
 
 from __future__ import annotations
 
-import hashlib
 import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
 from orthanc_research.batch._inputs import Item, SkippedError, UnreadableError, content_of, items_of
-from orthanc_research.errors import AccessError, NotFoundError, OrthancError, ResponseError, ServerError
+from orthanc_research.batch._stored import Part, Sent, md5_of, md5s_of, parted, verdict
+from orthanc_research.errors import AccessError, OrthancError, ServerError
 from orthanc_research.parallel import Outcome, thread_map
-from orthanc_research.pixels import transfer_syntax
 from orthanc_research.progress import Pace, Progress
 from orthanc_research.rest import Rest, is_server_gone
 
@@ -35,26 +31,10 @@ UPLOAD_COLUMNS = {
     "bytes": "Int64",
     "seconds": "float64",
 }
-_STATUS = {"Success": "stored", "AlreadyStored": "already-stored"}
-_OTHER = {
-    "stored": (
-        "failed",
-        "It was damaged on its way: what is stored is not what was sent. Delete that and send it again.",
-    ),
-    "already-stored": ("conflict", "Another file with this SOPInstanceUID is stored already, and stays."),
-}
+# Files are checked in groups that grow to so many, or to what a second brings: the first rows come at once, and few
+# requests do for many files.
+_FIRST, _LARGEST, _SECONDS = 8, 256, 1.0
 Row = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class _Sent:
-    """An input that Orthanc answered to, and what is needed to check it."""
-
-    item: Item
-    answer: dict[str, Any]
-    size: int
-    md5: str
-    start: float
 
 
 def upload(rest: Rest, inputs: Any, *, workers: int, progress: Progress) -> pd.DataFrame:
@@ -63,37 +43,48 @@ def upload(rest: Rest, inputs: Any, *, workers: int, progress: Progress) -> pd.D
     `status` is "stored" or "already-stored" (by the MD5 of what is there now), "conflict" (already stored under these
     identifiers is another file, which stays), "skipped" (a DICOMDIR), "failed" (with `error`) or "not-sent": what was
     left when the server went away, the password was refused, or the run was cancelled. What was sent and not checked
-    before that is "failed". Sending them again is safe. Two requests a file.
+    before that is "failed". Sending them again is safe. Two requests a file; from 1.12.5 on, one and a few.
     """
     items = list(items_of(inputs))
     progress.total(len(items), "files")
     halted: list[str] = []
-    # A file's check is a wait of its own: it goes on while the next files are sent, each in its turn.
-    unchecked: dict[int, _Sent] = {}
+    rows: dict[int, Row] = {}
+    unchecked: dict[int, Sent] = {}
+    counted: Counter[str] = Counter()
 
-    def send(place: int) -> _Sent | Row:
-        answered = _send(rest, halted, items[place])
-        if isinstance(answered, _Sent):
+    def send(place: int) -> Sent | None:
+        answered = _send(rest, halted, place, items[place])
+        if isinstance(answered, Sent):
             unchecked[place] = answered
-        return answered
+            pace.add(answered.size)
+            return answered
+        done(place, answered)
+        return None
 
-    def checked(outcome: Outcome[int, _Sent | Row]) -> Row:
-        found = outcome.get()
-        if isinstance(found, _Sent):
-            pace.add(found.size)
-        row = _checked(rest, found, halted) if isinstance(found, _Sent) else found
+    def check(group: list[Sent]) -> None:
+        parts = parted(rest, group, counted)
+        for outcome in thread_map(check_part, parts, workers=workers, to_the_end=True):
+            outcome.get()
+
+    def check_part(part: Part) -> None:
+        for place, row in _checked(rest, part, halted):
+            done(place, row)
+
+    def done(place: int, row: Row) -> None:
+        rows[place] = row
         if row["status"] != "not-sent":
             progress.advance()
-        return row
 
     with (
         Pace(progress) as pace,
         closing(thread_map(send, range(len(items)), workers=workers, progress=progress)) as sent,
-        closing(thread_map(checked, sent, workers=workers, progress=progress, to_the_end=True)) as outcomes,
+        # A check is a wait of its own: it goes on while the next files are sent.
+        closing(thread_map(check, _groups(sent), workers=1, progress=progress, to_the_end=True)) as checks,
     ):
-        found = {outcome.unit.unit: outcome.get() for outcome in outcomes}
-    rows = [found.get(place) or _left(item, unchecked.get(place)) for place, item in enumerate(items)]
-    return pd.DataFrame(rows, columns=list(UPLOAD_COLUMNS)).astype(UPLOAD_COLUMNS)
+        for outcome in checks:
+            outcome.get()
+    found = [rows.get(place) or _left(item, unchecked.get(place)) for place, item in enumerate(items)]
+    return pd.DataFrame(found, columns=list(UPLOAD_COLUMNS)).astype(UPLOAD_COLUMNS)
 
 
 def upload_plan(inputs: Any) -> pd.DataFrame:
@@ -102,7 +93,7 @@ def upload_plan(inputs: Any) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(UPLOAD_COLUMNS)).astype(UPLOAD_COLUMNS)
 
 
-def _send(rest: Rest, halted: list[str], item: Item) -> _Sent | Row:
+def _send(rest: Rest, halted: list[str], place: int, item: Item) -> Sent | Row:
     """What Orthanc answered, to be checked; or the row of what was not sent, or not taken."""
     if halted:
         return _row(item, "not-sent", error=halted[0])
@@ -120,10 +111,10 @@ def _send(rest: Rest, halted: list[str], item: Item) -> _Sent | Row:
     except OrthancError as failure:
         _halt(halted, failure)
         return _row(item, "failed", error=_reason(failure), size=len(content), start=start)
-    return _Sent(item, answer, len(content), _md5(content), start)
+    return Sent(place, item, answer, len(content), md5_of(content), start)
 
 
-def _left(item: Item, sent: _Sent | None) -> Row:
+def _left(item: Item, sent: Sent | None) -> Row:
     """The row of what was cancelled before it was sent, or before it was checked."""
     if sent is None:
         return _row(item, "not-sent", error="cancelled")
@@ -131,50 +122,43 @@ def _left(item: Item, sent: _Sent | None) -> Row:
     return _row(item, "failed", error=error, answer=sent.answer, size=sent.size, start=sent.start)
 
 
-def _checked(rest: Rest, sent: _Sent, halted: list[str]) -> Row:
-    status, error = "failed", halted[0] if halted else None
-    if not halted:
+def _groups(outcomes: Iterable[Outcome[int, Sent | None]]) -> Iterator[list[Sent]]:
+    """What was sent, in the groups that are checked together."""
+    group: list[Sent] = []
+    size, since = _FIRST, time.monotonic()
+    for outcome in outcomes:
+        sent = outcome.get()
+        group += [sent] if sent else []
+        if len(group) >= size or time.monotonic() - since > _SECONDS:
+            yield group
+            group, size, since = [], min(2 * size, _LARGEST), time.monotonic()
+    yield group
+
+
+def _checked(rest: Rest, part: Part, halted: list[str]) -> Iterator[tuple[int, Row]]:
+    """(place, row) of each file of a part."""
+    series, files = part
+    there: dict[str, str] = {}
+    if series and not halted:
         try:
-            status, error = _verdict(rest, sent)
-        except OrthancError as failure:
+            there = md5s_of(rest, series)
+        except OrthancError as failure:  # each is asked for by itself
             _halt(halted, failure)
-            error = _reason(failure)
-    return _row(sent.item, status, error=error, answer=sent.answer, size=sent.size, start=sent.start)
+    for sent in files:
+        status, error = "failed", halted[0] if halted else None
+        if not halted:
+            try:
+                status, error = verdict(rest, sent, there)
+            except OrthancError as failure:
+                _halt(halted, failure)
+                error = _reason(failure)
+        yield sent.place, _row(sent.item, status, error=error, answer=sent.answer, size=sent.size, start=sent.start)
 
 
 def _halt(halted: list[str], failure: OrthancError) -> None:
     """End the run after a failure that all others would share."""
     if isinstance(failure, AccessError) or is_server_gone(failure):
         halted.append(str(failure))
-
-
-def _verdict(rest: Rest, sent: _Sent) -> tuple[str, str | None]:
-    """(status, error) of what Orthanc answered, once what it has now is known."""
-    status = _STATUS.get(sent.answer.get("Status", ""))
-    if status is None:
-        return "failed", f"Orthanc did not store it: {sent.answer.get('Status', 'no status')}."
-    instance = str(sent.answer["ID"])
-    try:
-        there = rest.instances.md5(instance).strip()
-    except NotFoundError:  # this server keeps none (StoreMD5ForAttachments), or the instance is gone
-        there = _md5(rest.instances.file(instance))
-    if there == sent.md5:
-        return status, None
-    # A server may be told to store everything in another syntax (IngestTranscoding).
-    kept = rest.instances.metadata(instance).get("TransferSyntax", "").strip(" \0")
-    return _OTHER[status] if kept == _syntax(sent.item) else (status, None)
-
-
-def _syntax(item: Item) -> str:
-    """Its transfer syntax, from its bytes, which are not kept until somebody asks."""
-    try:
-        return transfer_syntax(content_of(item))
-    except Exception as failure:
-        raise ResponseError(f"It cannot be read again: {type(failure).__name__}.") from failure
-
-
-def _md5(content: bytes) -> str:
-    return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
 def _reason(failure: OrthancError) -> str:
@@ -190,7 +174,7 @@ def _row(
     status: str,
     *,
     error: str | None = None,
-    answer: dict[str, Any] | None = None,
+    answer: Mapping[str, Any] | None = None,
     size: int | None = None,
     start: float | None = None,
 ) -> dict[str, Any]:
