@@ -12,7 +12,8 @@ import pandas as pd
 
 from orthanc_research import batch
 from orthanc_research.errors import Error, QueryError
-from orthanc_research.progress import Progress, progress_for
+from orthanc_research.parallel import reporting
+from orthanc_research.progress import Progress
 from orthanc_research.rest import Level, Rest
 from orthanc_research.tables import ANNOUNCED, KEYS, LEVELS, UID_OF, plan_remote, remote_frame
 
@@ -93,14 +94,13 @@ class Modality:
         if method == "C-GET":
             self._rest.capabilities().require("c-get")
         level, rows, announced = _wanted(frame)
-        bar, done = progress_for(progress, "retrieve")
-        try:
-            ledger = batch.retrieve(
-                self._rest, self.name, level, rows, announced, method=method, timeout=timeout, progress=bar
-            )
-        finally:
-            self._rest.find_caps.clear()  # what was learnt of a smaller archive
-            done()
+        with reporting(progress, "retrieve") as bar:
+            try:
+                ledger = batch.retrieve(
+                    self._rest, self.name, level, rows, announced, method=method, timeout=timeout, progress=bar
+                )
+            finally:
+                self._rest.find_caps.clear()  # what was learnt of a smaller archive
         return ledger.loc[[str(uid) for uid in frame.index]]  # a row for every row, repeated ones too
 
 

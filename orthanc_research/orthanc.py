@@ -25,9 +25,9 @@ from orthanc_research.errors import QueryError
 from orthanc_research.export import export_series, stream_table
 from orthanc_research.feed import Change
 from orthanc_research.modality import Modality, RetrieveMethod
-from orthanc_research.parallel import MAX_THREADS
+from orthanc_research.parallel import MAX_THREADS, reporting
 from orthanc_research.pixels import Overlay, Reading, Stack, Volume, Window, one_stack, overlays_of
-from orthanc_research.progress import Progress, progress_for
+from orthanc_research.progress import Progress, shown
 from orthanc_research.references import references
 from orthanc_research.rest import Auth, ChangeType, Connection, Job, Level, Rest
 from orthanc_research.tables import (
@@ -270,13 +270,10 @@ class Orthanc:
         `RepresentativeInstance`. `QueryError` when there would be more than `max_rows` rows: `tags_to_parquet` takes
         any number. `NotFoundError` when some resources are no longer there; `CancelledError`.
         """
-        chosen, plan = self._tags_plan(resources, columns, per)
-        bar, done = progress_for(progress, "tags")
-        try:
+        with reporting(progress, "tags") as bar:
+            chosen, plan = self._tags_plan(resources, columns, per)
             with closing(self._tags(chosen, plan, max_rows, bar)) as frames:
                 return self._ours(join_tags(list(frames), plan), per)
-        finally:
-            done()
 
     def tags_to_parquet(
         self,
@@ -295,16 +292,13 @@ class Orthanc:
         target = Path(path)
         if not target.parent.is_dir():
             raise QueryError(f"There is no folder {target.parent}.")
-        chosen, plan = self._tags_plan(resources, columns, per)
-        bar, done = progress_for(progress, "tags")
-        try:
+        with reporting(progress, "tags") as bar:
+            chosen, plan = self._tags_plan(resources, columns, per)
             with closing(self._tags(chosen, plan, None, bar)) as pieces:
                 frames = (self._ours(frame, per) for frame in pieces)
                 return stream_table(
                     target, frames, lambda names: self._ours(empty_tags(plan, names), per), fixed=not plan.all
                 )
-        finally:
-            done()
 
     def lookup(self, values: Any) -> pd.DataFrame:
         """Which resources these identifiers name: PatientIDs, AccessionNumbers, UIDs, Orthanc IDs; all in 5 requests.
@@ -421,14 +415,11 @@ class Orthanc:
         )
         stack = one_stack(how.stacks([series])) if isinstance(series, Stack) else None
         chosen = "" if stack is not None else resolve.one(self.rest, series, "Series")
-        bar, done = progress_for(progress, "volume")
-        options: dict[str, Any] = {"workers": self.workers, "verify": verify, "progress": bar}
-        try:
+        with reporting(progress, "volume") as bar:
+            options: dict[str, Any] = {"workers": self.workers, "verify": verify, "progress": bar}
             if stack is None:
                 return fetch.series_volume(self.rest, chosen, (), how, **options)
             return fetch.volume(self.rest, stack, values, dtype, **options)
-        finally:
-            done()
 
     def volumes(
         self,
@@ -485,12 +476,11 @@ class Orthanc:
         "skipped" (a DICOMDIR), "failed" or "not-sent". What is stored is held against what was sent, by its MD5: two
         requests a file. Folders are read to the bottom, whatever the files are called. Running it again is safe.
         """
-        bar, done = progress_for(progress, "upload")
-        try:
-            return batch.upload(self.rest, inputs, workers=self.workers, progress=bar)
-        finally:
-            self.rest.find_caps.clear()  # what was learnt of a smaller archive
-            done()
+        with reporting(progress, "upload") as bar:
+            try:
+                return batch.upload(self.rest, inputs, workers=self.workers, progress=bar)
+            finally:
+                self.rest.find_caps.clear()  # what was learnt of a smaller archive
 
     def download(
         self,
@@ -511,11 +501,8 @@ class Orthanc:
         one for 1,000 studies, series and instances to list them; from 1.12.5 on, one for each large series instead.
         `QueryError` for a folder or layout that cannot be.
         """
-        bar, done = progress_for(progress, "download")
-        try:
+        with reporting(progress, "download") as bar:
             frame = batch.download(self.rest, resources, folder, layout=layout, workers=self.workers, progress=bar)
-        finally:
-            done()
         return self._ours(frame, "Instance")
 
     def archive(
@@ -537,8 +524,7 @@ class Orthanc:
         `QueryError` for a path that is taken (without `overwrite`) or cannot be; `NotFoundError`, `ResponseError`;
         `CancelledError` when `progress` was asked to stop.
         """
-        bar, done = progress_for(progress, "archive")
-        try:
+        with reporting(progress, "archive") as bar:
             frame = batch.archive(
                 self.rest,
                 resources,
@@ -548,8 +534,6 @@ class Orthanc:
                 workers=self.workers,
                 progress=bar,
             )
-        finally:
-            done()
         return self._ours(frame, "Instance")
 
     def export(
@@ -589,8 +573,7 @@ class Orthanc:
             on_shear=on_shear,
             on_4d=on_4d,
         )
-        bar, done = progress_for(progress, "export")
-        try:
+        with reporting(progress, "export") as bar:
             return export_series(
                 self.rest,
                 resources,
@@ -600,8 +583,6 @@ class Orthanc:
                 workers=self.workers,
                 progress=bar,
             )
-        finally:
-            done()
 
     def retrieve(
         self,
@@ -637,23 +618,22 @@ class Orthanc:
         read = batch.read_table(table)
         if method == "C-GET":
             self.rest.capabilities().require("c-get")
-        bar, done = progress_for(progress, "retrieve")
-        try:
-            return batch.retrieve_table(
-                self.rest,
-                read,
-                modality,
-                columns=columns,
-                several=several,
-                method=method,
-                timeout=timeout,
-                pause=pause,
-                journal=journal,
-                progress=bar,
-            )
-        finally:
-            self.rest.find_caps.clear()  # what was learnt of a smaller archive
-            done()
+        with reporting(progress, "retrieve") as bar:
+            try:
+                return batch.retrieve_table(
+                    self.rest,
+                    read,
+                    modality,
+                    columns=columns,
+                    several=several,
+                    method=method,
+                    timeout=timeout,
+                    pause=pause,
+                    journal=journal,
+                    progress=bar,
+                )
+            finally:
+                self.rest.find_caps.clear()  # what was learnt of a smaller archive
 
     def anonymize(
         self,
@@ -684,8 +664,6 @@ class Orthanc:
         are kept. The journal (a new one in the user's state folder, unless `journal` names one; it holds no names) lets
         `resume` go on after any interruption.
         """
-        level, patients = resolve.patients_of(self.rest, resolve.select(self.rest, resources))
-        sources = [batch.Source(identifier, patient) for identifier, patient in patients.items()]
         options = batch.Options(
             replace={} if replace is None else replace,
             keep=keep,
@@ -695,11 +673,10 @@ class Orthanc:
             force=force,
         )
         path = Path(journal) if journal is not None else default_path("anonymize")
-        bar, done = progress_for(progress, "anonymize")
-        try:
+        with reporting(progress, "anonymize") as bar:
+            level, patients = resolve.patients_of(self.rest, resolve.select(self.rest, resources))
+            sources = [batch.Source(identifier, patient) for identifier, patient in patients.items()]
             frame = batch.anonymize(self.rest, level, sources, options, path=path, window=window, progress=bar)
-        finally:
-            done()
         return self._ours(frame, level)
 
     def modify(
@@ -734,13 +711,10 @@ class Orthanc:
             {} if replace is None else replace, remove, remove_private_tags, force, keep_source, allow_merge
         )
         path = Path(journal) if journal is not None else default_path("modify")
-        bar, done = progress_for(progress, "modify")
-        try:
+        with reporting(progress, "modify") as bar:
             level, frame = batch.modify(
                 self.rest, resources, changes, path=path, window=window, progress=bar, dry_run=dry_run
             )
-        finally:
-            done()
         return self._ours(frame, level)
 
     def split(
@@ -760,8 +734,7 @@ class Orthanc:
         goes to that patient. `keep_source=False` deletes the series from the old study, after the copies were counted.
         """
         path = Path(journal) if journal is not None else default_path("split")
-        bar, done = progress_for(progress, "split")
-        try:
+        with reporting(progress, "split") as bar:
             frame = batch.split(
                 self.rest,
                 study,
@@ -772,8 +745,6 @@ class Orthanc:
                 path=path,
                 progress=bar,
             )
-        finally:
-            done()
         return self._ours(frame, "Series")
 
     def merge(
@@ -792,8 +763,7 @@ class Orthanc:
         `allow_other_patients=True`. `keep_source=False` deletes what was merged, after the copies were counted.
         """
         path = Path(journal) if journal is not None else default_path("merge")
-        bar, done = progress_for(progress, "merge")
-        try:
+        with reporting(progress, "merge") as bar:
             level, frame = batch.merge(
                 self.rest,
                 study,
@@ -803,8 +773,6 @@ class Orthanc:
                 path=path,
                 progress=bar,
             )
-        finally:
-            done()
         return self._ours(frame, level)
 
     def label(
@@ -820,11 +788,8 @@ class Orthanc:
         A label has 1 to 64 letters, digits, _ and -; those of what lies below stay as they are. Doing it again changes
         nothing. One request a label and resource. `UnsupportedError` before 1.12, with nothing changed.
         """
-        bar, done = progress_for(progress, "label")
-        try:
+        with reporting(progress, "label") as bar:
             level, frame = batch.label(self.rest, resources, add, remove, workers=self.workers, progress=bar)
-        finally:
-            done()
         return self._ours(frame, level)
 
     def send(
@@ -846,13 +811,10 @@ class Orthanc:
         fails five times in a row is left alone. Each row is a job of its own: studies and series, rather than
         instances; two requests and the polls of the job a row, four more a study with `verify`.
         """
-        bar, done = progress_for(progress, "send")
-        try:
+        with reporting(progress, "send") as bar:
             level, frame = batch.send(
                 self.rest, resources, modality=modality, peer=peer, verify=verify, timeout=timeout, progress=bar
             )
-        finally:
-            done()
         return self._ours(frame, level)
 
     def resume(
@@ -871,11 +833,8 @@ class Orthanc:
                 raise QueryError("That journal belongs to another Orthanc.")
             if opened.run["kind"] == "retrieve":
                 raise QueryError("That journal is of a retrieve: give it to orthanc.retrieve, with its table.")
-            bar, done = progress_for(progress, "resume")
-            try:
+            with reporting(progress, "resume") as bar:
                 frame = batch.resume(self.rest, opened, window=window, progress=bar)
-            finally:
-                done()
             return self._ours(frame, opened.run["options"]["level"])
 
     def leftovers(self, journal: str | os.PathLike[str]) -> pd.DataFrame:
@@ -998,11 +957,8 @@ class Orthanc:
     def _volumes(
         self, series: Sequence[tuple[str, Sequence[str]]], how: Reading, verify: bool, progress: Progress | bool | None
     ) -> Iterator[SeriesVolume]:
-        bar, done = progress_for(progress, "volumes")
-        try:
+        with shown(progress, "volumes") as bar:
             yield from volumes(self.rest, series, how, verify=verify, workers=self.workers, progress=bar)
-        finally:
-            done()
 
     def _tags_plan(self, resources: Any, columns: Any, per: str) -> tuple[Selection, TagsPlan]:
         plan = plan_tags(columns, per=per)  # what is wrong with the columns is said before anything is asked

@@ -2,7 +2,8 @@
 
 The server is shared with clinicians, so a window is small (`MAX_THREADS` at most) and units are started only as results
 are taken: a caller that stops reading stops the work. What is under way then has `GRACE` seconds to end; after that its
-thread is told, by `abandoned`, and whatever waits for a server asks that twice a second.
+thread is told, by `unwanted`, and whatever waits for a server asks that twice a second. The caller's own thread is
+told the same within `reporting`.
 """
 
 from __future__ import annotations
@@ -13,27 +14,33 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from orthanc_research.errors import CancelledError
-from orthanc_research.progress import Progress, Silent
+from orthanc_research.progress import Progress, Silent, shown
 from orthanc_research.workers import WorkerDiedError, Workers
 
 __all__ = [
     "GRACE",
     "MAX_THREADS",
+    "UNWANTED",
     "Outcome",
     "WorkerDiedError",
-    "abandoned",
     "ahead",
     "pause",
     "process_map",
+    "reporting",
     "thread_map",
+    "unwanted",
 ]
 
 MAX_THREADS = 8
 GRACE = 1.5
+# Longer than that, so that those on the threads end first, and as long as Orthanc may take to end its jobs.
+PATIENCE = 3.0
+UNWANTED = "It was stopped on request, while Orthanc had not answered."
 _LOOK = 0.2  # seconds between looks at whether the user wants to stop
 
 _here = threading.local()
@@ -57,7 +64,38 @@ class Outcome(Generic[T, R]):
         return self.result  # type: ignore[return-value]  # None only where R itself is optional
 
 
-def abandoned() -> bool:
+@contextmanager
+def reporting(progress: Progress | bool | None, description: str) -> Iterator[Progress]:
+    """The progress of a run (`shown`); what this thread itself waits for is left `PATIENCE` seconds after a Cancel."""
+    with shown(progress, description) as told:
+        before, _here.watch = getattr(_here, "watch", None), _Watch(told)
+        try:
+            yield told
+        finally:
+            _here.watch = before
+
+
+class _Watch:
+    """Whether the user has wanted to stop for a while; asked now and then."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._since: float | None = None
+
+    def over(self) -> bool:
+        if not self._progress.cancelled:
+            return False
+        self._since = self._since or time.monotonic()
+        return time.monotonic() - self._since > PATIENCE
+
+
+def unwanted() -> bool:
+    """Whether nobody waits any more for what this thread waits for."""
+    watch: _Watch | None = getattr(_here, "watch", None)
+    return _abandoned() or (watch is not None and watch.over())
+
+
+def _abandoned() -> bool:
     """Whether nobody waits for the work of this thread any more."""
     stop: threading.Event | None = getattr(_here, "stop", None)
     return stop is not None and stop.is_set()
@@ -65,11 +103,12 @@ def abandoned() -> bool:
 
 def pause(seconds: float) -> None:
     """Sleep; `CancelledError` as soon as nobody waits for the work of this thread any more."""
-    stop: threading.Event | None = getattr(_here, "stop", None)
-    if stop is None:
-        time.sleep(seconds)
-    elif stop.wait(seconds):
-        raise CancelledError("Nobody waits for this any more.")
+    until = time.monotonic() + seconds
+    while (left := until - time.monotonic()) > 0:
+        if unwanted():
+            raise CancelledError(UNWANTED)
+        stop: threading.Event | None = getattr(_here, "stop", None)
+        (time.sleep if stop is None else stop.wait)(min(left, _LOOK))
 
 
 def thread_map(
@@ -103,15 +142,15 @@ def thread_map(
     try:
         while True:
             # Twice the threads are in flight, so that one slow unit at the head does not idle the others.
-            while len(pending) < 2 * count and (to_the_end or not (progress.cancelled or abandoned())):
+            while len(pending) < 2 * count and (to_the_end or not (progress.cancelled or _abandoned())):
                 try:
                     unit = next(queue)
                 except StopIteration:
                     break
                 pending.append((unit, pool.submit(begin, unit)))
             if not pending:
-                if abandoned():  # what is above this must not take it for whole
-                    raise CancelledError("Nobody waits for this any more.")
+                if _abandoned():  # what is above this must not take it for whole
+                    raise CancelledError(UNWANTED)
                 return
             _wait(pending[0][1], progress, stop)
             unit, future = pending.popleft()
@@ -121,17 +160,21 @@ def thread_map(
         _leave(pool, [future for _, future in pending], stop, GRACE)
 
 
-def ahead(items: Iterator[T]) -> Generator[T, None, None]:
+def ahead(items: Iterator[T], progress: Progress) -> Generator[T, None, None]:
     """The same items; each is begun on a thread of its own when the one before it is handed out.
 
-    When the caller stops reading, the one under way is given up.
+    When the caller stops reading, the one under way is given up; so it is, `GRACE` seconds later, on a Cancel.
     """
     end: Any = object()
     stop = threading.Event()
     pool = _pool(1, stop)
     future = pool.submit(next, items, end)
     try:
-        while (item := future.result()) is not end:
+        while True:
+            _wait(future, progress, stop)
+            item = future.result()
+            if item is end:
+                return
             future = pool.submit(next, items, end)
             yield item
     finally:
@@ -171,7 +214,7 @@ def _wait(future: Future[Any], progress: Progress, stop: threading.Event) -> Non
         except TimeoutError:
             if progress.cancelled:
                 since = since or time.monotonic()
-            if abandoned() or (since is not None and time.monotonic() - since > GRACE):
+            if _abandoned() or (since is not None and time.monotonic() - since > GRACE):
                 stop.set()
         else:
             return

@@ -9,14 +9,14 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
 from types import TracebackType
 from typing import Any, Protocol, Self, runtime_checkable
 
 from tqdm.auto import tqdm
 
-__all__ = ["Bar", "Pace", "Progress", "Silent", "Within", "progress_for"]
+__all__ = ["Bar", "Pace", "Progress", "Silent", "Within", "shown"]
 
 _NOTES = 0.5  # seconds between two
 
@@ -147,17 +147,17 @@ class Bar(Silent, AbstractContextManager["Bar"]):
         self.close()
 
 
-def progress_for(
+@contextmanager
+def shown(
     progress: Progress | bool | None, description: str, *, make: Callable[[str], Progress] = Bar
-) -> tuple[Progress, Callable[[], None]]:
-    """The progress to report to, and what to call at the end.
+) -> Iterator[Progress]:
+    """The progress to report to.
 
-    None or True means a bar, which the callee closes; False means silence; a `Progress` belongs to the caller, who
+    None or True means a bar, which is closed at the end; False means silence; a `Progress` belongs to the caller, who
     closes it.
     """
     if progress is None or progress is True:
-        bar = make(description)
-        return bar, bar.close
-    if progress is False:
-        return Silent(), lambda: None
-    return progress, lambda: None
+        with closing(make(description)) as bar:
+            yield bar
+    else:
+        yield Silent() if progress is False else progress

@@ -51,7 +51,7 @@ def volumes(
     `CancelledError`. When the caller stops reading, the work stops.
     """
     progress.total(len(series), "series")
-    yield from ahead(_each(rest, series, how, verify, workers, _Behind(progress)))
+    yield from ahead(_each(rest, series, how, verify, workers, _Behind(progress)), progress)
 
 
 class _Behind(Silent):

@@ -399,6 +399,57 @@ def test_an_export_that_is_cancelled_waits_for_no_server(
     assert not list(tmp_path.glob(".ores-*"))
 
 
+@pytest.mark.one_version
+@pytest.mark.parametrize(
+    ("run", "stalls"),
+    [
+        (lambda client, ids, folder, bar: client.download(ids, folder, progress=bar), "bulk-content"),
+        (lambda client, ids, folder, bar: client.archive(ids, folder / "a.zip", progress=bar), "bulk-content"),
+        (lambda client, ids, folder, bar: client.export(ids, folder, progress=bar), "bulk-content"),
+        (lambda client, ids, folder, bar: client.tags(ids, progress=bar), "bulk-content"),
+        (lambda client, ids, folder, bar: list(client.volumes(ids, progress=bar)), f"{FILES}|/file"),
+    ],
+    ids=["download", "archive", "export", "tags", "volumes"],
+)
+def test_cancel_before_anything_came_waits_for_no_server(
+    cohort: ores.Orthanc, tmp_path: Path, run: Callable[..., object], stalls: str
+) -> None:
+    """Gate R16, where the caller's own thread waits."""
+    ids, progress = list(cohort.series().index), Silent()
+    script = Script([stall_before], only=stalls)
+    with through(cohort, script) as (client, _):
+        threading.Timer(0.5, progress.cancel).start()
+        start = time.monotonic()
+        with pytest.raises(ores.CancelledError):
+            run(client, ids, tmp_path, progress)
+        assert time.monotonic() - start < 0.5 + 5
+    assert script.met["stall_before"] >= 1
+    assert not [each for each in tmp_path.rglob("*") if each.is_file() and each.stat().st_size]
+
+
+@pytest.mark.one_version
+@pytest.mark.parametrize("stalls", ["GET .*/instances-tags", "POST .*/tools/bulk-anonymize", "GET .*/jobs"])
+def test_an_anonymization_that_is_cancelled_waits_for_no_server(
+    orthanc: ores.Orthanc, tmp_path: Path, stalls: str
+) -> None:
+    """Gate R16: resume finds what became of it, and nothing is made twice."""
+    orthanc.upload(ores.samples.cohort(patients=2, studies=1, slices=4, size=16), progress=False)
+    studies, before = list(orthanc.studies().index), orthanc.statistics()["CountInstances"]
+    progress, journal = Silent(), tmp_path / "a.sqlite"
+    script = Script([stall_before], only=stalls, times=1)
+    with through(orthanc, script) as (client, _):
+        threading.Timer(1.0, progress.cancel).start()
+        start = time.monotonic()
+        ledger = client.anonymize(studies, journal=journal, progress=progress)
+        assert time.monotonic() - start < 1 + 5
+        assert script.met["stall_before"] == 1
+        assert list(ledger.index) == studies
+        assert "done" not in set(ledger["status"])
+        ledger = client.resume(journal, progress=False)
+    assert set(ledger["status"]) == {"done"}
+    assert orthanc.statistics()["CountInstances"] == 2 * before
+
+
 class Counting(Silent):
     """What a bar was told."""
 

@@ -17,7 +17,7 @@ import pytest
 from orthanc_research.errors import CancelledError
 from orthanc_research.files import atomic_path, atomic_write, private_folder, sweep
 from orthanc_research.parallel import WorkerDiedError, ahead, pause, process_map, thread_map
-from orthanc_research.progress import Bar, Progress, Silent, progress_for
+from orthanc_research.progress import Bar, Progress, Silent, shown
 
 
 def test_a_file_is_complete_or_absent(tmp_path: Path) -> None:
@@ -194,7 +194,7 @@ def test_who_stops_reading_gives_up_what_is_under_way(monkeypatch: pytest.Monkey
 
 
 def test_the_item_ahead_is_given_up_with_its_reader() -> None:
-    items = ahead(stuck(number) for number in (1, 2, 3))
+    items = ahead((stuck(number) for number in (1, 2, 3)), Silent())
     assert next(items) == 1
     assert next(items) == 2
     start = time.monotonic()
@@ -252,5 +252,7 @@ def test_progress_is_one_protocol() -> None:
         assert bar._bar.n == 1
         assert bar._bar.total == 3
     own = Silent()
-    assert progress_for(own, "x")[0] is own
-    assert isinstance(progress_for(False, "x")[0], Silent)
+    with shown(own, "x") as told:
+        assert told is own
+    with shown(False, "x") as told:
+        assert isinstance(told, Silent)

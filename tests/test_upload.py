@@ -61,6 +61,18 @@ def test_another_file_under_the_same_uid_is_a_conflict_and_the_stored_one_stays(
     assert orthanc.rest.instances.md5(orthanc.rest.instances.list()[0]) == before
 
 
+def test_many_files_of_a_series_are_checked_by_a_list_of_it(orthanc: ores.Orthanc) -> None:
+    data = slices(60)
+    with orthanc.rest.counting() as requests:
+        assert set(orthanc.upload(data, progress=False)["status"]) == {"stored"}
+    if orthanc.capabilities().has("extended-find"):
+        assert 60 < len(requests) < 60 + 12
+    else:
+        assert len(requests) == 2 * 60
+    data[7].PixelData = bytes(len(data[7].PixelData))
+    assert orthanc.upload(data, progress=False)["status"].tolist().index("conflict") == 7
+
+
 @pytest.mark.parametrize("config", [{"StoreMD5ForAttachments": False}, {"IngestTranscoding": "1.2.840.10008.1.2"}])
 def test_servers_that_keep_no_md5_or_another_syntax_are_no_alarm(version: str, config: dict[str, object]) -> None:
     if version == "external":

@@ -36,7 +36,7 @@ from orthanc_research.rest import Job, Rest, is_server_gone, is_unknown_outcome
 __all__ = ["check_window", "go_on", "start"]
 
 _FIRST_POLL, _SLOWEST_POLL = 0.05, 1.0
-_CANCEL_WITHIN = 5.0
+_CANCEL_WITHIN = 2.5
 
 
 def check_window(window: int) -> None:
@@ -86,10 +86,13 @@ def go_on(rest: Rest, journal: Journal, task: Task, *, window: int, progress: Pr
 
 @contextmanager
 def _ended_by_journal(run: Run) -> Iterator[None]:
-    """A full disk ends a run as a crash would, at once: its jobs go on, and what came of them is looked for later."""
+    """A full disk ends a run as a crash would, at once: its jobs go on, and what came of them is looked for later.
+
+    So does a Cancel while the server says nothing.
+    """
     try:
         yield
-    except JournalError as error:
+    except (JournalError, CancelledError) as error:
         run.halted = str(error)
 
 

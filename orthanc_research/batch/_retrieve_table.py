@@ -21,7 +21,7 @@ import pandas as pd
 
 from orthanc_research.batch._retrieve import Node, bring, here
 from orthanc_research.batch.journal import Journal, JournalError, State
-from orthanc_research.errors import AccessError, Error, OrthancError, QueryError
+from orthanc_research.errors import AccessError, CancelledError, Error, OrthancError, QueryError
 from orthanc_research.progress import Progress, Within
 from orthanc_research.rest import Rest, is_server_gone
 from orthanc_research.tables import UID_OF, Match, Wanted, matches, wanted_rows
@@ -159,7 +159,7 @@ def _known(run: _Run, output: Mapping[str, Any] | None) -> dict[str, Any] | None
         return None
     try:
         count = sum(len(here(run.node.rest, keys)) for keys in output["keys"])
-    except OrthancError:
+    except (OrthancError, CancelledError):
         return None
     row = dict(output["row"])
     return {**row, "status": "already-there", "here_before": count, "here": count} if count >= row["here"] else None

@@ -18,7 +18,15 @@ import pandas as pd
 
 from orthanc_research import resolve
 from orthanc_research.batch._retrieve import Node, listed
-from orthanc_research.errors import AccessError, DeadlineError, Error, NotFoundError, OrthancError, QueryError
+from orthanc_research.errors import (
+    AccessError,
+    CancelledError,
+    DeadlineError,
+    Error,
+    NotFoundError,
+    OrthancError,
+    QueryError,
+)
 from orthanc_research.progress import Progress, Within
 from orthanc_research.rest import Job, Rest, is_server_gone, is_unknown_outcome
 from orthanc_research.tables import selection
@@ -111,6 +119,8 @@ def _one(run: _Run, identifier: str) -> dict[str, Any]:
         if isinstance(error, AccessError) or is_server_gone(error):
             run.halted = str(error)
         verdict = {"status": "failed", "error": str(error)}
+    except CancelledError as error:  # before anything was sent
+        verdict = {"status": "not-sent", "error": str(error)}
     run.failures = run.failures + 1 if verdict["status"] == "failed" else 0
     if run.failures >= _ENOUGH and run.halted is None:
         run.halted = f"Sending failed {_ENOUGH} times in a row: {verdict['error']}"
@@ -125,12 +135,16 @@ def _sent(run: _Run, identifier: str, row: dict[str, Any]) -> dict[str, Any]:
         if is_server_gone(error) or not is_unknown_outcome(error):
             raise
         return {"status": "unknown", "error": f"{error} {_AGAIN}"}
+    except CancelledError as error:
+        return {"status": "unknown", "error": f"{error} {_AGAIN}"}
     try:
         job = run.rest.jobs.read(row["job"]).wait(progress=Within(run.progress), check=False)
         if not job.done:
             job = _cancelled(job)
     except NotFoundError:
         job = Job(row["job"], "", "Forgotten")
+    except CancelledError as error:
+        return {"status": "unknown", "error": f"{error} {_AGAIN}"}
     except OrthancError as error:  # the job goes on, perhaps
         if isinstance(error, AccessError) or is_server_gone(error):
             run.halted = str(error)

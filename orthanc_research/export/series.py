@@ -146,7 +146,7 @@ def _note_changes(rest: Rest, rows: Sequence[tuple[Planned, Row]]) -> None:
     """Tell which series changed while later ones were written; the last was just looked at."""
     last = rows[-1][0] if rows else None
     written = [(planned, row) for planned, row in rows if row.get("file") is not None and planned is not last]
-    with suppress(OrthancError):  # the files are there, and as their series were
+    with suppress(OrthancError, CancelledError):  # the files are there, and as their series were
         changes = since(rest, [planned for planned, _ in written])
         for planned, row in written:
             if planned.series in changes:

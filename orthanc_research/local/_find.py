@@ -19,7 +19,7 @@ from orthanc_research.errors import OrthancError, QueryError
 from orthanc_research.files import private_folder
 from orthanc_research.local import _apt
 from orthanc_research.local._binary import Binary, from_file, from_tree, matches, seal
-from orthanc_research.progress import Progress, progress_for
+from orthanc_research.progress import Progress, shown
 
 __all__ = ["SUITES", "VARIABLE", "cached", "default_suites", "provide"]
 
@@ -140,24 +140,24 @@ def _bring(suite: str, version: str | None, progress: Progress | bool | None) ->
 
 
 def _fetch(suite: str, tree: Path, progress: Progress | bool | None) -> None:
-    told, finish = progress_for(progress, "Orthanc")
     prefix = f".fetch-{suite}-"
     for left in tree.parent.glob(f"{prefix}*"):  # by a fetch that was killed; this one holds the lock
         shutil.rmtree(left, ignore_errors=True)
-    try:
-        with tempfile.TemporaryDirectory(prefix=prefix, dir=tree.parent) as name:  # beside, so that a rename will do
-            unpacked, sealed = Path(name, "unpacked"), Path(name, "tree")
-            unpacked.mkdir()
-            sealed.mkdir()
+    with (
+        shown(progress, "Orthanc") as told,
+        tempfile.TemporaryDirectory(prefix=prefix, dir=tree.parent) as name,  # beside, so that a rename will do
+    ):
+        unpacked, sealed = Path(name, "unpacked"), Path(name, "tree")
+        unpacked.mkdir()
+        sealed.mkdir()
+        try:
             _apt.fetch(suite, _PACKAGES, unpacked, note=told.note)
-            seal(unpacked, sealed, suite)
-            if tree.exists():  # another processor's, or damaged
-                tree.replace(Path(name, "old"))
-            sealed.replace(tree)
-    except _apt.AptError as error:
-        raise OrthancError(f"Orthanc could not be fetched from {suite}. {error}\nOther ways:\n{_WAYS}") from error
-    finally:
-        finish()
+        except _apt.AptError as error:
+            raise OrthancError(f"Orthanc could not be fetched from {suite}. {error}\nOther ways:\n{_WAYS}") from error
+        seal(unpacked, sealed, suite)
+        if tree.exists():  # another processor's, or damaged
+            tree.replace(Path(name, "old"))
+        sealed.replace(tree)
 
 
 def _caches() -> list[Path]:

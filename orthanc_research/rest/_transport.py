@@ -25,7 +25,7 @@ import h11
 import httpx
 
 from orthanc_research.errors import CancelledError
-from orthanc_research.parallel import abandoned
+from orthanc_research.parallel import UNWANTED, unwanted
 
 __all__ = ["DirectTransport", "Outgoing"]
 
@@ -355,8 +355,8 @@ class _Body(io.RawIOBase):
 
 def _check_wanted() -> None:
     """`CancelledError` when nobody waits for the answer any more: then nothing is sent, or waited for."""
-    if abandoned():
-        raise CancelledError("Nobody waits for this answer any more.")
+    if unwanted():
+        raise CancelledError(UNWANTED)
 
 
 @contextmanager
