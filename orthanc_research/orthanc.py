@@ -49,6 +49,7 @@ from orthanc_research.tables import (
     plan_lookup,
     plan_tags,
     references_frame,
+    selection,
     tags_frame,
 )
 from orthanc_research.volumes import SeriesVolume, volumes
@@ -980,7 +981,7 @@ class Orthanc:
 
     def _explain_tags(self, resources: Any, columns: Any, *, per: str = "Instance") -> dict[str, Any]:
         chosen, plan = self._tags_plan(resources, columns, per)
-        count, before = resolve.series_count(chosen), resolve.lookups(chosen)
+        count, before = resolve.series_count(chosen), resolve.lookups(chosen, selection(resources, self.url))
         reading = None if count is None else headers.requests(plan, count, resolve.instance_count(chosen))
         return {**plan.explain(), "requests": None if reading is None or before is None else before + reading}
 

@@ -37,13 +37,20 @@ def select(rest: Rest, resources: Any) -> Selection:
     chosen = selection(resources, rest.connection.url)
     if chosen.level in LEVELS or not chosen.ids:
         return chosen
-    levels = {str(value["ID"]): str(value["Type"]) for value in contents(rest, chosen.ids)}
-    lost = len(chosen.ids) - len(levels)
+    found = {str(value["ID"]): value for value in contents(rest, chosen.ids)}
+    lost = len(chosen.ids) - len(found)
     if lost:
         raise QueryError(f"{lost} of {len(chosen.ids)} IDs are not on this Orthanc.")
-    if len(set(levels.values())) > 1:
+    levels = {str(value["Type"]) for value in found.values()}
+    if len(levels) > 1:
         raise QueryError("These IDs are of several levels; give studies, or series, or instances, not a mix.")
-    return Selection(chosen.ids, next(iter(levels.values())), chosen.frame)
+    (level,) = levels
+    if chosen.frame is not None or level not in _PARENT:
+        return Selection(chosen.ids, level, chosen.frame)
+    # As a find would have told it: nobody need ask again what they belong to.
+    parent = f"Parent{_PARENT[level]}"
+    frame = pd.DataFrame({parent: [str(found[each][parent]) for each in chosen.ids]}, index=list(chosen.ids))
+    return Selection(chosen.ids, level, frame)
 
 
 def one(rest: Rest, resource: Any, level: Level) -> str:
@@ -100,13 +107,15 @@ def series_count(chosen: Selection) -> int | None:
     return sum(int(count) for count in counts.values()) if counts or not chosen.ids else None
 
 
-def lookups(chosen: Selection) -> int | None:
-    """How many requests `series_of` sends for these; None where the input itself does not say it."""
+def lookups(chosen: Selection, given: Selection) -> int | None:
+    """How many requests `select` of what was `given` and `series_of` send; None where the input does not say it."""
     pages = -(-len(chosen.ids) // PAGE)
+    first = 0 if given.level in LEVELS else pages
     if chosen.level == "Patient":
         studies = chosen.column("NumberOfPatientRelatedStudies")
-        return pages + -(-sum(map(int, studies.values())) // PAGE) if studies else None
-    return pages if chosen.level == "Study" or (chosen.level == "Instance" and series_count(chosen) is None) else 0
+        return first + pages + -(-sum(map(int, studies.values())) // PAGE) if studies else None
+    parents = chosen.level == "Study" or (chosen.level == "Instance" and series_count(chosen) is None)
+    return first + (pages if parents else 0)
 
 
 def check_count(chosen: Selection, most: int) -> None:
