@@ -17,6 +17,7 @@ import numpy.typing as npt
 from pydicom import Dataset, dcmread
 from pydicom.errors import InvalidDicomError
 from pydicom.pixels.utils import pixel_array
+from pydicom.tag import Tag
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from orthanc_research.errors import PixelError
@@ -62,6 +63,7 @@ _NATIVE = {
 _RLE = "1.2.840.10008.1.2.5"
 
 # A header can claim 65535 x 65535 over three bytes of data. No codec shrinks an image of this size by so much.
+_PADDING, _UNDEFINED = 0xFFFCFFFC, 0xFFFFFFFF
 _LARGE = 1 << 28
 _MOST_SHRUNK = 5000
 
@@ -69,9 +71,10 @@ _MOST_SHRUNK = 5000
 def read_dataset(data: bytes, *, pixels_only: bool = False) -> Dataset:
     """The Dataset in a file's bytes; a file without preamble is read too. `PixelError` when it is not DICOM.
 
-    `pixels_only` parses only what `decode` needs.
+    `pixels_only` parses only what `decode` needs: of an uncompressed file all, for what is behind the pixels tells of
+    damage.
     """
-    tags = _PIXEL_TAGS if pixels_only else None
+    tags = _PIXEL_TAGS if pixels_only and meta_syntax(data) not in _NATIVE else None
     try:
         try:
             dataset = dcmread(io.BytesIO(data), specific_tags=tags)
@@ -158,6 +161,8 @@ def _decode(dataset: Dataset, name: str) -> Array:
     expected = math.ceil(frames * math.prod(size) * samples * bits / 8)
     encapsulated = syntax not in _NATIVE and syntax != ExplicitVRBigEndian
     _check_length(name, len(data), expected, encapsulated, _subsampled(dataset))
+    if not encapsulated and _is_torn(dataset, key):
+        raise PixelError(f"{name}: what is behind its pixels is no element: the file was damaged in or before them.")
     if not encapsulated and _has_more(len(data), expected, frames, _subsampled(dataset)):
         raise PixelError(
             f"{name}: there are more pixels than the header declares ({len(data)} bytes for {frames} "
@@ -175,6 +180,16 @@ def _decode(dataset: Dataset, name: str) -> Array:
             f"{name} ({syntax.name}): it decodes to {array.size} values where {math.prod(shape)} are declared."
         )
     return _clean(np.ascontiguousarray(array).reshape(shape), dataset, bits, syntax)
+
+
+def _is_torn(dataset: Dataset, key: str | None) -> bool:
+    """Whether an element behind the pixels claims more bytes than there are: then it is a piece of them, moved on."""
+    tags = list(dataset.keys())  # in the order of the file
+    behind: list[Any] = [dataset.get_item(tag) for tag in tags[tags.index(Tag(key or "")) + 1 :] if tag != _PADDING]
+    return any(
+        getattr(each, "is_raw", False) and each.length != _UNDEFINED and len(each.value or b"") < each.length
+        for each in behind
+    )
 
 
 def _declared(dataset: Dataset) -> tuple[tuple[int, int], int, int, int]:
