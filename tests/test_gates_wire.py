@@ -163,8 +163,8 @@ def test_a_body_that_is_cut_or_of_another_length_is_told_or_proven(cohort: ores.
                 except errors.OrthancError:
                     told += 1
         assert script.met[kind] >= len(calls)
-        # A cut in the checksum of gzip takes nothing away.
-        assert told >= {"gzip": 14, "missing": 0, "-1": 8}.get(kind, 16), kind
+        # A cut in the checksum of gzip, or of the line's end behind the JSON, takes nothing away.
+        assert told >= {"gzip": 14, "close": 14, "chunked": 14, "missing": 0, "-1": 8}.get(kind, 16), kind
 
 
 @pytest.mark.one_version
@@ -332,6 +332,9 @@ def test_ctrl_c_waits_for_no_server(cohort: ores.Orthanc, tmp_path: Path, run: C
 def test_ctrl_c_in_what_we_do_with_an_answer_leaves_no_thread(
     cohort: ores.Orthanc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Callable[..., Any], place: str
 ) -> None:
+    if run is label and not cohort.capabilities().has("labels"):
+        pytest.skip("before 1.12 there are no labels")
+
     def pressed(*_: Any) -> None:
         raise KeyboardInterrupt
 

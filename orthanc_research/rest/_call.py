@@ -27,8 +27,10 @@ __all__ = [
     "Call",
     "Level",
     "Sync",
+    "json_contents",
     "json_list",
     "json_object",
+    "json_resources",
     "level_route",
     "nothing",
     "raw",
@@ -93,6 +95,27 @@ def json_list(answer: Answer) -> list[Json]:
     if not isinstance(value, list):
         raise ResponseError(f"The server answered a {type(value).__name__} where Orthanc answers a list.")
     return value
+
+
+def json_resources(answer: Answer) -> list[Json]:
+    """The answer as a JSON array of resources: objects, each with its ID."""
+    return _resources(answer, lambda each: True)
+
+
+def json_contents(answer: Answer) -> list[Json]:
+    """As `json_resources`; each has its type, and a parent where there is a level above."""
+    return _resources(answer, lambda each: each.get("Type") == "Patient" or isinstance(each.get(_parent(each)), str))
+
+
+def _resources(answer: Answer, whole: Callable[[dict[str, Json]], bool]) -> list[Json]:
+    value = json_list(answer)
+    if not all(isinstance(each, dict) and isinstance(each.get("ID"), str) and whole(each) for each in value):
+        raise ResponseError("The server answered something else where Orthanc answers resources, each with its ID.")
+    return value
+
+
+def _parent(value: Mapping[str, Json]) -> str:
+    return {"Study": "ParentPatient", "Series": "ParentStudy"}.get(str(value.get("Type")), "ParentSeries")
 
 
 def text(answer: Answer) -> str:

@@ -17,6 +17,7 @@ from orthanc_research.rest._call import (
     Level,
     LevelArea,
     M,
+    json_contents,
     json_list,
     json_object,
     level_route,
@@ -93,7 +94,7 @@ def children(
 ) -> Call[list[Json]]:
     """GET /{level}/{id}/{of}: the resources below at another level, expanded; tags as in `list_expanded`."""
     query, needs = _tags(form, requested_tags)
-    return Call("GET", _below(level, resource, of), json_list, query=query, needs=needs)
+    return Call("GET", _below(level, resource, of), json_contents, query=query, needs=needs)
 
 
 def children_ids(level: Level, resource: str, of: Level) -> Call[list[str]]:

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 
 from orthanc_research.capabilities import Feature
 from orthanc_research.errors import QueryError
-from orthanc_research.rest._call import Call, Level, json_list, json_object, segment_of
+from orthanc_research.rest._call import Call, Level, json_contents, json_list, json_object, json_resources, segment_of
 from orthanc_research.rest._submission import listed, one_of
 from orthanc_research.rest.queries import TagForm, form_flags
 
@@ -80,7 +80,9 @@ def find(body: Mapping[str, Any]) -> Call[list[Any]]:
     a tag outside the index.
     """
     _known(body, _PLAIN | set(_FEATURES), "/tools/find")
-    return Call("POST", ("tools", "find"), json_list, json=dict(body), repeat=True, needs=_needs(body))
+    expanded = body.get("Expand") or "ResponseContent" in body
+    parse = json_resources if expanded else json_list
+    return Call("POST", ("tools", "find"), parse, json=dict(body), repeat=True, needs=_needs(body))
 
 
 def search(
@@ -180,7 +182,7 @@ def bulk_content(
     if level is not None:
         segment_of(level)
         body["Level"] = level
-    return Call("POST", ("tools", "bulk-content"), json_list, json=body, repeat=True)
+    return Call("POST", ("tools", "bulk-content"), json_contents, json=body, repeat=True)
 
 
 def _known(body: Mapping[str, Any], fields: frozenset[str] | set[str], where: str) -> None:
