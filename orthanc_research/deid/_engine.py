@@ -43,6 +43,8 @@ def deidentify(content: bytes, profile: Profile, key: Key, subject: Subject) -> 
     parts = walk.parts(file.elements)
     parts.update(_pixel_parts(file, walk, profile))
     parts.update(_stamps(file, walk, profile))
+    if not {_CLASS, _INSTANCE, _STUDY, _SERIES} <= set(parts):
+        raise DeidError("A UID of this instance is written with a VR that it cannot have.")
     body = b"".join(parts[tag] for tag in sorted(parts))
     if file.syntax.deflated:
         deflater = zlib.compressobj(wbits=-zlib.MAX_WBITS)
@@ -92,6 +94,8 @@ def _pixel_parts(file: File, walk: Walk, profile: Profile) -> dict[int, bytes]:
     if not isinstance(element, RawDataElement):
         raise DeidError("Its pixel data are no bytes.")
     value, facts = element.value or b"", _facts(file)
+    if element.length == _UNDEFINED and _hides_overlay(file.elements):
+        raise DeidError("It has an overlay in the spare bits of compressed pixels, where nothing can be cleared.")
     if element.length != _UNDEFINED:
         if file.syntax.implicit or element.VR != "OB":
             vr, word = "OW", 2
@@ -114,6 +118,12 @@ def _pixel_parts(file: File, walk: Walk, profile: Profile) -> dict[int, bytes]:
         parts[_OFFSETS] = encode.element(file.syntax, _OFFSETS, "OV", found.offsets)
         parts[_LENGTHS] = encode.element(file.syntax, _LENGTHS, "OV", found.lengths)
     return parts
+
+
+def _hides_overlay(elements: Elements) -> bool:
+    """An overlay without data of its own lies in PixelData's spare bits (retired, PS3.5 section 8.1.2)."""
+    groups = {tag >> 16 for tag in elements if 0x6000 <= tag >> 16 <= 0x601E and tag & 0xFFFF == 0x0102}
+    return any((group << 16 | 0x3000) not in elements for group in groups)
 
 
 def _facts(file: File) -> Facts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from pydicom.dataelem import DataElement, RawDataElement
 from orthanc_research.errors import DeidError
 
 from . import _encode as encode
-from ._codes import is_code, is_public_scheme, is_standard_meaning
+from ._codes import is_code, is_public_scheme, standard_meaning
 from ._dates import old_age, shifted
 from ._key import Key
 from ._profile import Profile
@@ -31,6 +32,33 @@ _DEEPEST = 64
 _CHARSET = 0x00080005
 _ASCII = ("ascii",)
 _STANDARD_ROOT = "1.2.840.10008."
+_CONCEPT_NAME = 0x0040A043
+# Names and ids of patients, and of people who looked (PS3.16, TID 1001 to 1010): never of the vocabulary.
+_PERSONS = frozenset(
+    ("121008", "121009", "121011", "121012", "121013", "121022", "121028", "121029", "121030", "121036", "128774")
+)
+_BIRTH_DATE, _AGE = "121031", "121033"
+_OLDEST = 89  # years
+_TOKEN = re.compile(r"\w{2,}")
+# PatientName, ID, other ids and names, birth name, mother's, AccessionNumber, physicians and operators.
+_IDENTITY = (
+    0x00100010,
+    0x00100020,
+    0x00101000,
+    0x00101001,
+    0x00101005,
+    0x00101060,
+    0x00080050,
+    0x00080090,
+    0x00080080,
+    0x00081048,
+    0x00081050,
+    0x00081060,
+    0x00081070,
+    0x00321032,
+    0x00102297,
+    0x00081010,
+)
 _UNUSUAL = {
     "unknown attribute": "is unknown: removed",
     "VR is not the attribute's": "has a VR that is not its own: removed",
@@ -45,6 +73,7 @@ class Level:
     depth: int
     encodings: tuple[str, ...]
     elements: Elements
+    concept: str = ""
 
     def text(self, tag: int) -> str:
         """The value of a neighbour as text; "" where there is none that can be read."""
@@ -61,6 +90,7 @@ class Walk:
         self.changes: Counter[tuple[str, str]] = Counter()
         self.notes: dict[str, None] = {}
         self.done: set[str] = set()
+        self._own: set[str] = set()
         self.days = subject.days if profile.dates in ("shift", "anchor") else 0
         self._actions: dict[str, Callable[[Rule, bytes, Level], bytes | None]] = {
             "keep": self._keep,
@@ -81,13 +111,20 @@ class Walk:
         }
 
     def parts(
-        self, elements: Elements, prefix: str = "", depth: int = 0, encodings: tuple[str, ...] = _ASCII
+        self,
+        elements: Elements,
+        prefix: str = "",
+        depth: int = 0,
+        encodings: tuple[str, ...] = _ASCII,
+        concept: str = "",
     ) -> dict[int, bytes]:
         """The encoded elements of one dataset or item by tag; pixel data are for the caller."""
         if depth > _DEEPEST:
             raise DeidError(f"Its sequences are nested more than {_DEEPEST} deep.")
         encodings = self._encodings(elements, encodings)
-        level = Level(prefix, depth, encodings, elements)
+        if not depth:
+            self._learn(elements, encodings)
+        level = Level(prefix, depth, encodings, elements, self._concept(elements) or concept)
         out: dict[int, bytes] = {}
         for tag, element in elements.items():
             if tag >> 16 & 1:
@@ -98,14 +135,32 @@ class Walk:
         out.update(self._private(level))
         return out
 
-    def joined(self, elements: Elements, prefix: str, depth: int, encodings: tuple[str, ...]) -> bytes:
+    def joined(self, elements: Elements, prefix: str, above: Level) -> bytes:
         """The encoded elements of an item in the order of their tags."""
-        parts = self.parts(elements, prefix, depth, encodings)
+        concept = above.concept if prefix.endswith("MeasuredValueSequence/") else ""
+        parts = self.parts(elements, prefix, above.depth + 1, above.encodings, concept)
         return b"".join(parts[tag] for tag in sorted(parts))
+
+    def _concept(self, elements: Elements) -> str:
+        """The code of what a content item is about (PS3.3 section 10.2), where it has one."""
+        name = elements.get(_CONCEPT_NAME)
+        item = items_of(name, self.syntax)[:1] if name is not None else []
+        return Level("", 0, _ASCII, item[0]).text(0x00080100) if item else ""
 
     def note(self, sentence: str) -> None:
         """Say once what was unusual."""
         self.notes.setdefault(sentence)
+
+    def _learn(self, elements: Elements, encodings: tuple[str, ...]) -> None:
+        """The words of the instance's own names and ids, which no cleaned text may have: people are named Bone."""
+        for tag in _IDENTITY:
+            element = elements.get(tag)
+            if isinstance(element, RawDataElement) and element.value:
+                text = decoded(element.value, encodings)
+                self._own.update(_TOKEN.findall((text or "").casefold()))
+
+    def _names(self, text: str) -> bool:
+        return not self._own.isdisjoint(_TOKEN.findall(text.casefold()))
 
     def _encodings(self, elements: Elements, inherited: tuple[str, ...]) -> tuple[str, ...]:
         element = elements.get(_CHARSET)
@@ -194,7 +249,7 @@ class Walk:
             return self._removed(rule, level)
         prefix = f"{level.prefix}{rule.keyword}/"
         items = items_of(element, self.syntax)
-        encoded = [self.joined(item, prefix, level.depth + 1, level.encodings) for item in items]
+        encoded = [self.joined(item, prefix, level) for item in items]
         return encode.sequence(self.syntax, tag, encoded)
 
     def _coded(self) -> bytes:
@@ -207,17 +262,23 @@ class Walk:
     def _keep(self, rule: Rule, value: bytes, level: Level) -> bytes | None:
         if rule.keyword == "ICCProfile" and value and value[36:40] != b"acsp":
             return None
+        if level.concept == _AGE and rule.vr == "DS" and rule.keyword == "NumericValue":
+            return _capped(value)
         return kept(rule.vr, value, level.encodings)
 
     def _words(self, rule: Rule, value: bytes, level: Level) -> bytes | None:
         text = decoded(value, level.encodings)
-        if text is None or not speaks_vocabulary(text, self.profile.vocabulary):
+        if text is None or level.concept in _PERSONS:
+            return None
+        if not speaks_vocabulary(text, self.profile.vocabulary) or self._names(text):
             return None
         if not text.strip() and rule.otherwise == "dummy":
             return self._dummy(rule, value, level)
         return value.rstrip(b"\0")
 
     def _date(self, rule: Rule, value: bytes, level: Level) -> bytes | None:
+        if level.concept == _BIRTH_DATE:
+            return self._dummy(rule, value, level)
         new = shifted(rule.vr, value, self.days)
         if new is not None and self.days:
             self._count(rule, level, "shifted", new)
@@ -267,6 +328,8 @@ class Walk:
         scheme, code = level.text(0x00080102), (decoded(value, level.encodings) or "").strip()
         if is_code(scheme, code):
             return value.rstrip(b"\0")
+        if not value.strip(b" \0"):
+            return b""
         self.changes[level.prefix + rule.keyword, "dummy"] += 1
         text = value.strip(b" \0").decode("latin-1")
         return code_of(self.key, "code", f"{scheme}\\{text}").encode("ascii")
@@ -278,14 +341,13 @@ class Walk:
         return b"99LOCAL"
 
     def _meaning(self, rule: Rule, value: bytes, level: Level) -> bytes:
-        text = decoded(value, level.encodings) or ""
-        scheme, code = level.text(0x00080102), level.text(0x00080100)
-        if text and (
-            speaks_vocabulary(text, self.profile.vocabulary) or is_standard_meaning(scheme, code, text.strip())
-        ):
+        text = decoded(value, level.encodings)
+        if text is not None and speaks_vocabulary(text, self.profile.vocabulary) and not self._names(text):
             return value.rstrip(b"\0")
-        self.changes[level.prefix + rule.keyword, "dummy"] += 1
-        return b"Removed"
+        standard = standard_meaning(level.text(0x00080102), level.text(0x00080100))
+        if standard is None or (text or "").strip().casefold() != standard.casefold():
+            self.changes[level.prefix + rule.keyword, "dummy"] += 1
+        return (standard or "Removed").encode("ascii", "replace")
 
     # Private elements: only what is allowed by creator and element, and the creator where something of it stays.
 
@@ -349,3 +411,11 @@ def _mapped_uids(key: Key, value: bytes, namespace: str) -> bytes:
     return "\\".join(
         part if not part or part.startswith(_STANDARD_ROOT) else uid_of(key, part, namespace) for part in parts
     ).encode("ascii", "replace")
+
+
+def _capped(value: bytes) -> bytes | None:
+    """An age in a report: over 89 it is 90, whatever its unit may be."""
+    try:
+        return b"90" if float(value.strip(b" \0") or b"0") > _OLDEST else value
+    except ValueError:
+        return None
