@@ -15,6 +15,7 @@ from orthanc_research.errors import DeidError
 
 from . import _encode as encode
 from ._codes import is_code, is_public_scheme, standard_meaning
+from ._csa import reduced_csa
 from ._dates import old_age, shifted
 from ._key import Key
 from ._profile import Profile
@@ -108,6 +109,7 @@ class Walk:
             "scheme": self._scheme,
             "meaning": self._meaning,
             "timezone": self._timezone,
+            "csa": self._csa,
         }
 
     def parts(
@@ -323,6 +325,12 @@ class Walk:
         text = value.strip(b" \0")
         return text if not text or (len(text) == 5 and text[:1] in b"+-" and text[1:].isdigit()) else None
 
+    def _csa(self, rule: Rule, value: bytes, level: Level) -> bytes | None:
+        new = reduced_csa(value)
+        if new is not None:
+            self.changes[f"{level.prefix}private", "reduced"] += 1
+        return new
+
     def _code(self, rule: Rule, value: bytes, level: Level) -> bytes:
         """Codes of a house may be names of people and places: equal ones stay equal, and say no more."""
         scheme, code = level.text(0x00080102), (decoded(value, level.encodings) or "").strip()
@@ -372,6 +380,8 @@ class Walk:
     def _allowed(self, creator: str, group: int, number: int, vr: str | None) -> Rule | None:
         name = f"{group:04x},xx{number:02x}"
         safe = private_elements().get((creator, name)) if "retain_safe_private" in self.profile.options else None
+        if safe is not None and safe.why.startswith("reduced"):
+            return Rule(name, "OB", "csa", "remove", safe.why)
         if safe is None and ((creator, name) not in self.profile.private or not creator.isascii()):
             return None
         if vr is None or vr == "UN":
