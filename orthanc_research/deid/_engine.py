@@ -68,8 +68,8 @@ def deidentify(content: bytes, profile: Profile, key: Key, subject: Subject) -> 
         study_instance_uid=uids[_STUDY],
         sop_class_uid=uids[_CLASS],
         transfer_syntax_uid=file.syntax.uid,
-        changes=dict(walk.changes),
-        notes=tuple(walk.notes),
+        changes=dict(walk.actions.changes),
+        notes=tuple(walk.actions.notes),
     )
 
 
@@ -103,16 +103,16 @@ def _pixel_parts(file: File, walk: Walk, profile: Profile) -> dict[int, bytes]:
             vr, word = "OB", 1
         content, notes = native(value, facts, word, file.syntax.little)
         for sentence in notes:
-            walk.note(sentence)
+            walk.actions.note(sentence)
         if content != value:
-            walk.changes["PixelData", "bits cleared or cut"] += 1
+            walk.actions.changes["PixelData", "bits cleared or cut"] += 1
         return {_PIXELS: encode.element(file.syntax, _PIXELS, vr, content)}
     found = compressed(value, facts.frames, _bytes(file.elements, _OFFSETS))
     for sentence in found.notes:
-        walk.note(sentence)
+        walk.actions.note(sentence)
     if found.dropped:
-        walk.changes["PixelData", "comments dropped"] += 1
-        walk.note("Comments or application segments in compressed frames were dropped.")
+        walk.actions.changes["PixelData", "comments dropped"] += 1
+        walk.actions.note("Comments or application segments in compressed frames were dropped.")
     parts = {_PIXELS: encode.encapsulated(file.syntax, _PIXELS, found.fragments)}
     if found.offsets:
         parts[_OFFSETS] = encode.element(file.syntax, _OFFSETS, "OV", found.offsets)
@@ -149,7 +149,7 @@ def _facts(file: File) -> Facts:
 
 def _stamps(file: File, walk: Walk, profile: Profile) -> dict[int, bytes]:
     """Who it is now, and what was done (PS3.15 E.1.1; CID 7050)."""
-    syntax, subject = file.syntax, walk.subject.patient_id.encode()
+    syntax, subject = file.syntax, walk.actions.subject.patient_id.encode()
     codes = [code for code in profile.codes if _really_done(code, walk)]
     moved = {"keep": b"UNMODIFIED", "remove": b"REMOVED"}.get(profile.dates, b"MODIFIED")
     method = f"{_METHOD} {profile.hash[:8]}".encode()
@@ -168,8 +168,8 @@ def _stamps(file: File, walk: Walk, profile: Profile) -> dict[int, bytes]:
 def _really_done(code: str, walk: Walk) -> bool:
     """Cleaned texts are claimed where none had to go, private elements where one has stayed."""
     if code == "113105":
-        return "text removed" not in walk.done
-    return code != "113111" or "private kept" in walk.done
+        return "text removed" not in walk.actions.done
+    return code != "113111" or "private kept" in walk.actions.done
 
 
 def _code(walk: Walk, code: str) -> bytes:
