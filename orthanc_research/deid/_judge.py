@@ -9,8 +9,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from orthanc_research.deid._intervals import distance, is_date, moved
-from orthanc_research.deid._ordinary import GENERIC
-from orthanc_research.deid._promise import TYPE_1, is_meaning, is_public, is_vocabulary, safe_creators
+from orthanc_research.deid._ordinary import NEUTRAL
+from orthanc_research.deid._promise import TYPE_1, Promises, is_meaning, is_public, is_vocabulary, safe_creators
 from orthanc_research.deid._reading import WORD, Element, name_of, vr_of
 from orthanc_research.deid._text import TEXTS, decoded, fold, values_of, words
 
@@ -29,8 +29,6 @@ _OLDEST = 89
 _VALUE, _SCHEME, _MEANING = 0x00080100, 0x00080102, 0x00080104
 _LONG = 4
 _MADE = {"patient", "text", "filled", "other", "free", "code"}  # may have a value where the original has none
-# Stands for nothing in particular; an original that says just this has nothing to hide.
-_NEUTRAL = GENERIC | {"dummy", "pseudonym", "empty", "void", "other", "o", "y", "yes", "no"}
 
 
 @dataclass(slots=True)
@@ -52,6 +50,7 @@ class Judge:
     profile: Profile
     subject: Subject
     findings: Findings
+    promises: Promises
 
     def value(
         self, path: str, old: Element, new: Element | None, promised: str, charsets: tuple[bytes, bytes], loose: bool
@@ -263,7 +262,7 @@ def _holds(old: Element, new: Element, charsets: tuple[bytes, bytes]) -> bool:
 
 @lru_cache(maxsize=8192)
 def _is_neutral(text: str) -> bool:
-    return not text.strip("0 ") or set(words(fold(text))) <= _NEUTRAL
+    return not text.strip("0 ") or set(words(fold(text))) <= NEUTRAL
 
 
 @lru_cache(maxsize=8192)

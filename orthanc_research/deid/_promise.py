@@ -21,12 +21,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "TYPE_1",
+    "Promises",
     "describes",
     "is_meaning",
     "is_ordinary",
     "is_public",
     "is_vocabulary",
-    "promise",
+    "promises_of",
     "safe_creators",
 ]
 
@@ -142,9 +143,25 @@ def _private(profile: Profile) -> dict[tuple[str, str], str]:
     return shipped | {(creator, element.lower()): "" for creator, element in profile.private}
 
 
-@lru_cache(maxsize=32768)
-def promise(profile: Profile, tag: int, vr: str, creator: str = "") -> str:
-    """One of the words above."""
+class Promises(dict[tuple[int, str, str], str]):
+    """(tag, VR, private creator) → one of the words above; worked out when first asked for."""
+
+    def __init__(self, profile: Profile) -> None:
+        super().__init__()
+        self.profile = profile
+
+    def __missing__(self, key: tuple[int, str, str]) -> str:
+        self[key] = _promise(self.profile, *key)
+        return self[key]
+
+
+@lru_cache(maxsize=64)
+def promises_of(profile: Profile) -> Promises:
+    """What a profile promises."""
+    return Promises(profile)
+
+
+def _promise(profile: Profile, tag: int, vr: str, creator: str) -> str:
     group = tag >> 16
     keyword = name_of(tag)
     if group & 1:
