@@ -15,6 +15,7 @@ __all__ = ["is_reduced"]
 _NUMBER = re.compile(rb"[-+]?\d{1,10}(\.\d*)?([eE][-+]?\d+)?")
 _NAME = re.compile(rb"[A-Za-z][A-Za-z0-9_]{0,63}")
 _MOST = 4096
+_CHECKS = (77, 205)
 
 
 def is_reduced(old: bytes, new: bytes) -> bool:
@@ -29,22 +30,25 @@ def is_reduced(old: bytes, new: bytes) -> bool:
 
 def _elements(data: bytes, *, strict: bool) -> tuple[dict[bytes, list[bytes]], bytes]:
     """(name → values that are not empty, what stands behind); `strict`: nothing can hide between them."""
-    if data[:4] != b"SV10" or (strict and data[4:8] != b"\4\3\2\1"):
+    if data[:4] != b"SV10" or (strict and (data[4:8] != b"\4\3\2\1" or data[12:16] != b"M\0\0\0")):
         raise ValueError
     found: dict[bytes, list[bytes]] = {}
     count, at = struct.unpack_from("<I", data, 8)[0], 16
     for _ in range(min(count, _MOST)):
-        name, vm, vr, _, items, _ = struct.unpack_from("<64si4siii", data, at)
+        name, vm, vr, kind, items, check = struct.unpack_from("<64si4siii", data, at)
         at += 84
         label = name.split(b"\0")[0]
         if strict and (name.rstrip(b"\0") != label or not _NAME.fullmatch(label) or not vr[:2].isalpha()):
             raise ValueError
         if strict and (vr[2:].strip(b"\0") or label in found or not 0 <= vm <= _MOST):
             raise ValueError
+        if strict and (not 0 <= kind < 256 or check not in _CHECKS):
+            raise ValueError
         values = []
         for _ in range(items):
-            length = struct.unpack_from("<4i", data, at)[1]
-            if length < 0:
+            numbers = struct.unpack_from("<4i", data, at)
+            length = numbers[1]
+            if length < 0 or (strict and not set(numbers) <= {length, *_CHECKS}):
                 raise ValueError
             text = data[at + 16 : at + 16 + length]
             value = text.split(b"\0")[0].strip()
