@@ -19,14 +19,14 @@ ROOT = PACKAGE.parent
 # From the top down; what stands on one line may not import each other.
 LAYERS = [
     {"cli", "accessor"},
-    {"demo"},
+    {"demo", "release"},
     {"local", "samples"},
     {"orthanc"},
     {"modality", "feed"},
     {"batch", "export", "plots", "references", "volumes"},
     {"fetch", "headers", "resolve", "search"},
     {"bulk", "decoding"},
-    {"tables", "pixels"},
+    {"tables", "pixels", "deid"},
     {"rest"},
     {"parallel"},
     {"capabilities", "progress", "files", "workers"},
@@ -61,7 +61,7 @@ OWNERS = {
     "pyarrow": {"tables", "export", "demo"},
 }
 # The pure parts: no wire, no disk.
-PURE = {"tables", "pixels"}
+PURE = {"tables", "pixels", "deid"}
 IMPURE = {"httpx", "socket", "subprocess", "sqlite3", "tempfile", "shutil", "urllib.request"}
 
 
