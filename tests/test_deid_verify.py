@@ -12,12 +12,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from deid_originals import KEY, SUBJECT, compressed, original, output_of, spoilt, written
+from PIL import ImageCms
 from pydicom import Dataset, dcmread
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.sequence import Sequence
 from pydicom.uid import UID
 
 from orthanc_research.deid import Examined, Key, Known, Profile, Subject, conclude, deidentify, examine
+from orthanc_research.deid._blanked import is_blanked
 from orthanc_research.deid._leaks import leaks_in_bytes, leaks_in_text, search_for
 from orthanc_research.deid._siemens import is_reduced
 from orthanc_research.errors import DeidError
@@ -291,6 +293,17 @@ def test_ordinary_words_may_stand_where_they_belong_and_it_is_told(
     assert examined.passed == passes
     told = {check.path for check in examined.checks if check.passed and check.reason}
     assert (keyword in told) == passes
+
+
+def test_of_a_colour_profile_only_texts_may_be_blanked() -> None:
+    old = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    table = [struct.unpack_from(">4sII", old, 132 + 12 * n) for n in range(struct.unpack_from(">I", old, 128)[0])]
+    text = next(start for name, start, _ in table if name == b"cprt")
+    colour = next(start for name, start, _ in table if name == b"rXYZ")
+    assert is_blanked(old, old[: text + 12] + bytes(4) + old[text + 16 :])
+    assert not is_blanked(old, old[: text + 12] + b"Li" + old[text + 14 :])
+    assert not is_blanked(old, old[: colour + 8] + bytes(4) + old[colour + 12 :])
+    assert not is_blanked(old, old[:-1])
 
 
 def csa(**values: bytes) -> bytes:
