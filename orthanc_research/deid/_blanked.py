@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import struct
+from functools import lru_cache
 
 __all__ = ["is_blanked"]
 
@@ -17,6 +18,7 @@ _TABLE = 128
 _BLANK = frozenset(b"\0 ")
 
 
+@lru_cache(maxsize=64)
 def is_blanked(old: bytes, new: bytes) -> bool:
     """Whether two profiles differ in nothing but blanks (zeros, spaces), and in nothing that makes colours."""
     if len(old) != len(new) or len(old) < _TABLE + 4:
