@@ -19,7 +19,7 @@ ROOT = PACKAGE.parent
 # From the top down; what stands on one line may not import each other.
 LAYERS = [
     {"cli", "accessor"},
-    {"demo"},
+    {"demo", "release"},
     {"local", "samples"},
     {"orthanc"},
     {"modality", "feed"},
