@@ -12,6 +12,7 @@ from deid_files import KEY, NATIVE, SUBJECT, done, item, made, result, written
 from pydicom import DataElement, Dataset
 from pydicom._dicom_dict import DicomDictionary
 from pydicom.datadict import keyword_dict
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from orthanc_research.deid import Profile, code_of, uid_of
 from orthanc_research.deid._rules import rule_for
@@ -92,8 +93,9 @@ def test_the_values_of_the_whole_dictionary_go_where_nothing_allows_them() -> No
     """Every text attribute at once: what is left stands in the allow-list, or was asked for by an option."""
     dataset = made()
     written_ = {"LO", "SH", "ST", "LT", "UT", "UC", "AE", "PN", "UR"}
+    own = "PatientName PatientID OtherPatientIDs OtherPatientNames PatientBirthName PatientMotherBirthName".split()
     for tag, (vr, _, _, _, keyword) in DicomDictionary.items():
-        if vr in written_ and tag >> 16 > 4 and keyword not in ("PatientName", "PatientID"):
+        if vr in written_ and tag >> 16 > 4 and keyword not in own:
             dataset.add_new(tag, vr, "QXCANARY")
     found = done(dataset)
     left = {
@@ -350,3 +352,31 @@ def test_the_codes_are_those_of_what_was_done() -> None:
     assert found.LongitudinalTemporalInformationModified == "REMOVED"
     assert BASIC.hash[:8] in found.DeidentificationMethod
     assert SUBJECT.patient_id == found.PatientID
+
+
+def test_a_technical_text_with_the_patients_name_is_emptied_and_the_makers_stays() -> None:
+    found = done(made(SequenceName="ep2d_WU", Manufacturer="Philips", InstitutionName="Philips Clinic"))
+    assert (found.SequenceName, found.Manufacturer) == ("", "Philips")
+    notes = result(made(SequenceName="fl3d 4711")).notes
+    assert [note for note in notes if "SequenceName" in note and "4711" not in note]
+
+
+def test_more_binary_numbers_than_an_attribute_has_are_something_else() -> None:
+    dataset = made(ImplicitVRLittleEndian, Rows=2, Columns=2)
+    content = written(dataset)
+    two = b"\x28\x00\x10\x00" + (2).to_bytes(4, "little") + b"\2\0"
+    assert content.count(two) == 1
+    text = b"WU LI 4711"
+    with pytest.raises(DeidError, match="Rows"):
+        result(content.replace(two, two[:4] + len(text).to_bytes(4, "little") + text))
+
+
+def test_a_number_of_unknown_byte_order_goes() -> None:
+    def siemens(syntax: str) -> Dataset:
+        dataset = made(syntax)
+        dataset.add_new(0x00190010, "LO", "SIEMENS MR HEADER")
+        dataset.add(DataElement(0x0019100A, "UN", b"\x04\x00"))  # NumberOfImagesInMosaic, a US
+        return done(dataset)
+
+    assert siemens(ExplicitVRLittleEndian)[0x0019100A].value == 4
+    assert 0x0019100A not in siemens(ExplicitVRBigEndian)

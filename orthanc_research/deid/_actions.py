@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from functools import lru_cache
 
+from pydicom.datadict import dictionary_VM, tag_for_keyword
 from pydicom.dataelem import RawDataElement
 
 from ._codes import is_code, is_public_scheme, standard_meaning
@@ -31,6 +32,7 @@ _HL7_SCHEMES = re.compile(r"2\.16\.840\.1\.113883\.6\.\d{1,4}")  # HL7's registr
 _PERSONS = frozenset(
     ("121008", "121009", "121011", "121012", "121013", "121022", "121028", "121029", "121030", "121036", "128774")
 )
+_ASKED = "the profile keeps it"
 _BIRTH_DATE, _AGE = "121031", "121033"
 _OLDEST = 89  # years
 _CODE_STRING = re.compile(rb"(?!.*\d{6})[A-Z0-9 _]{0,16}")
@@ -45,7 +47,8 @@ _ENUMERATED = {
 }
 _TERM = re.compile(rb"[A-Z]{1,16}|\d{1,2}(\.\d{1,4})?(:1)?")
 _MOST_VALUES, _LONGEST = 512, 18
-_TOKEN = re.compile(r"\w{2,}")
+_TOKEN = re.compile(r"[^\W_]{2,}")
+_LONG = 4  # shorter ones stand in other words by chance
 # PatientName, ID, other ids and names, birth name, mother's, AccessionNumber, physicians and operators.
 _IDENTITY = (
     0x00100010,
@@ -67,6 +70,11 @@ _IDENTITY = (
 )
 
 
+# The patient alone: a technical text with the name of a clinic in it may be its maker's.
+_PATIENT = frozenset(_IDENTITY[:6])
+_SHORT_TEXTS = frozenset(("LO", "SH", "UC", "ST", "LT", "UT"))
+
+
 class Actions:
     """The actions on the values of one instance: they count what they change and note what was unusual."""
 
@@ -77,6 +85,7 @@ class Actions:
         self.notes: dict[str, None] = {}
         self.done: set[str] = set()
         self._own: set[str] = set()
+        self._patient_words: set[str] = set()
         self._actions: dict[str, Callable[[Rule, bytes, Level], bytes | None]] = {
             "keep": self._keep,
             "words": self._words,
@@ -113,11 +122,17 @@ class Actions:
         for tag in _IDENTITY:
             element = elements.get(tag)
             if isinstance(element, RawDataElement) and element.value:
-                text = decoded(element.value, encodings)
-                self._own.update(_TOKEN.findall((text or "").casefold()))
+                found = _TOKEN.findall((decoded(element.value, encodings) or "").casefold())
+                self._own.update(found)
+                self._patient_words.update(found if tag in _PATIENT else ())
 
     def _names(self, text: str) -> bool:
         return not self._own.isdisjoint(_TOKEN.findall(text.casefold()))
+
+    def _names_patient(self, value: bytes, level: Level) -> bool:
+        text = (decoded(value, level.encodings) or "").casefold()
+        long = (word for word in self._patient_words if len(word) >= _LONG)
+        return not self._patient_words.isdisjoint(_TOKEN.findall(text)) or any(word in text for word in long)
 
     def count(self, rule: Rule, level: Level, what: str, value: bytes = b"1") -> None:
         """Count a change of what was not empty."""
@@ -131,6 +146,13 @@ class Actions:
             return _capped(value)
         if rule.vr == "CS":
             return value if self._are_terms(rule.keyword, value, level) else None
+        if rule.vr in _SHORT_TEXTS and rule.why != _ASKED and self._names_patient(value, level):
+            # Converters and phantoms put the patient's name there.
+            self.count(rule, level, "emptied")
+            self.note(f"{level.prefix}{rule.keyword} held a word of the patient's name or ID: emptied.")
+            return b""
+        if rule.vr in NUMBERS and not _is_of_vm(rule.keyword, len(value) // NUMBERS[rule.vr]):
+            return None
         return kept(rule.vr, value, level.encodings)
 
     def _are_terms(self, keyword: str, value: bytes, level: Level) -> bool:
@@ -255,6 +277,14 @@ class Actions:
         if standard is None or (text or "").strip().casefold() != standard.casefold():
             self.count(rule, level, "dummy")
         return (standard or "Removed").encode("ascii", "replace")
+
+
+@lru_cache(4096)
+def _is_of_vm(keyword: str, count: int) -> bool:
+    """Whether an attribute may have so many values; anything may hide in those that are too many (PS3.6)."""
+    tag = tag_for_keyword(keyword)
+    most = "n" if tag is None else dictionary_VM(tag).rpartition("-")[2]
+    return count <= int(most) if most.isdigit() else True
 
 
 @lru_cache(4096)

@@ -14,7 +14,7 @@ from ._level import ASCII, Level
 from ._private import private_rule
 from ._profile import Profile
 from ._read import Elements, Syntax, items_of
-from ._rules import Rule, rule_for
+from ._rules import NUMBERS, Rule, rule_for
 from ._subject import Subject
 from ._texts import encodings_of
 
@@ -118,10 +118,14 @@ class Walk:
         action = self.actions.find(rule.action)
         if action is None:
             return self._otherwise(rule, tag, value, level)
-        new = action(rule, value, level)
+        new = action(rule, value, level) if self._is_readable(element, rule) else None
         if new is None:
             return self._rejected(rule, tag, value, level)
         return encode.element(self.syntax, tag, self._written_vr(vr, rule), new)
+
+    def _is_readable(self, element: RawDataElement, rule: Rule) -> bool:
+        """Nobody knows the byte order of a number written as UN in a big endian file (PS3.5 section 6.2.2)."""
+        return element.VR != "UN" or self.syntax.little or rule.vr not in NUMBERS
 
     def _written_vr(self, vr: str | None, rule: Rule) -> str:
         return rule.vr if vr is None or vr == "UN" else vr
@@ -219,7 +223,7 @@ class Walk:
             return self._sequence(rule, tag, element, level)
         if isinstance(element, DataElement):
             return None
-        action = self.actions.find(rule.action)
+        action = self.actions.find(rule.action) if self._is_readable(element, rule) else None
         new = action(rule, element.value or b"", level) if action else None
         return None if new is None else encode.element(self.syntax, tag, self._written_vr(element.VR, rule), new)
 
