@@ -20,7 +20,7 @@ __all__ = ["Cohort", "File", "cohort"]
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """One file: `run` is the run of the release it comes with; `planted` what stands in it, besides the person's own."""
+    """One file: `run` is the run of the release that it comes with, `planted` what stands in it."""
 
     name: str
     content: bytes
@@ -64,9 +64,7 @@ def _files(technical: frozenset[str], only: frozenset[str]) -> Iterator[File]:
                     name = f"p{person.number}-s{study}-r{run}-{kind}"
                     planter = Planter(name, person, technical)
                     dataset = make(planter, study)
-                    yield File(
-                        name, written(dataset), person, study, run, kind.split("-")[0], tuple(planter.ledger)
-                    )
+                    yield File(name, written(dataset), person, study, run, kind.split("-")[0], tuple(planter.ledger))
 
 
 def _kinds(person: Person, study: int) -> Iterator[tuple[str, Maker, bool]]:
@@ -74,7 +72,8 @@ def _kinds(person: Person, study: int) -> Iterator[tuple[str, Maker, bool]]:
     for number in range(1, 4):
         yield f"ct-{number}", _numbered(objects.ct, number), False
     yield "everything", objects.everything, False
-    yield "sequences", objects.sequences, False
+    if study == 1:  # 1,276 sequences: once each
+        yield "sequences", objects.sequences, False
     yield "private", objects.private, False
     yield "meta", objects.meta, False
     yield "overlays", objects.overlays, False

@@ -37,19 +37,19 @@ SIZE = 16
 _AT = {"StudyTime": "101500", "SeriesTime": "102030.5", "AcquisitionTime": "102040", "ContentTime": "102050"}
 
 
-def study_uid(person: Person, study: int) -> str:
+def study_uid(person: Person, study: int) -> UID:
     return uid("study", person.number, study)
 
 
-def ct_uid(person: Person, study: int, number: int) -> str:
+def ct_uid(person: Person, study: int, number: int) -> UID:
     return uid("ct", person.number, study, number)
 
 
-def ct_series(person: Person, study: int) -> str:
+def ct_series(person: Person, study: int) -> UID:
     return uid("ct series", person.number, study)
 
 
-def frame_of_reference(person: Person, study: int) -> str:
+def frame_of_reference(person: Person, study: int) -> UID:
     return uid("frame of reference", person.number, study)
 
 
@@ -141,7 +141,9 @@ def everything(planter: Planter, study: int) -> Dataset:
     made = alone(planter, study)
     tags = planted_tags()
     planter.plant(made, tags)
-    inner, path, where = made, (), ""
+    inner = made
+    path: tuple[int, ...] = ()
+    where = ""
     for keyword in ("AnatomicRegionSequence", "AnatomicRegionModifierSequence", "EquivalentCodeSequence"):
         item = Dataset()
         setattr(inner, keyword, Sequence([item]))
@@ -184,6 +186,10 @@ def private(planter: Planter, study: int) -> Dataset:
         place = (group << 16 | 0x1070, 0, group << 16 | 0x1001)
         deep.add_new(0x01, "LO", planter.text(place, f"{group:04X}xx70/01", 64))
         block.add_new(0x70, "SQ", [inner])
+    # What is known to be safe, but is not what it is known as: texts where numbers belong.
+    numbers = made.private_block(0x0019, "SIEMENS MR HEADER")
+    numbers.add_new(0x18, "LO", planter.text((0x00191018,), "dwell time", 64))
+    numbers.add_new(0x29, "LT", planter.text((0x00191029,), "slice times"))
     csa = made.private_block(0x0029, "SIEMENS CSA HEADER")
     text = planter.text((0x00291020,), "CSA series header")
     csa.add_new(0x20, "OB", b"SV10\x04\x03\x02\x01" + text.encode() + b"\0" * (len(text.encode()) % 2))
@@ -225,7 +231,9 @@ def overlays(planter: Planter, study: int) -> Dataset:
         made.add_new((group, 0x3000), "OW", drawn.ljust(SIZE * SIZE // 8, b" "))
         for element, vr in ((0x0022, "LO"), (0x1500, "LO"), (0x4000, "LT")):
             limit = 64 if vr == "LO" else 10_000
-            made.add_new((group, element), vr, planter.text((group << 16 | element,), f"{group:04X}{element:04X}", limit))
+            made.add_new(
+                (group, element), vr, planter.text((group << 16 | element,), f"{group:04X}{element:04X}", limit)
+            )
     for element, vr in ((0x0022, "LO"), (0x0040, "SH"), (0x2500, "LO"), (0x200E, "LT")):
         text = planter.text((0x50000000 | element,), f"5000{element:04X}", 16 if vr == "SH" else 64)
         made.add_new((0x5000, element), vr, text)
@@ -384,21 +392,28 @@ def sr(planter: Planter, study: int) -> Dataset:
     reference.ReferencedSOPClassUID, reference.ReferencedSOPInstanceUID = CTImageStorage, ct_uid(who, study, 1)
     measured = Dataset()
     measured.NumericValue, measured.MeasurementUnitsCodeSequence = "12.5", Sequence([code("mm", "UCUM", "mm")])
+    finding = code("121071", "DCM", "Finding")
     house = planter.text((*root, 6, 0x0040A168, 0, 0x00080104), "house's own code", 64)
     made.ContentSequence = Sequence(
         [
-            content("PNAME", code("121008", "DCM", "Person Observer Name"), "HAS OBS CONTEXT", PersonName=who.physician),
-            content("TEXT", code("121071", "DCM", "Finding"), TextValue=planter.text((*root, 1, 0x0040A160), "finding")),
+            content(
+                "PNAME", code("121008", "DCM", "Person Observer Name"), "HAS OBS CONTEXT", PersonName=who.physician
+            ),
+            content(
+                "TEXT", code("121071", "DCM", "Finding"), TextValue=planter.text((*root, 1, 0x0040A160), "finding")
+            ),
             content("DATE", code("121030", "DCM", "Subject Birth Date"), "HAS OBS CONTEXT", Date=who.birth),
             content("DATETIME", code("121025", "DCM", "Date of report"), DateTime=day(name, "reported") + "1200"),
             content("UIDREF", code("121028", "DCM", "Subject UID"), UID=uid(name, "subject")),
             content("NUM", code("121206", "DCM", "Distance"), MeasuredValueSequence=Sequence([measured])),
             content(
                 "CODE",
-                code("121071", "DCM", "Finding"),
+                finding,
                 ConceptCodeSequence=Sequence([code("H-1", "99HOUSE", house)]),
             ),
-            content("IMAGE", code("121112", "DCM", "Source of Measurement"), ReferencedSOPSequence=Sequence([reference])),
+            content(
+                "IMAGE", code("121112", "DCM", "Source of Measurement"), ReferencedSOPSequence=Sequence([reference])
+            ),
         ]
     )
     made.CurrentRequestedProcedureEvidenceSequence = Sequence([evidence(who, study)])

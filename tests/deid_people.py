@@ -6,8 +6,11 @@ import hashlib
 import unicodedata
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from functools import lru_cache
 
-__all__ = ["PEOPLE", "UID_ROOT", "Person", "canary", "date_forms", "day", "uid"]
+from pydicom.uid import UID
+
+__all__ = ["PEOPLE", "UID_ROOT", "Person", "canary", "date_forms", "day", "plain", "uid"]
 
 UID_ROOT = "1.2.826.0.1.3680043.10.977."
 
@@ -56,8 +59,11 @@ class Person:
         return texts | {plain(each) for each in texts} | set(date_forms(self.birth))
 
 
+@lru_cache(100_000)
 def plain(text: str) -> str:
     """Without diacritics; also of the letters that Unicode does not take apart."""
+    if text.isascii():
+        return text
     taken = unicodedata.normalize("NFKD", text.replace("Ł", "L").replace("ł", "l").replace("đ", "d"))
     return "".join(each for each in taken if not unicodedata.combining(each))
 
@@ -107,10 +113,10 @@ PEOPLE = (
 )
 
 
-def uid(*parts: object) -> str:
+def uid(*parts: object) -> UID:
     """A UID of these parts under a root of the tests' own: found by its root wherever it is left."""
     digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
-    return UID_ROOT + str(int.from_bytes(digest[:11], "big"))
+    return UID(UID_ROOT + str(int.from_bytes(digest[:11], "big")))
 
 
 def canary(*parts: object) -> str:

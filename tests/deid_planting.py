@@ -8,13 +8,19 @@ from typing import Any
 
 from deid_people import Person, canary, date_forms, day, uid
 from pydicom import DataElement, Dataset
-from pydicom.datadict import DicomDictionary, keyword_for_tag
+from pydicom._dicom_dict import DicomDictionary
+from pydicom.datadict import keyword_for_tag
 from pydicom.tag import BaseTag, Tag
 
 __all__ = ["CHARACTERISTICS", "STRUCTURE", "Planted", "Planter", "planted_tags", "sequence_tags"]
 
+
+def _keywords(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 # What makes a file readable; another value here is another object. All have the value that the object needs.
-STRUCTURE = frozenset(
+STRUCTURE = _keywords(
     """SpecificCharacterSet Modality SOPClassUID SOPInstanceUID StudyInstanceUID SeriesInstanceUID ImageType
     PhotometricInterpretation PixelPresentation NumberOfFrames BurnedInAnnotation RecognizableVisualFeatures
     PatientIdentityRemoved DeidentificationMethod DeidentificationMethodCodeSequence
@@ -22,7 +28,7 @@ STRUCTURE = frozenset(
     ValueType RelationshipType ContinuityOfContent Rows Columns PatientName PatientID PatientBirthDate StudyDate
     SeriesDate StudyTime SeriesTime IssuerOfPatientID OverlayData PixelData FloatPixelData DoubleFloatPixelData
     EncapsulatedPixelDataValueTotalLength ExtendedOffsetTable ExtendedOffsetTableLengths DataSetTrailingPadding
-    TransferSyntaxUID""".split()
+    TransferSyntaxUID"""
 )
 # What the option Retain Patient Characteristics keeps: harmless values here, free text is planted elsewhere.
 CHARACTERISTICS = {
@@ -38,11 +44,11 @@ CHARACTERISTICS = {
 _TEXT = ("LO", "SH", "ST", "LT", "UT", "UC", "UR", "CS", "AE", "PN")
 _OTHER = ("DA", "TM", "DT", "UI", "UN", "OB")
 # UI attributes whose values are classes, coding systems or syntaxes, not somebody's objects.
-_CLASSES = frozenset(
+_CLASSES = _keywords(
     """RelatedGeneralSOPClassUID OriginalSpecializedSOPClassUID SOPClassesInStudy CodingSchemeUID ContextUID
     MappingResourceUID StoredInstanceTransferSyntaxUID ReferencedSOPClassUID SOPClassesSupported
     AvailableTransferSyntaxUID FlowTransferSyntaxUID MACCalculationTransferSyntaxUID
-    EncryptedContentTransferSyntaxUID PertinentSOPClassesInStudy PertinentSOPClassesInSeries""".split()
+    EncryptedContentTransferSyntaxUID PertinentSOPClassesInStudy PertinentSOPClassesInSeries"""
 )
 
 

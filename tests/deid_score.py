@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from deid_cohort import File
-from deid_people import PEOPLE, UID_ROOT, Person, plain
+from deid_people import PEOPLE, UID_ROOT, plain
 from deid_planting import CHARACTERISTICS, STRUCTURE
 from pydicom import DataElement, Dataset, dcmread
 from pydicom.encaps import generate_frames
@@ -53,29 +53,140 @@ HARDER = (
     "kept_texts",  # no text that was there stands outside the attributes whose text may stay
 )
 
-_MUST_BE = """PatientName PatientID PatientBirthDate PatientSex StudyInstanceUID StudyDate StudyTime AccessionNumber
-ReferringPhysicianName StudyID SeriesInstanceUID SeriesNumber Modality SOPClassUID SOPInstanceUID InstanceNumber Rows
-Columns SamplesPerPixel PhotometricInterpretation BitsAllocated BitsStored HighBit PixelRepresentation PixelData
-FrameOfReferenceUID StructureSetLabel StructureSetROISequence SegmentSequence ContentSequence
-PerFrameFunctionalGroupsSequence RadiopharmaceuticalInformationSequence""".split()
-_NOT_EMPTY = """PatientID StudyInstanceUID SeriesInstanceUID SOPClassUID SOPInstanceUID Modality StudyDate SeriesDate
-ContentDate AcquisitionDateTime StructureSetLabel StructureSetROISequence SegmentSequence ContentSequence
-PerFrameFunctionalGroupsSequence RadiopharmaceuticalInformationSequence ROIGenerationAlgorithm SegmentLabel
-ContentLabel Units SeriesType""".split()
+
+def _keywords(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_MUST_BE = [
+    "PatientName",
+    "PatientID",
+    "PatientBirthDate",
+    "PatientSex",
+    "StudyInstanceUID",
+    "StudyDate",
+    "StudyTime",
+    "AccessionNumber",
+    "ReferringPhysicianName",
+    "StudyID",
+    "SeriesInstanceUID",
+    "SeriesNumber",
+    "Modality",
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "InstanceNumber",
+    "Rows",
+    "Columns",
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "BitsAllocated",
+    "BitsStored",
+    "HighBit",
+    "PixelRepresentation",
+    "PixelData",
+    "FrameOfReferenceUID",
+    "StructureSetLabel",
+    "StructureSetROISequence",
+    "SegmentSequence",
+    "ContentSequence",
+    "PerFrameFunctionalGroupsSequence",
+    "RadiopharmaceuticalInformationSequence",
+]
+_NOT_EMPTY = [
+    "PatientID",
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "Modality",
+    "StudyDate",
+    "SeriesDate",
+    "ContentDate",
+    "AcquisitionDateTime",
+    "StructureSetLabel",
+    "StructureSetROISequence",
+    "SegmentSequence",
+    "ContentSequence",
+    "PerFrameFunctionalGroupsSequence",
+    "RadiopharmaceuticalInformationSequence",
+    "ROIGenerationAlgorithm",
+    "SegmentLabel",
+    "ContentLabel",
+    "Units",
+    "SeriesType",
+]
 # What research reads; none of it says who somebody is. Wherever a file has them, at any depth.
-_RETAINED = """Modality SOPClassUID ImageType Rows Columns PixelSpacing ImageOrientationPatient ImagePositionPatient
-SliceThickness RescaleIntercept RescaleSlope RescaleType WindowCenter WindowWidth KVP ConvolutionKernel BitsStored
-PatientPosition InstanceNumber SeriesNumber PhotometricInterpretation MagneticFieldStrength Units DecayCorrection
-CorrectedImage FrameReferenceTime ActualFrameDuration RadionuclideTotalDose RadionuclideHalfLife PatientSex
-PatientWeight PatientSize Manufacturer SegmentationType ContourData ContourGeometricType ROINumber ROIDisplayColor
-SegmentNumber SegmentAlgorithmType NumericValue StudyTime SeriesTime AcquisitionTime""".split()
-_SHIFTED = """StudyDate SeriesDate AcquisitionDate ContentDate AcquisitionDateTime FrameAcquisitionDateTime
-RadiopharmaceuticalStartDateTime StructureSetDate""".split()
-_SUV = """SeriesTime AcquisitionTime PatientWeight Units DecayCorrection RadionuclideTotalDose RadionuclideHalfLife
-RadiopharmaceuticalStartTime FrameReferenceTime""".split()
-_TEXTS = frozenset(("LO", "SH", "ST", "LT", "UT", "UC", "UR", "CS", "AE", "PN", "AS"))
-_STANDARD = "1.2.840.10008."
+_RETAINED = [
+    "Modality",
+    "SOPClassUID",
+    "ImageType",
+    "Rows",
+    "Columns",
+    "PixelSpacing",
+    "ImageOrientationPatient",
+    "ImagePositionPatient",
+    "SliceThickness",
+    "RescaleIntercept",
+    "RescaleSlope",
+    "RescaleType",
+    "WindowCenter",
+    "WindowWidth",
+    "KVP",
+    "ConvolutionKernel",
+    "BitsStored",
+    "PatientPosition",
+    "InstanceNumber",
+    "SeriesNumber",
+    "PhotometricInterpretation",
+    "MagneticFieldStrength",
+    "Units",
+    "DecayCorrection",
+    "CorrectedImage",
+    "FrameReferenceTime",
+    "ActualFrameDuration",
+    "RadionuclideTotalDose",
+    "RadionuclideHalfLife",
+    "PatientSex",
+    "PatientWeight",
+    "PatientSize",
+    "Manufacturer",
+    "SegmentationType",
+    "ContourData",
+    "ContourGeometricType",
+    "ROINumber",
+    "ROIDisplayColor",
+    "SegmentNumber",
+    "SegmentAlgorithmType",
+    "NumericValue",
+    "StudyTime",
+    "SeriesTime",
+    "AcquisitionTime",
+]
+_SHIFTED = [
+    "StudyDate",
+    "SeriesDate",
+    "AcquisitionDate",
+    "ContentDate",
+    "AcquisitionDateTime",
+    "FrameAcquisitionDateTime",
+    "RadiopharmaceuticalStartDateTime",
+    "StructureSetDate",
+]
+_SUV = [
+    "SeriesTime",
+    "AcquisitionTime",
+    "PatientWeight",
+    "Units",
+    "DecayCorrection",
+    "RadionuclideTotalDose",
+    "RadionuclideHalfLife",
+    "RadiopharmaceuticalStartTime",
+    "FrameReferenceTime",
+]
+_LOOKED_AT = frozenset(("LO", "SH", "ST", "LT", "UT", "UC", "UR", "CS", "AE", "PN", "UN", "OB"))
 Path = tuple[int, ...]
+_TEXTS = frozenset(("LO", "SH", "ST", "LT", "UT", "UC", "UR", "CS", "AE", "PN", "AS"))
+_REFERRING = frozenset(("ct", "rtstruct", "seg", "sr", "pet", "enhanced"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,15 +216,36 @@ class Score:
         return [check for check in self.checks if not check.passed and (not actions or check.action in actions)]
 
 
+@dataclass(frozen=True, slots=True)
+class _Leaf:
+    """One element: `full` says that a sequence has items, or anything else a value."""
+
+    tag: int
+    vr: str
+    keyword: str
+    text: str
+    full: bool
+
+
+Leaves = dict[Path, _Leaf]
+
+
 @dataclass(frozen=True)
 class _Pair:
     file: File
     before: Dataset
     after: Dataset
+    old: Leaves
+    new: Leaves
     content: bytes  # what is looked through: all that the file holds, inflated where it is deflated
 
     def check(self, action: str, where: str, passed: bool, reason: str = "") -> Check:
         return Check(action, self.file.name, where, bool(passed), "" if passed else reason)
+
+    def now(self, path: Path) -> str:
+        """The text that stands at this place in the output, "" for none."""
+        leaf = self.new.get(path)
+        return leaf.text if leaf else ""
 
 
 def score(pairs: Iterable[tuple[File, bytes | None]], technical: Collection[str] = ()) -> Score:
@@ -137,105 +269,108 @@ def _pair(file: File, content: bytes) -> _Pair:
     if after.file_meta.TransferSyntaxUID == DeflatedExplicitVRLittleEndian:
         start = 144 + int(after.file_meta.FileMetaInformationGroupLength)
         content += zlib.decompressobj(-zlib.MAX_WBITS).decompress(content[start:])
-    return _Pair(file, dcmread(io.BytesIO(file.content)), after, content)
+    before, old = _original(file.content)
+    return _Pair(file, before, after, old, _leaves(after), content)
 
 
-# Elements by their place: (tag, item, tag, item, …, tag).
+@cache
+def _original(content: bytes) -> tuple[Dataset, Leaves]:
+    before = dcmread(io.BytesIO(content))
+    return before, _leaves(before)
 
 
-def _walk(dataset: Dataset, path: Path = ()) -> Iterator[tuple[Path, DataElement]]:
+def _leaves(dataset: Dataset) -> Leaves:
+    """Elements by their place, (tag, item, tag, item, …, tag), file meta among them."""
+    return {path: leaf for part in (dataset.file_meta, dataset) for path, leaf in _walk(part, ())}
+
+
+def _walk(dataset: Dataset, path: Path) -> Iterator[tuple[Path, _Leaf]]:
     for element in dataset:
         here = (*path, int(element.tag))
-        yield here, element
-        if element.VR == "SQ":
-            for number, item in enumerate(element.value):
-                yield from _walk(item, (*here, number))
+        items = element.value if element.VR == "SQ" else []
+        text = "" if element.VR == "SQ" else _text(element)
+        yield here, _Leaf(here[-1], element.VR, element.keyword or str(element.tag), text, bool(text or len(items)))
+        for number, item in enumerate(items):
+            yield from _walk(item, (*here, number))
 
 
-def _at(dataset: Dataset, path: Path) -> DataElement | None:
-    for tag, number in zip(path[:-1:2], path[1::2], strict=True):
-        if tag not in dataset or dataset[tag].VR != "SQ" or len(dataset[tag].value) <= number:
-            return None
-        dataset = dataset[tag].value[number]
-    if path[-1] >> 16 == 2:
-        dataset = getattr(dataset, "file_meta", dataset)
-    return dataset[path[-1]] if path[-1] in dataset else None
-
-
-def _text(element: DataElement | None) -> str:
-    if element is None or element.value is None:
+def _text(element: DataElement) -> str:
+    if element.tag == 0x7FE00010 or element.is_empty:
         return ""
     if isinstance(element.value, bytes):
         return element.value.decode("utf-8", "replace")
     return "\\".join(map(str, element.value)) if element.VM > 1 else str(element.value)
 
 
-def _where(element: DataElement) -> str:
-    return element.keyword or str(element.tag)
+def _name(path: Path) -> str:
+    return "/".join(f"{tag:08X}" for tag in path[::2])
+
+
+def _public(path: Path) -> bool:
+    return not any(tag >> 16 & 1 for tag in path[::2])
 
 
 # The ten.
 
 
 def _tags(pair: _Pair) -> Iterator[Check]:
-    for path, element in _walk(pair.before):
-        keyword, now = element.keyword, _at(pair.after, path)
+    for path, leaf in pair.old.items():
+        keyword, now = leaf.keyword, pair.new.get(path)
         if len(path) == 1 and keyword in _MUST_BE:
             yield pair.check("tag_retained", keyword, now is not None, "gone")
-        if keyword in _NOT_EMPTY and (len(path) == 1 or pair.file.kind in ("seg", "rtstruct")) and _text(element):
-            full = now is not None and (bool(_text(now)) if now.VR != "SQ" else len(now.value) > 0)
-            yield pair.check("text_notnull", keyword, full, "empty or gone")
-        if keyword in _RETAINED and _text(element) and pair.file.kind not in ("everything", "sequences", "private"):
-            yield pair.check("text_retained", keyword, _text(now) == _text(element), "not what it was")
+        if keyword in _NOT_EMPTY and (len(path) == 1 or pair.file.kind in ("seg", "rtstruct")) and leaf.full:
+            yield pair.check("text_notnull", keyword, now is not None and now.full, "empty or gone")
+        if keyword in _RETAINED and leaf.text and pair.file.kind not in ("everything", "sequences", "private"):
+            yield pair.check("text_retained", keyword, pair.now(path) == leaf.text, "not what it was")
 
 
 def _texts(pair: _Pair) -> Iterator[Check]:
+    words = set(re.findall(rb"QX[A-Z]{6}", pair.content))
     for planted in pair.file.planted:
-        now = _at(pair.after, planted.path) if planted.path else None
         if planted.kind == "text" and not planted.technical:
-            left = planted.value.encode() in pair.content
+            left = planted.value.encode() in words
             yield pair.check("text_removed", planted.where, not left, "still there")
         elif planted.kind == "own":
             left = planted.value.encode() in pair.content
             yield pair.check("text_removed", planted.where, not left, "still there")
         elif planted.kind == "date":
-            yield pair.check("date_shifted", planted.where, planted.value not in _text(now), "the old date")
+            yield pair.check("date_shifted", planted.where, planted.value not in pair.now(planted.path), "the old date")
     for keyword in ("StudyDate", "SeriesDate", "ContentDate", "PatientBirthDate"):
-        before, now = pair.before[keyword], pair.after.get(keyword) or ""
-        yield pair.check("date_shifted", keyword, str(before.value) not in str(now), "the old date")
+        path = (int(Tag(keyword)),)
+        yield pair.check("date_shifted", keyword, pair.old[path].text not in pair.now(path), "the old date")
 
 
 def _uids(pairs: Sequence[_Pair]) -> dict[str, set[str]]:
     """UID → what became of it, everywhere."""
     became: dict[str, set[str]] = defaultdict(set)
     for pair in pairs:
-        for path, old in _old_uids(pair.before):
-            new = _text(_at(pair.after, path))
-            if new:
-                became[old].add(new)
+        for path, old in _old_uids(pair):
+            if pair.now(path):
+                became[old].add(pair.now(path))
     return became
 
 
-def _old_uids(dataset: Dataset) -> Iterator[tuple[Path, str]]:
-    for path, element in _walk(dataset):
-        if element.VR == "UI" and element.VM == 1 and str(element.value).startswith(UID_ROOT):
-            if not any(tag >> 16 & 1 for tag in path[::2]):
-                yield path, str(element.value)
+def _old_uids(pair: _Pair) -> Iterator[tuple[Path, str]]:
+    for path, leaf in pair.old.items():
+        if leaf.vr == "UI" and leaf.text.startswith(UID_ROOT) and path[0] >> 16 != 2 and _public(path):
+            yield path, leaf.text
 
 
 def _uid_checks(pair: _Pair, became: dict[str, set[str]]) -> Iterator[Check]:
-    first = (int(Tag("StudyInstanceUID")), int(Tag("SeriesInstanceUID")), int(Tag("SOPInstanceUID")))
-    for path, old in _old_uids(pair.before):
-        now = _at(pair.after, path)
-        where = "/".join(f"{tag:08X}" for tag in path[::2])
-        yield pair.check("uid_changed", where, _text(now) != old, "the old UID")
-        consistent = len(became[old]) == 1 if _text(now) else path[0] not in first
+    first = [(int(Tag(each)),) for each in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")]
+    for path, old in _old_uids(pair):
+        now, where = pair.now(path), _name(path)
+        yield pair.check("uid_changed", where, now != old, "the old UID")
+        consistent = len(became[old]) == 1 if now else path not in first
         yield pair.check("uid_consistent", where, consistent, "not the same everywhere, or gone")
-        # Of the files that are about references, every one that is an object of the cohort must still be one.
-        if pair.file.kind in ("ct", "rtstruct", "seg", "sr", "pet", "enhanced") and old in _objects():
-            yield pair.check("references", where, _text(now) in became[old] - {old}, "points at nothing")
+        # In the files that are about references, what points at an object of the cohort must point at it still.
+        if pair.file.kind in _REFERRING and old in _objects():
+            fine = bool(now) and now != old and became[old] == {now}
+            yield pair.check("references", where, fine, "points at nothing")
     meta = str(pair.after.file_meta.get("MediaStorageSOPInstanceUID", ""))
-    yield pair.check("uid_consistent", "MediaStorageSOPInstanceUID", meta == pair.after.SOPInstanceUID, "not the file's")
+    yield pair.check(
+        "uid_consistent", "MediaStorageSOPInstanceUID", meta == pair.after.SOPInstanceUID, "not the file's"
+    )
 
 
 @cache
@@ -266,7 +401,9 @@ def _pixels(pair: _Pair) -> Iterator[Check]:
     if pair.file.kind == "highbits":
         words = np.frombuffer(after.get("PixelData", b""), dtype="<u2")
         yield pair.check("pixels_hidden", "bits above BitsStored", not (words >> 12).any(), "not cleared")
-        icon = "IconImageSequence" in after and b"7301846" in bytes(after.IconImageSequence[0].get("PixelData", b""))
+        icon = "IconImageSequence" in after and pair.file.person.id.encode() in bytes(
+            after.IconImageSequence[0].get("PixelData", b"")
+        )
         yield pair.check("pixels_hidden", "icon", not icon, "is there")
     if pair.file.kind in ("jpeg", "j2k") and "PixelData" in after:
         words_ = [p.value.encode() for p in pair.file.planted if p.path == (0x7FE00010,)]
@@ -284,7 +421,8 @@ def _stored(dataset: Dataset) -> npt.NDArray[Any]:
         count = dataset.Rows * dataset.Columns * int(dataset.get("NumberOfFrames", 1) or 1)
         return np.frombuffer(dataset.PixelData, dtype=kind)[:count] & ((1 << dataset.BitsStored) - 1)
     assert next(generate_frames(dataset.PixelData, number_of_frames=1))
-    return dataset.pixel_array
+    array: npt.NDArray[Any] = dataset.pixel_array
+    return array
 
 
 # The harder ones.
@@ -325,19 +463,16 @@ def _own(pair: _Pair) -> Iterator[Check]:
     found = {why for why, data in _needles() if data in content}
     yield pair.check("own_values", "the bytes", not found, ", ".join(sorted(found)))
     yield pair.check("own_values", "UIDs", UID_ROOT.encode() not in content, "a UID of the originals")
-    for path, element in _walk(pair.after):
-        if element.VR in _TEXTS | {"UN", "OB"} and element.tag.group != 0x7FE0:
-            words = set(re.split(r"[\W_]+", plain(_text(element)).casefold()))
-            if words & _words():
-                where = "/".join(f"{tag:08X}" for tag in path[::2])
-                yield pair.check("own_values", where, False, "a short name")
+    for path, leaf in pair.new.items():
+        if leaf.vr in _LOOKED_AT and set(re.split(r"[\W_]+", plain(leaf.text).casefold())) & _words():
+            yield pair.check("own_values", _name(path), False, "a short name")
 
 
-def _dates(dataset: Dataset) -> Iterator[tuple[Path, DataElement, str]]:
-    for path, element in _walk(dataset):
-        whole = element.VR in ("DA", "DT") and element.VM == 1 and re.match(r"\d{8}", str(element.value))
-        if whole and element.keyword != "PatientBirthDate" and not any(tag >> 16 & 1 for tag in path[::2]):
-            yield path, element, str(element.value)
+def _dates(pair: _Pair) -> Iterator[tuple[Path, _Leaf]]:
+    for path, leaf in pair.old.items():
+        whole = leaf.vr in ("DA", "DT") and re.match(r"\d{8}", leaf.text) and "\\" not in leaf.text
+        if whole and leaf.keyword != "PatientBirthDate" and _public(path):
+            yield path, leaf
 
 
 def _days(old: str, new: str) -> int | None:
@@ -357,12 +492,11 @@ def _date(value: str) -> date:
 def _intervals(pairs: Sequence[_Pair]) -> Iterator[Check]:
     moved: dict[int, list[tuple[_Pair, str, int | None]]] = defaultdict(list)
     for pair in pairs:
-        for path, element, old in _dates(pair.before):
-            new = _text(_at(pair.after, path))
-            if new:
-                moved[pair.file.person.number].append((pair, _where(element), _days(old, new)))
-            elif element.keyword in _SHIFTED and pair.file.kind not in ("everything", "sequences"):
-                yield pair.check("intervals", _where(element), False, "no date")
+        for path, leaf in _dates(pair):
+            if pair.now(path):
+                moved[pair.file.person.number].append((pair, leaf.keyword, _days(leaf.text, pair.now(path))))
+            elif leaf.keyword in _SHIFTED and pair.file.kind not in ("everything", "sequences"):
+                yield pair.check("intervals", leaf.keyword, False, "no date")
     for each in moved.values():
         days = [days for _, _, days in each]
         usual = max(set(days), key=days.count)
@@ -378,15 +512,13 @@ def _patients(pairs: Sequence[_Pair]) -> dict[int, set[str]]:
 
 
 def _pseudonyms(pairs: Sequence[_Pair]) -> Iterator[Check]:
-    patients = _patients(pairs)
     for person in PEOPLE:
-        theirs = [pair for pair in pairs if pair.file.person == person]
         for keyword in ("PatientID", "PatientName"):
-            names = {str(pair.after.get(keyword, "")) for pair in theirs}
-            others = {str(p.after.get(keyword, "")) for p in pairs if p.file.person != person}
-            fine = len(names) == 1 and (keyword == "PatientName" or not names & others)
-            yield Check("one_pseudonym", f"patient {person.number}", keyword, fine, f"{len(names)} of them, or shared")
-    assert patients
+            theirs = {str(pair.after.get(keyword, "")) for pair in pairs if pair.file.person == person}
+            others = {str(pair.after.get(keyword, "")) for pair in pairs if pair.file.person != person}
+            fine = len(theirs) == 1 and not theirs & {person.id, person.name}
+            fine = fine and (keyword == "PatientName" or not theirs & others)
+            yield Check("one_pseudonym", f"patient {person.number}", keyword, fine, f"{len(theirs)} of them, or shared")
 
 
 def _bijective(became: dict[str, set[str]]) -> Iterator[Check]:
@@ -400,23 +532,16 @@ def _bijective(became: dict[str, set[str]]) -> Iterator[Check]:
 
 def _suv(pair: _Pair) -> Iterator[Check]:
     if pair.file.kind == "pet":
-        for path, element in _walk(pair.before):
-            if element.keyword in _SUV:
-                same = _text(_at(pair.after, path)) == _text(element)
-                yield pair.check("suv_facts", element.keyword, same, "not what it was")
+        for path, leaf in pair.old.items():
+            if leaf.keyword in _SUV:
+                yield pair.check("suv_facts", leaf.keyword, pair.now(path) == leaf.text, "not what it was")
 
 
 def _kept(pair: _Pair, technical: frozenset[str]) -> Iterator[Check]:
     """Of texts that are in both: those outside the attributes whose text may stay."""
     may = technical | STRUCTURE | set(CHARACTERISTICS) | set(_RETAINED)
-    for path, element in _walk(pair.after):
-        if element.VR not in _TEXTS | {"UN"} or element.keyword in may or not _text(element):
-            continue
-        before = _at(pair.before, path)
-        if before is not None and _text(before) == _text(element):
-            yield pair.check("kept_texts", _where(element), False, "stands as it was")
-
-
-def of_person(pairs: Iterable[tuple[File, bytes | None]], person: Person) -> list[tuple[File, bytes | None]]:
-    """Those of one of the two."""
-    return [(file, content) for file, content in pairs if file.person == person]
+    for path, leaf in pair.new.items():
+        if leaf.vr in _TEXTS | {"UN"} and leaf.keyword not in may and leaf.text:
+            before = pair.old.get(path)
+            if before is not None and before.text == leaf.text:
+                yield pair.check("kept_texts", leaf.keyword, False, "stands as it was")
