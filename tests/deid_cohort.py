@@ -79,6 +79,7 @@ def _kinds(person: Person, study: int) -> Iterator[tuple[str, Maker, bool]]:
     yield "overlays", objects.overlays, False
     yield "highbits", objects.high_bits, False
     yield "unknown", objects.unknown, False
+    yield "typed", objects.typed, False
     yield "charset", objects.charset, False
     yield "jpeg", objects.jpeg, False
     yield "j2k", objects.j2k, False

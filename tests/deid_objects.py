@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from deid_people import Person, canary, day, uid
+from deid_people import Person, canary, day, plain, uid
 from deid_planting import CHARACTERISTICS, Planter, planted_tags, sequence_tags
 from PIL import Image
 from pydicom import DataElement, Dataset, Sequence
-from pydicom.datadict import keyword_for_tag
+from pydicom.datadict import dictionary_VR, keyword_for_tag
 from pydicom.dataset import FileMetaDataset
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.tag import BaseTag, Tag
@@ -286,6 +286,31 @@ def unknown(planter: Planter, study: int) -> Dataset:
     made.add(DataElement(Tag("CurveDate"), "DA", who.study_days[study - 1][:4], validation_mode=0))
     made.add(DataElement(Tag("AcquisitionDateTime"), "DT", f"{who.study_days[study - 1][:6]}", validation_mode=0))
     made.add(DataElement(Tag("ProtocolName"), "LO", planter.text((0x00181030,), "ProtocolName", 64)))
+    return made
+
+
+def typed(planter: Planter, study: int) -> Dataset:
+    """Values that are not of their VR: a name as a time, an age, a number and a UID."""
+    made, who = alone(planter, study), planter.person
+    word = planter.text((int(Tag("PatientAge")),), "PatientAge", 16)
+    for keyword, value in (
+        ("PatientAge", word),
+        ("AcquisitionTime", planter.text((int(Tag("AcquisitionTime")),), "AcquisitionTime", 16)),
+        ("ReconstructionDiameter", planter.text((int(Tag("ReconstructionDiameter")),), "ReconstructionDiameter", 16)),
+        ("Exposure", planter.own((int(Tag("Exposure")),), "Exposure", who.birth + "/" + who.id)),
+        ("PatientWeight", planter.text((int(Tag("PatientWeight")),), "PatientWeight", 16)),
+        ("IrradiationEventUID", f"1.2.840.10008.{int(who.birth)}.77"),
+        ("AcquisitionUID", planter.text((int(Tag("AcquisitionUID")),), "AcquisitionUID", 16)),
+        ("ReferencedFrameOfReferenceUID", f"{who.id} {who.birth}"),
+        ("CodingSchemeUID", f"1.2.840.10008.{int(who.birth)}.78"),
+        ("NumberOfTemporalPositions", planter.text((int(Tag("NumberOfTemporalPositions")),), "count", 12)),
+        ("AcquisitionDateTime", f"{who.study_days[study - 1]} {plain(who.name.split('^')[0])}"),
+    ):
+        tag = Tag(keyword)
+        vr = dictionary_VR(tag)
+        element = DataElement(tag, "LO", value)
+        element.VR = vr
+        made.add(element)
     return made
 
 

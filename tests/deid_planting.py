@@ -28,7 +28,7 @@ STRUCTURE = _keywords(
     ValueType RelationshipType ContinuityOfContent Rows Columns PatientName PatientID PatientBirthDate StudyDate
     SeriesDate StudyTime SeriesTime IssuerOfPatientID OverlayData PixelData FloatPixelData DoubleFloatPixelData
     EncapsulatedPixelDataValueTotalLength ExtendedOffsetTable ExtendedOffsetTableLengths DataSetTrailingPadding
-    TransferSyntaxUID"""
+    TransferSyntaxUID EncapsulatedDocument"""
 )
 # What the option Retain Patient Characteristics keeps: harmless values here, free text is planted elsewhere.
 CHARACTERISTICS = {
@@ -95,7 +95,7 @@ class Planter:
         if vr == "UI":
             if keyword in _CLASSES:
                 return "1.2.840.10008.5.1.4.1.1.2"
-            made = uid(self.file, where)
+            made: str = uid(self.file, where)
             self.ledger.append(Planted(path, where, "uid", made))
             return made
         if vr in ("DA", "DT"):

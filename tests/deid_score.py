@@ -186,6 +186,8 @@ _SUV = [
 _LOOKED_AT = frozenset(("LO", "SH", "ST", "LT", "UT", "UC", "UR", "CS", "AE", "PN", "UN", "OB"))
 Path = tuple[int, ...]
 _TEXTS = frozenset(("LO", "SH", "ST", "LT", "UT", "UC", "UR", "CS", "AE", "PN", "AS"))
+_ICON = 0x00880200
+_CODES = frozenset(("CodeValue", "CodingSchemeDesignator", "CodeMeaning"))  # a house's own codes are planted texts
 _REFERRING = frozenset(("ct", "rtstruct", "seg", "sr", "pet", "enhanced"))
 
 
@@ -320,7 +322,8 @@ def _tags(pair: _Pair) -> Iterator[Check]:
             yield pair.check("tag_retained", keyword, now is not None, "gone")
         if keyword in _NOT_EMPTY and (len(path) == 1 or pair.file.kind in ("seg", "rtstruct")) and leaf.full:
             yield pair.check("text_notnull", keyword, now is not None and now.full, "empty or gone")
-        if keyword in _RETAINED and leaf.text and pair.file.kind not in ("everything", "sequences", "private"):
+        drawn = path[0] == _ICON or pair.file.kind in ("everything", "sequences", "private", "typed")
+        if keyword in _RETAINED and leaf.text and not drawn:
             yield pair.check("text_retained", keyword, pair.now(path) == leaf.text, "not what it was")
 
 
@@ -419,7 +422,7 @@ def _stored(dataset: Dataset) -> npt.NDArray[Any]:
             return np.frombuffer(dataset.PixelData, dtype=np.uint8)
         kind = "u1" if dataset.BitsAllocated == 8 else "<u2"
         count = dataset.Rows * dataset.Columns * int(dataset.get("NumberOfFrames", 1) or 1)
-        return np.frombuffer(dataset.PixelData, dtype=kind)[:count] & ((1 << dataset.BitsStored) - 1)
+        return np.asarray(np.frombuffer(dataset.PixelData, dtype=kind)[:count] & ((1 << dataset.BitsStored) - 1))
     assert next(generate_frames(dataset.PixelData, number_of_frames=1))
     array: npt.NDArray[Any] = dataset.pixel_array
     return array
@@ -427,8 +430,7 @@ def _stored(dataset: Dataset) -> npt.NDArray[Any]:
 
 # The harder ones.
 
-_ENCODINGS = ("utf-8", "latin-1", "cp1250", "iso8859-2", "utf-16-le", "utf-16-be", "iso2022_jp", "shift_jis", "euc_jp",
-              "gb18030")  # fmt: skip
+_ENCODINGS = """utf-8 latin-1 cp1250 iso8859-2 utf-16-le utf-16-be iso2022_jp shift_jis euc_jp gb18030"""
 
 
 @cache
@@ -438,7 +440,7 @@ def _needles() -> tuple[tuple[str, bytes], ...]:
     for person in PEOPLE:
         for text in person.texts():
             for form in {text, text.upper(), text.lower()}:
-                for encoding in _ENCODINGS:
+                for encoding in _ENCODINGS.split():
                     try:
                         data = form.encode(encoding)
                     except UnicodeEncodeError:
@@ -446,10 +448,11 @@ def _needles() -> tuple[tuple[str, bytes], ...]:
                     found[data.lower()] = f"{encoding} of one of {len(text)} characters"
             data = text.encode()
             found[data.hex().encode()] = "hexadecimal"
-            if len(data) > 5:
+            if len(data) > 12:
                 for skip in range(3):
                     whole = base64.b64encode(b"\0" * skip + data)
                     found[whole[4 if skip else 0 : len(whole) - 4].lower()] = "base64"
+
     return tuple((why, data) for data, why in found.items() if len(data) > 3)
 
 
@@ -470,6 +473,8 @@ def _own(pair: _Pair) -> Iterator[Check]:
 
 def _dates(pair: _Pair) -> Iterator[tuple[Path, _Leaf]]:
     for path, leaf in pair.old.items():
+        if pair.file.kind == "typed":
+            continue
         whole = leaf.vr in ("DA", "DT") and re.match(r"\d{8}", leaf.text) and "\\" not in leaf.text
         if whole and leaf.keyword != "PatientBirthDate" and _public(path):
             yield path, leaf
@@ -539,9 +544,10 @@ def _suv(pair: _Pair) -> Iterator[Check]:
 
 def _kept(pair: _Pair, technical: frozenset[str]) -> Iterator[Check]:
     """Of texts that are in both: those outside the attributes whose text may stay."""
-    may = technical | STRUCTURE | set(CHARACTERISTICS) | set(_RETAINED)
+    may = technical | _CODES | STRUCTURE | set(CHARACTERISTICS) | set(_RETAINED)
     for path, leaf in pair.new.items():
-        if leaf.vr in _TEXTS | {"UN"} and leaf.keyword not in may and leaf.text:
+        creator = path[-1] >> 16 & 1 and 0x10 <= path[-1] & 0xFFFF <= 0xFF  # the name of a private block
+        if leaf.vr in _TEXTS | {"UN"} and leaf.keyword not in may and leaf.text and not creator:
             before = pair.old.get(path)
             if before is not None and before.text == leaf.text:
                 yield pair.check("kept_texts", leaf.keyword, False, "stands as it was")
