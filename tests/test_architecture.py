@@ -26,7 +26,7 @@ LAYERS = [
     {"batch", "export", "plots", "references", "volumes"},
     {"fetch", "headers", "resolve", "search"},
     {"bulk", "decoding"},
-    {"tables", "pixels"},
+    {"tables", "pixels", "deid"},
     {"rest"},
     {"parallel"},
     {"capabilities", "progress", "files", "workers"},
@@ -61,7 +61,7 @@ OWNERS = {
     "pyarrow": {"tables", "export", "demo"},
 }
 # The pure parts: no wire, no disk.
-PURE = {"tables", "pixels"}
+PURE = {"tables", "pixels", "deid"}
 IMPURE = {"httpx", "socket", "subprocess", "sqlite3", "tempfile", "shutil", "urllib.request"}
 
 
