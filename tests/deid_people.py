@@ -98,7 +98,7 @@ PEOPLE = (
     Person(
         number=2,
         name="Müller-Łukasz^Žofia Anđela^^Prof.=山田^太郎=やまだ^たろう",
-        id="KB0084127",
+        id="KB84127",
         birth="19580314",
         other_id="VERS-88213-Q",
         accession="ACQ9920553",
