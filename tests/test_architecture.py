@@ -28,7 +28,7 @@ LAYERS = [
     {"bulk", "decoding"},
     {"tables", "pixels"},
     {"rest"},
-    {"parallel"},
+    {"parallel", "database"},
     {"capabilities", "progress", "files", "workers"},
     {"errors"},
 ]
@@ -40,7 +40,7 @@ OWNERS = {
     "ipywidgets": {"widgets"},
     "typer": {"cli"},
     "subprocess": {"local", "workers"},
-    "sqlite3": {"batch/journal"},
+    "sqlite3": {"database"},
     "tqdm": {"progress"},
     "nibabel": {"pixels/_nifti"},
     "SimpleITK": {"pixels/_sitk"},
