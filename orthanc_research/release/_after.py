@@ -78,6 +78,8 @@ def verify(store: Store, run: int, setting: Setting, who: Who, *, workers: int, 
 def rollback(store: Store, run: int, setting: Setting, who: Who, progress: Progress) -> dict[str, int]:
     """Take out of the target what this run put there, and nothing else: absent before it, and the same bytes still."""
     counted: Counter[str] = Counter()
+    if any(True for _ in store.units(run, "deleted")):
+        raise QueryError("Originals of this run were deleted: its copies are all there is of them, and stay.")
     units = [unit for unit in store.units(run) if unit.absent and unit.target_md5 and unit.state not in _NOT_OURS]
     progress.total(len(units), "instances")
     for unit in units:
@@ -91,7 +93,7 @@ def rollback(store: Store, run: int, setting: Setting, who: Who, progress: Progr
     return dict(counted)
 
 
-_NOT_OURS = ("rolled-back", "conflict", "deleted")
+_NOT_OURS = ("rolled-back", "conflict")
 
 
 def delete_originals(

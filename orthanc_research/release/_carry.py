@@ -107,10 +107,10 @@ class _Task:
                 made.append((unit, self._made(unit, whose)))
             except CancelledError:
                 break
-            except Error as error:
+            except Exception as error:  # noqa: BLE001 - what one instance does to us is in its row
                 if self._halts(error):
                     break
-                failed.append((unit.key, "failed", str(error)))
+                failed.append((unit.key, "failed", _sentence(error)))
                 self.progress.advance()
         if failed:
             self.store.mark(self.run, failed)
@@ -190,7 +190,7 @@ def failures(made: Made) -> str:
 def _sentence(error: Exception) -> str:
     if isinstance(error, OSError):
         return f"The target cannot be written ({error.strerror or type(error).__name__})."
-    return str(error)
+    return str(error) if isinstance(error, Error) else f"It cannot be de-identified ({type(error).__name__})."
 
 
 def known_of(facts: Iterable[Mapping[str, str]]) -> Known:

@@ -83,6 +83,7 @@ class OrthancTarget:
     def keep(self, copy: Copy, content: bytes) -> Kept:
         """Send it, and ask for the MD5 of what is there then; what arrived changed is deleted again."""
         answer = self._rest.instances.upload(content)
+        self._rest.find_caps.clear()  # what was learnt of a smaller archive
         status, instance = answer.get("Status"), str(answer.get("ID"))
         if status not in ("Success", "AlreadyStored"):
             raise PlaceError(f"The target did not store it: {status or 'no status'}.")
