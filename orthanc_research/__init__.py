@@ -41,7 +41,7 @@ from orthanc_research.tables import issues, orthanc_id, to_numpy
 from orthanc_research.volumes import SeriesVolume
 
 if TYPE_CHECKING:
-    from orthanc_research import plots, samples
+    from orthanc_research import deid, plots, samples
     from orthanc_research.local import LocalOrthanc, OrthancServer
     from orthanc_research.release.project import Project
 
@@ -84,6 +84,7 @@ __all__ = [
     "Volume",
     "__version__",
     "attach",
+    "deid",
     "issues",
     "orthanc_id",
     "plots",
@@ -101,6 +102,7 @@ __all__ = [
 
 # Loaded when first used: matplotlib alone would double the time of an import.
 _LAZY = {
+    "deid": "orthanc_research.deid",
     "plots": "orthanc_research.plots",
     "samples": "orthanc_research.samples",
     "LocalOrthanc": "orthanc_research.local",

@@ -66,7 +66,7 @@ OWNERS = {
     "pyarrow": {"tables", "export", "demo"},
 }
 # The pure parts: no wire, no disk.
-PURE = {"tables", "pixels"}
+PURE = {"tables", "pixels", "deid"}
 IMPURE = {"httpx", "socket", "subprocess", "sqlite3", "tempfile", "shutil", "urllib.request"}
 
 
