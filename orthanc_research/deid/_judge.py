@@ -1,0 +1,285 @@
+"""One value of an output held against the original's and what was promised for it."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from orthanc_research.deid._intervals import distance, is_date, moved
+from orthanc_research.deid._ordinary import GENERIC
+from orthanc_research.deid._promise import TYPE_1, is_meaning, is_public, is_vocabulary, safe_creators
+from orthanc_research.deid._reading import WORD, Element, name_of, vr_of
+from orthanc_research.deid._text import TEXTS, decoded, fold, values_of, words
+
+if TYPE_CHECKING:
+    from orthanc_research.deid._profile import Profile
+    from orthanc_research.deid._subject import Subject
+
+__all__ = ["Findings", "Judge"]
+
+_STANDARD = "1.2.840.10008."
+_UID = re.compile(r"[0-9]+(\.[0-9]+)+")
+_OURS = re.compile(r"2\.25\.[1-9][0-9]{20,38}")
+_TIME = re.compile(r"([01]\d|2[0-3])(:?[0-5]\d(:?([0-5]\d|60)(\.\d{1,6})?)?)?")
+_AGE = re.compile(r"\d{3}[DWMY]")
+_OLDEST = 89
+_VALUE, _SCHEME, _MEANING = 0x00080100, 0x00080102, 0x00080104
+_LONG = 4
+_MADE = {"patient", "text", "filled", "other", "free", "code"}  # may have a value where the original has none
+# Stands for nothing in particular; an original that says just this has nothing to hide.
+_NEUTRAL = GENERIC | {"dummy", "pseudonym", "empty", "void", "other", "o", "y", "yes", "no"}
+
+
+@dataclass(slots=True)
+class Findings:
+    """What was found, counted, with the UIDs and day distances met on the way."""
+
+    rows: Counter[tuple[str, str, bool, str]] = field(default_factory=Counter)
+    uids: dict[str, str] = field(default_factory=dict)
+    offsets: set[int] = field(default_factory=set)
+
+    def say(self, action: str, path: str, passed: bool, reason: str = "", *, note: bool = False) -> None:
+        self.rows[action, path, passed, reason if note or not passed else ""] += 1
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """Holds values against promises; `findings` takes what is to be said."""
+
+    profile: Profile
+    subject: Subject
+    findings: Findings
+
+    def value(
+        self, path: str, old: Element, new: Element | None, promised: str, charsets: tuple[bytes, bytes], loose: bool
+    ) -> None:
+        """An original's element that is no sequence; `loose`: it stands where items may be lost."""
+        if not old.value.strip(b"\0 "):
+            if new is not None and promised not in _MADE and not _is_neutral(_text(new, charsets[1])):
+                self.findings.say("text_removed", path, False, "has a value that its original lacks")
+            return
+        if new is not None and not new.value.strip(b"\0 "):
+            new = None if name_of(old.tag) not in TYPE_1 else new
+            if new is not None:
+                self.findings.say("text_notnull", path, False, "is empty, and must not be (type 1)")
+                return
+        elif new is None and name_of(old.tag) in TYPE_1 and promised != "gone" and not loose:
+            self.findings.say("tag_retained", path, False, "is gone, and must not be (type 1)")
+            return
+        getattr(self, "_" + promised)(path, old, new, charsets, loose)
+
+    def _keep(self, path: str, old: Element, new: Element | None, charsets: tuple[bytes, bytes], loose: bool) -> None:
+        if new is None:
+            if not loose and _is_valid(old, charsets[0]):
+                self.findings.say("tag_retained", path, False, "was promised to stay, and is gone")
+        else:
+            self.findings.say("text_retained", path, _same(old, new, charsets), "was promised to stay, and differs")
+
+    def _may(self, path: str, old: Element, new: Element | None, charsets: tuple[bytes, bytes], loose: bool) -> None:
+        if new is not None:
+            self.findings.say("text_retained", path, _same(old, new, charsets), "was changed, as nothing promises")
+
+    def _gone(self, path: str, old: Element, new: Element | None, charsets: tuple[bytes, bytes], loose: bool) -> None:
+        self.findings.say("text_removed", path, new is None, "was promised to go, and has a value")
+
+    def _other(self, path: str, old: Element, new: Element | None, charsets: tuple[bytes, bytes], loose: bool) -> None:
+        left = new is not None and _holds(old, new, charsets)
+        self.findings.say("text_removed", path, not left, "still says what the original said")
+
+    def _filled(self, path: str, old: Element, new: Element | None, charsets: tuple[bytes, bytes], loose: bool) -> None:
+        if new is None and not loose:
+            self.findings.say("text_notnull", path, False, "was promised a dummy value, and has none")
+        else:
+            self._other(path, old, new, charsets, loose)
+
+    def _clean(self, path: str, old: Element, new: Element | None, charsets: tuple[bytes, bytes], loose: bool) -> None:
+        if new is None or not _same(old, new, charsets):
+            self._other(path, old, new, charsets, loose)
+            return
+        ordinary = is_vocabulary(_text(new, charsets[1]), self.profile)
+        self.findings.say("text_removed", path, ordinary, "was kept with words that are not in the vocabulary")
+
+    def _text(self, path: str, old: Element, new: Element | None, charsets: tuple[bytes, bytes], loose: bool) -> None:
+        wanted = str(self.profile.replace[name_of(old.tag)]).strip()
+        right = ("" if new is None else _text(new, charsets[1])) == wanted
+        self.findings.say("text_removed", path, right, "is not the text that the profile gives")
+
+    def _patient(
+        self, path: str, old: Element, new: Element | None, charsets: tuple[bytes, bytes], loose: bool
+    ) -> None:
+        if new is None or _text(new, charsets[1]) != self.subject.patient_id:
+            self._other(path, old, new, charsets, loose)
+
+    def _charset(
+        self, path: str, old: Element, new: Element | None, charsets: tuple[bytes, bytes], loose: bool
+    ) -> None:
+        right = new is None or _same(old, new, charsets) or new.value.strip() == b"ISO_IR 192"
+        self.findings.say("text_retained", path, right, "is neither the original's nor UTF-8")
+
+    def _creator(
+        self, path: str, old: Element, new: Element | None, charsets: tuple[bytes, bytes], loose: bool
+    ) -> None:
+        right = new is None or (_same(old, new, charsets) and _text(new, b"") in safe_creators(self.profile))
+        self.findings.say("text_removed", path, right, "is a private block that was not allowed")
+
+    def code(self, path: str, old: dict[int, Element], new: dict[int, Element], charsets: tuple[bytes, bytes]) -> None:
+        """A coded concept (PS3.3 8.8): of a public scheme it may stay, else its code and its meaning are others."""
+        before, after = _concept(old, charsets[0]), _concept(new, charsets[1])
+        for tag in (_VALUE, _MEANING):
+            if tag in old and old[tag].value.strip(b"\0 ") and not (tag in new and new[tag].value.strip(b"\0 ")):
+                self.findings.say("text_notnull", path + name_of(tag), False, "is empty, and must not be (type 1)")
+        kept = [one == two and not _is_neutral(one) for one, two in zip(before, after, strict=True)]
+        if kept[1]:
+            self.findings.say("text_removed", path + "CodeValue", is_public(after[0]), "is of no public scheme")
+        if kept[2]:
+            ordinary = is_meaning(*after, self.profile)
+            self.findings.say("text_removed", path + "CodeMeaning", ordinary, "has words outside the vocabulary")
+
+    def _age(self, path: str, old: Element, new: Element | None, charsets: tuple[bytes, bytes], loose: bool) -> None:
+        ages = values_of(old, charsets[0])
+        if not all(_AGE.fullmatch(age) for age in ages if age):
+            self._gone(path, old, new, charsets, loose)
+            return
+        wanted = ["090Y" if age.endswith("Y") and int(age[:3]) > _OLDEST else age for age in ages]
+        if new is None:
+            self._keep(path, old, new, charsets, loose)
+        else:
+            right = values_of(new, charsets[1]) == wanted
+            self.findings.say("text_retained", path, right, "is not the age, or an age over 89 is not 090Y")
+
+    def _time(self, path: str, old: Element, new: Element | None, charsets: tuple[bytes, bytes], loose: bool) -> None:
+        if all(_TIME.fullmatch(each) for value in values_of(old, b"") for each in value.split("-") if each):
+            self._keep(path, old, new, charsets, loose)
+        else:
+            right = new is None or not re.search(r"[^\d:. \\-]", _text(new, b""))
+            self.findings.say("text_removed", path, right, "is no time")
+
+    def _free(self, path: str, old: Element, new: Element | None, charsets: tuple[bytes, bytes], loose: bool) -> None:
+        """Judged by itself (`_judge_marks`), whatever stood there before."""
+
+    def _code(self, path: str, old: Element, new: Element | None, charsets: tuple[bytes, bytes], loose: bool) -> None:
+        """Judged together with what stands beside it (`code`)."""
+
+    def _date(self, path: str, old: Element, new: Element | None, charsets: tuple[bytes, bytes], loose: bool) -> None:
+        if self.profile.dates == "keep":
+            self._keep(path, old, new, charsets, loose)
+        elif self.profile.dates == "remove":
+            self._other(path, old, new, charsets, loose)
+        else:
+            self._moved(path, old, new, charsets, loose)
+
+    def _moved(self, path: str, old: Element, new: Element | None, charsets: tuple[bytes, bytes], loose: bool) -> None:
+        olds = values_of(old, b"")
+        ends = [_ends(each, old.vr) for each in olds]
+        if not all(is_date(end, old.vr) for pair in ends for end in pair if end):
+            self._other(path, old, new, charsets, loose)
+            return
+        if new is None:
+            if not loose:
+                self.findings.say("date_shifted", path, False, "the date is lost")
+            return
+        news = values_of(new, b"")
+        days = self.subject.days
+        wanted = ["-".join("" if not end else moved(end, days) or "?" for end in pair) for pair in ends]
+        right = news == wanted and (days != 0 or self.profile.dates == "anchor")
+        self.findings.say("date_shifted", path, right, "is not the original date moved by the patient's days")
+        if len(olds) == len(news):
+            found = (distance(one, two) for one, two in zip(olds, news, strict=True))
+            self.findings.offsets.update(each for each in found if each is not None)
+
+    def _class(self, path: str, old: Element, new: Element | None, charsets: tuple[bytes, bytes], loose: bool) -> None:
+        right = new is not None and (_same(old, new, charsets) or _OURS.fullmatch(_text(new, b"")) is not None)
+        self.findings.say("tag_retained", path, right or loose, "names a class, and differs")
+
+    def _map(self, path: str, old: Element, new: Element | None, charsets: tuple[bytes, bytes], loose: bool) -> None:
+        olds = values_of(old, b"")
+        if new is None:
+            if not loose and any(_UID.fullmatch(uid) for uid in olds):
+                self.findings.say("uid_consistent", path, False, "a reference is lost")
+            return
+        news = values_of(new, b"")
+        if len(olds) != len(news):
+            self.findings.say("uid_consistent", path, False, "the number of UIDs differs")
+            return
+        for one, two in zip(olds, news, strict=True):
+            if one:
+                self._uid(path, one, two)
+
+    def _uid(self, path: str, old: str, new: str) -> None:
+        if old.startswith(_STANDARD):
+            self.findings.say("uid_consistent", path, old == new, "a UID of the standard was changed")
+            return
+        if not new and not _UID.fullmatch(old):
+            return
+        right = new != old and _OURS.fullmatch(new) is not None
+        self.findings.say("uid_changed", path, right, "is the original UID, or none of the pseudonyms'")
+        same = self.findings.uids.setdefault(old, new) == new
+        self.findings.say("uid_consistent", path, same, "one UID has become two")
+
+
+def _concept(item: dict[int, Element], charset: bytes) -> tuple[str, str, str]:
+    """Scheme, code and meaning."""
+    scheme, code, meaning = (_text(item[tag], charset) if tag in item else "" for tag in (_SCHEME, _VALUE, _MEANING))
+    return scheme, code, meaning
+
+
+def _is_valid(element: Element, charset: bytes) -> bool:
+    """Whether a value is what its VR and its attribute's allow; what is not may always go."""
+    expected = vr_of(element.tag)
+    if expected not in (element.vr, "UN"):
+        return False
+    if element.vr == "CS":
+        return all(re.fullmatch(r"[A-Z0-9 _]{0,16}", value) for value in values_of(element, charset))
+    if element.vr in ("DS", "IS"):
+        return re.fullmatch(r"[0-9eE+\-. \\]*", _text(element, charset)) is not None
+    if element.vr in TEXTS:
+        return element.value.isascii() and _text(element, charset).isprintable()
+    return len(element.value) % WORD.get(element.vr, 1) == 0
+
+
+def _text(element: Element, charset: bytes) -> str:
+    return decoded(element.value, element.vr, charset).strip("\0 ")
+
+
+def _same(old: Element, new: Element, charsets: tuple[bytes, bytes]) -> bool:
+    if old.value == new.value:
+        return True
+    if old.vr not in TEXTS or new.vr not in TEXTS:
+        return old.value.rstrip(b"\0") == new.value.rstrip(b"\0") and old.vr in ("UN", "OB")
+    return values_of(old, charsets[0]) == values_of(new, charsets[1])
+
+
+def _holds(old: Element, new: Element, charsets: tuple[bytes, bytes]) -> bool:
+    """Whether a replacement still holds one of the values that it replaces."""
+    if old.vr not in TEXTS or new.vr not in TEXTS:
+        kernel = old.value.strip(b"\0 ")
+        return len(kernel) > 1 and kernel in new.value
+    before, after = tuple(values_of(old, charsets[0])), tuple(values_of(new, charsets[1]))
+    return _still(before, after)
+
+
+@lru_cache(maxsize=8192)
+def _is_neutral(text: str) -> bool:
+    return not text.strip("0 ") or set(words(fold(text))) <= _NEUTRAL
+
+
+@lru_cache(maxsize=8192)
+def _still(before: tuple[str, ...], after: tuple[str, ...]) -> bool:
+    olds = {fold(each) for each in before if not _is_neutral(each)}
+    news = [fold(each) for each in after if each]
+    return any(old == new or (len(old) >= _LONG and old in new) for old in olds for new in news)
+
+
+@lru_cache(maxsize=8192)
+def _ends(text: str, vr: str) -> tuple[str, ...]:
+    """A date as a single value, or the two ends of a range."""
+    if is_date(text, vr) or "-" not in text:
+        return (text,)
+    for at in (found.start() for found in re.finditer("-", text)):
+        pair = text[:at].strip(), text[at + 1 :].strip()
+        if any(pair) and all(not end or is_date(end, vr) for end in pair):
+            return pair
+    return (text,)
