@@ -17,6 +17,7 @@ _COM, _SOS, _EOI, _DNL = 0xFE, 0xDA, 0xD9, 0xDC
 _J2K_COM, _J2K_SOT, _J2K_SOD, _J2K_EOC = 0xFF64, 0xFF90, 0xFF93, 0xFFD9
 _JP2 = b"\0\0\0\x0cjP  \r\n\x87\n"
 _JP2_BOXES = {b"jP  ", b"ftyp", b"jp2h", b"jp2c"}
+_JP2_HEADER_BOXES = {b"ihdr", b"bpcc", b"colr", b"pclr", b"cmap", b"cdef"}
 _STARTS = (b"\xff\xd8\xff", b"\xff\x4f\xff\x51", _JP2)
 
 
@@ -73,10 +74,11 @@ def _jpeg(data: bytes) -> Stream:
         if stop > len(data) or stop < at + 4:
             raise ValueError("a JPEG frame ends early")
         segment = data[at:stop]
-        if (marker == _COM or 0xE0 <= marker <= 0xEF) and not _says_colour(segment):
-            beside.append(segment[4:])
-        else:
-            image.append(segment)
+        if marker == _COM or 0xE0 <= marker <= 0xEF:
+            size = _colour_says(segment)
+            beside.append(segment[4 + size :].strip(b"\0"))
+            segment = segment[:2] + (2 + size).to_bytes(2, "big") + segment[4 : 4 + size] if size else b""
+        image.append(segment)
         if marker == _SOS:
             found = _MARKER.search(data, stop)
             if found is None:
@@ -87,14 +89,17 @@ def _jpeg(data: bytes) -> Stream:
         at = stop
 
 
-def _says_colour(segment: bytes) -> bool:
-    """JFIF without a thumbnail, Adobe's transform and HP's colour transform of JPEG-LS: exactly, with nothing behind."""
+def _colour_says(segment: bytes) -> int:
+    """How many bytes of an application segment tell how colours are coded: of JFIF's, of Adobe's, of HP's in JPEG-LS.
+
+    A thumbnail of JFIF is no part of that, nor the two bytes that give its size.
+    """
     marker, body = segment[1], segment[4:]
-    return (
-        (marker == 0xE0 and body[:5] == b"JFIF\0" and len(body) == 14 and body[12:] == b"\0\0")
-        or (marker == 0xEE and body[:5] == b"Adobe" and len(body) == 12)
-        or (marker == 0xE8 and body[:4] == b"mrfx" and len(body) == 5)
-    )
+    if marker == 0xE0 and body.startswith(b"JFIF\0") and len(body) >= 14:
+        return 12
+    if marker == 0xEE and body.startswith(b"Adobe") and len(body) >= 12:
+        return 12
+    return 5 if marker == 0xE8 and body.startswith(b"mrfx") and len(body) >= 5 else 0
 
 
 def _j2k(data: bytes) -> Stream:
@@ -138,7 +143,8 @@ def _tile_part(data: bytes, at: int, image: list[bytes], beside: list[bytes]) ->
     return stop
 
 
-def _jp2(data: bytes) -> Stream:
+def _jp2(data: bytes, boxes: set[bytes] = _JP2_BOXES) -> Stream:
+    """The boxes that a decoder needs, and all others."""
     image, beside, at = [], [], 0
     while at + 8 <= len(data):
         size, kind, head = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8], 8
@@ -146,17 +152,23 @@ def _jp2(data: bytes) -> Stream:
             size, head = int.from_bytes(data[at + 8 : at + 16], "big"), 16
         stop = at + size if size else len(data)
         if stop > len(data) or stop < at + head:
-            if not data[at:].strip(b"\0"):
-                break
-            raise ValueError("a JPEG 2000 file ends early")
+            break
         body = data[at + head : stop]
-        if kind == b"jp2c":
-            stream = _j2k(body)
-            image.append(stream.image)
-            beside.append(stream.beside)
-        elif kind in _JP2_BOXES:
-            image.append(body)
+        if kind in boxes:
+            parts = {b"jp2c": _j2k, b"jp2h": _jp2_header}.get(kind, _whole)(body)
+            image += [kind, parts.image]
+            beside.append(parts.beside)
         else:
             beside.append(body)
         at = stop
+    if data[at:].strip(b"\0"):
+        raise ValueError("a JPEG 2000 file ends early")
     return Stream(b"".join(image), b"".join(beside))
+
+
+def _jp2_header(data: bytes) -> Stream:
+    return _jp2(data, _JP2_HEADER_BOXES)
+
+
+def _whole(data: bytes) -> Stream:
+    return Stream(data, b"")

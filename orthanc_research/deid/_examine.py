@@ -1,7 +1,7 @@
 """One output held against its original: what the standard and the profile promise, and nothing of the engine.
 
-The two files are read and walked side by side, element by element. What is the same is told by the bytes, so most of the
-work is a comparison; what differs must be what was promised. Sources: PS3.15 E.1 to E.3, PS3.10 7.1.
+The two files are read and walked side by side, element by element. What is the same is told by the bytes, so most of
+the work is a comparison; what differs must be what was promised. Sources: PS3.15 E.1 to E.3, PS3.10 7.1.
 """
 
 from __future__ import annotations

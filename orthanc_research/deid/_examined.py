@@ -26,7 +26,7 @@ ACTIONS = (
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was checked, `count` times: an action of MIDI-B, a path without item numbers, and whether it holds.
+    """One thing that was checked, `count` times: an action of MIDI-B, a path without item numbers, whether it holds.
 
     `reason` says why not, or, with `passed`, what was let pass and why; it never holds an original value.
     """

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from orthanc_research.deid._intervals import distance, is_date, moved
 from orthanc_research.deid._ordinary import GENERIC
-from orthanc_research.deid._promise import TYPE_1, is_public_code, is_vocabulary, safe_creators
+from orthanc_research.deid._promise import TYPE_1, is_meaning, is_public, is_vocabulary, safe_creators
 from orthanc_research.deid._reading import WORD, Element, name_of, vr_of
 from orthanc_research.deid._text import TEXTS, decoded, fold, values_of, words
 
@@ -28,6 +28,7 @@ _AGE = re.compile(r"\d{3}[DWMY]")
 _OLDEST = 89
 _VALUE, _SCHEME, _MEANING = 0x00080100, 0x00080102, 0x00080104
 _LONG = 4
+_MADE = {"patient", "text", "filled", "other", "free", "code"}  # may have a value where the original has none
 # Stands for nothing in particular; an original that says just this has nothing to hide.
 _NEUTRAL = GENERIC | {"dummy", "pseudonym", "empty", "void", "other", "o", "y", "yes", "no"}
 
@@ -57,7 +58,7 @@ class Judge:
     ) -> None:
         """An original's element that is no sequence; `loose`: it stands where items may be lost."""
         if not old.value.strip(b"\0 "):
-            if new is not None and new.value.strip(b"\0 ") and promised not in ("patient", "text", "filled", "other"):
+            if new is not None and promised not in _MADE and not _is_neutral(_text(new, charsets[1])):
                 self.findings.say("text_removed", path, False, "has a value that its original lacks")
             return
         if new is not None and not new.value.strip(b"\0 "):
@@ -130,12 +131,12 @@ class Judge:
         for tag in (_VALUE, _MEANING):
             if tag in old and old[tag].value.strip(b"\0 ") and not (tag in new and new[tag].value.strip(b"\0 ")):
                 self.findings.say("text_notnull", path + name_of(tag), False, "is empty, and must not be (type 1)")
-        same = any(
-            one and one == two and not set(words(fold(one))) <= _NEUTRAL
-            for one, two in zip((before[1], before[2]), (after[1], after[2]), strict=True)
-        )
-        public = not same or is_public_code(after[0], after[1], after[2], self.profile)
-        self.findings.say("text_removed", path.rstrip("."), public, "keeps a code or a meaning of no public scheme")
+        kept = [one == two and not _is_neutral(one) for one, two in zip(before, after, strict=True)]
+        if kept[1]:
+            self.findings.say("text_removed", path + "CodeValue", is_public(after[0]), "is of no public scheme")
+        if kept[2]:
+            ordinary = is_meaning(*after, self.profile)
+            self.findings.say("text_removed", path + "CodeMeaning", ordinary, "has words outside the vocabulary")
 
     def _age(self, path: str, old: Element, new: Element | None, charsets: tuple[bytes, bytes], loose: bool) -> None:
         ages = values_of(old, charsets[0])
@@ -261,8 +262,13 @@ def _holds(old: Element, new: Element, charsets: tuple[bytes, bytes]) -> bool:
 
 
 @lru_cache(maxsize=8192)
+def _is_neutral(text: str) -> bool:
+    return not text.strip("0 ") or set(words(fold(text))) <= _NEUTRAL
+
+
+@lru_cache(maxsize=8192)
 def _still(before: tuple[str, ...], after: tuple[str, ...]) -> bool:
-    olds = {fold(each) for each in before if each and not set(words(fold(each))) <= _NEUTRAL and each.strip("0")}
+    olds = {fold(each) for each in before if not _is_neutral(each)}
     news = [fold(each) for each in after if each]
     return any(old == new or (len(old) >= _LONG and old in new) for old in olds for new in news)
 

@@ -133,12 +133,18 @@ def _names(text: str) -> frozenset[str]:
     found: set[str] = set()
     for group in re.split(r"[=\\]", text):
         parts = words(group)
-        found |= {part for part in parts if (len(part) > 1 or not part.isascii()) and part not in GENERIC}
-        if len(parts) > 1 and all(len(part) == 1 for part in parts):
+        found |= {part for part in parts if _is_a_name(part)}
+        if len(parts) > 1 and all(len(part) == 1 and part.isalpha() for part in parts):
             found.add(" ".join(parts))
-        if len(parts) > 1 and max(len(part) for part in parts[:2]) < _LONG:  # "LiWu"
+        if len(parts) > 1 and "".join(parts[:2]).isalpha() and max(len(part) for part in parts[:2]) < _LONG:  # "LiWu"
             found |= {parts[0] + parts[1], parts[1] + parts[0]}
     return frozenset(found)
+
+
+def _is_a_name(word: str) -> bool:
+    """A letter alone is none, nor a number that stands in many a text by chance."""
+    shortest = _LONG if word.isdigit() else 2 if word.isascii() else 1
+    return len(word) >= shortest and word not in GENERIC
 
 
 @lru_cache(maxsize=4096)

@@ -14,6 +14,7 @@ from functools import lru_cache
 
 from orthanc_research.deid._known import Known
 from orthanc_research.deid._ordinary import CODED, TERMS
+from orthanc_research.deid._promise import describes, is_ordinary
 from orthanc_research.deid._reading import Element, name_of
 from orthanc_research.deid._text import TEXTS, decoded, fold
 
@@ -170,15 +171,25 @@ def leaks_in(
     found = _found(known, without, fold(text), True)
     if not found:
         return []
-    coded = vr == "CS" or name_of(element.tag, element.creator) in CODED
+    place = _place(vr, name_of(element.tag, element.creator))
     # Family and given name side by side are no term, whatever the two words are.
     alone = len({word for word, kind in found if kind in ("names", "people")}) <= 1
-    leaks = {(kind, coded and alone and _is_term(word, vr, text)) for word, kind in found}
+    leaks = {(kind, alone and _is_term(word, vr, place)) for word, kind in found}
     return [Leak(path, kind, allowed) for kind, allowed in sorted(leaks)]
 
 
-def _is_term(word: str, vr: str, text: str) -> bool:
-    return word in TERMS or (vr == "CS" and len(word) < _LONG)
+@lru_cache(maxsize=4096)
+def _place(vr: str, keyword: str) -> str:
+    return "technical" if vr == "CS" or keyword in CODED else describes(keyword)
+
+
+def _is_term(word: str, vr: str, place: str) -> bool:
+    """Whether a word may stand there whoever the patient is: the makers' and the standard's in technical places, and
+    those of the vocabulary, in which there are no common names, where cleaned texts are made of them.
+    """
+    if place == "technical":
+        return word in TERMS or is_ordinary(word) or (vr == "CS" and len(word) < _LONG)
+    return place == "cleaned" and is_ordinary(word)
 
 
 def _leaks_in_numbers(path: str, vr: str, text: str, known: Known) -> list[Leak]:

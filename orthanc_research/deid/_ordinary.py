@@ -9,7 +9,8 @@ from __future__ import annotations
 __all__ = ["CODED", "GENERIC", "TERMS"]
 
 _TERMS = """
-abdomen abdominal adult aera agfa ankle aorta apex arm arterial artis axial back bone brain breast bruker canon carestream
+abdomen abdominal adult aera agfa ankle aorta apex arm arterial artis axial back bone brain breast bruker canon
+carestream
 cardiac carotid chest child contrast coronal cervical clear cook cross delay dixon dual elbow elscint esaote face fat
 female field finger flair flash foot force fuji fujifilm ge general hand head healthineers heart hip hitachi hologic
 image inner intra jaw joint kidney kodak knee konica large leg light liver long lumbar lung mammo male mean medical

@@ -1,7 +1,7 @@
 """Pixels of an output held against the original's: the same where they count, nothing where they do not.
 
-Native data is compared inside BitsStored, bit for bit, and must be clear outside. Compressed data is compared without its
-comments, byte for byte: then any decoder gives the same pixels. Sources: PS3.5 section 8, annex A.4.
+Native data is compared inside BitsStored, bit for bit, and must be clear outside. Compressed data is compared without
+its comments, byte for byte: then any decoder gives the same pixels. Sources: PS3.5 section 8, annex A.4.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def _native(old: bytes, new: bytes, elements: Elements, hidden: bool) -> Iterato
     yield "pixels_hidden", _is_clear(after, mask, high), "bits outside BitsStored are not clear"
 
 
-def _is_clear(values: np.ndarray, mask: np.generic, high: int) -> bool:
+def _is_clear(values: np.ndarray, mask: np.unsignedinteger, high: int) -> bool:
     """Whether nothing stands outside the mask; a sign carried on to the top says nothing."""
     outside = values & ~mask
     if not outside.any():

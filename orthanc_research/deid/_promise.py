@@ -12,12 +12,23 @@ from functools import cache, lru_cache
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
+from pydicom.datadict import tag_for_keyword
+
 from orthanc_research.deid._reading import name_of
 
 if TYPE_CHECKING:
     from orthanc_research.deid._profile import Profile
 
-__all__ = ["TYPE_1", "is_public_code", "is_vocabulary", "promise", "safe_creators"]
+__all__ = [
+    "TYPE_1",
+    "describes",
+    "is_meaning",
+    "is_ordinary",
+    "is_public",
+    "is_vocabulary",
+    "promise",
+    "safe_creators",
+]
 
 # What may become of a value:
 #   keep      it is there as it was             may     as it was, or gone
@@ -215,14 +226,33 @@ def _outside(profile: Profile, tag: int, vr: str, keyword: str) -> str:
     return {"PN": "other", "AS": "age", "TM": "time"}.get(vr, "keep")
 
 
+def is_public(designator: str) -> bool:
+    """Whether a CodingSchemeDesignator is of a scheme that everybody uses."""
+    return designator in _SCHEMES
+
+
 @lru_cache(maxsize=4096)
-def is_public_code(designator: str, code: str, meaning: str, profile: Profile) -> bool:
-    """Whether a coded concept says what everybody may know: a public scheme, and a meaning in ordinary words."""
-    if designator not in _SCHEMES or (len(code) > 18 and designator != "UCUM"):
-        return False
+def is_meaning(designator: str, code: str, meaning: str, profile: Profile) -> bool:
+    """Whether a CodeMeaning is made of ordinary words, or is the standard's own for that code."""
     if is_vocabulary(meaning, profile):
         return True
-    from pydicom.sr._concepts_dict import concepts  # big, and seldom needed
+    from pydicom.sr import _concepts_dict  # big, and seldom needed
 
-    known = (entry for entries in concepts.get(designator, {}).values() for entry in entries.items())
+    schemes: dict[str, dict[str, dict[str, tuple[str, list[int]]]]] = vars(_concepts_dict)["concepts"]
+    known = (entry for entries in schemes.get(designator, {}).values() for entry in entries.items())
     return any(one == code and entry[0].casefold() == meaning.casefold() for one, entry in known)
+
+
+def is_ordinary(word: str) -> bool:
+    """Whether a word is one of the shipped vocabulary, from which common names were taken out."""
+    return word in _vocabulary()
+
+
+def describes(keyword: str) -> str:
+    """What belongs there: "technical" terms of the trade, "cleaned" words of the vocabulary, or ""."""
+    kept, cleaned = _technical()
+    tag = tag_for_keyword(keyword)
+    row = _rows().get(tag) if tag is not None else None
+    if keyword in kept:
+        return "technical"
+    return "cleaned" if keyword in cleaned or (row is not None and row["clean_descriptors"]) else ""

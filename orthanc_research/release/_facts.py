@@ -1,0 +1,192 @@
+"""What a plan needs to know of one instance, read from its header: identity, place, and what its pixels may show.
+
+Burned-in risk: BurnedInAnnotation YES; or anything but NO where images of the kind often have text in them. CT, MR and
+PT that are ORIGINAL and monochrome pass, since nearly none of them carries the attribute (PS3.3 C.7.6.1.1.1, C.8).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+
+from pydicom import Dataset
+from pydicom.datadict import tag_for_keyword
+
+__all__ = ["Facts", "Patient", "facts_of", "tags_of", "unreadable"]
+
+# Whose values are looked for in all copies of the patient's, whichever instance they stand in.
+IDENTITY = [
+    "PatientName",
+    "PatientID",
+    "OtherPatientIDs",
+    "OtherPatientNames",
+    "PatientBirthName",
+    "PatientMotherBirthName",
+    "PatientBirthDate",
+    "AccessionNumber",
+    "ReferringPhysicianName",
+    "PerformingPhysicianName",
+    "PhysiciansOfRecord",
+    "NameOfPhysiciansReadingStudy",
+    "RequestingPhysician",
+    "OperatorsName",
+    "InstitutionName",
+    "PatientAddress",
+    "PatientTelephoneNumbers",
+]
+_OTHER = [
+    "IssuerOfPatientID",
+    "SOPInstanceUID",
+    "SeriesInstanceUID",
+    "StudyInstanceUID",
+    "SOPClassUID",
+    "Modality",
+    "StudyDate",
+    "ImageType",
+    "BurnedInAnnotation",
+    "PhotometricInterpretation",
+    "SeriesDescription",
+    "StudyDescription",
+    "BodyPartExamined",
+    "Rows",
+    "RecognizableVisualFeatures",
+]
+_SHOWS_TEXT = frozenset(
+    ["US", "IVUS", "XA", "RF", "CR", "DX", "MG", "IO", "PX", "OT", "SC", "ES", "XC", "GM", "OP", "SM", "DOC"]
+)
+_SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+_ENCAPSULATED = "1.2.840.10008.5.1.4.1.1.104."
+_DOSE = re.compile(r"dose.?(report|record|info|page|sheet|summary)|patient.?protocol|screen.?save", re.IGNORECASE)
+_HEAD = re.compile(r"head|brain|skull|face|facial|crani|neck|sinus|orbit|cereb|temporal|whole.?body", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Patient:
+    """Whose instance it is: the issuer and the PatientID, blanks around them gone, as they stand there. PHI."""
+
+    issuer: str
+    id: str
+
+    def __repr__(self) -> str:
+        return "<Patient>"
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """One instance of the source. `key` is where to read it: an Orthanc ID, or a path below the folder."""
+
+    key: str
+    md5: str
+    size: int
+    patient: Patient
+    sop: str
+    series: str
+    study: str
+    sop_class: str
+    modality: str
+    study_date: str
+    risk: str
+    face: bool
+    known: tuple[tuple[str, str], ...]
+    above: tuple[str, ...] = ()  # Orthanc IDs of its series, study and patient
+    problem: str = ""
+
+    def __repr__(self) -> str:
+        return f"<Facts {self.sop}>"
+
+
+def facts_of(key: str, tags: Mapping[str, str | None], md5: str, size: int, above: tuple[str, ...] = ()) -> Facts:
+    """From its tags, {"gggg,eeee": text}; `problem` says what it lacks to be an instance."""
+
+    def get(keyword: str) -> str:
+        return str(tags.get(_key(keyword)) or "").strip(" \0\t\r\n")
+
+    missing = [
+        name for name in ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID") if not get(name)
+    ]
+    return Facts(
+        key,
+        md5,
+        size,
+        Patient(get("IssuerOfPatientID"), get("PatientID")),
+        get("SOPInstanceUID"),
+        get("SeriesInstanceUID"),
+        get("StudyInstanceUID"),
+        get("SOPClassUID"),
+        get("Modality"),
+        get("StudyDate"),
+        _risk(tags, get("SOPClassUID"), get("Modality").upper()),
+        _may_show_a_face(tags, get("Modality").upper()),
+        tuple((name, get(name)) for name in IDENTITY if get(name)),
+        above,
+        f"It has no {missing[0]}." if missing else "",
+    )
+
+
+def unreadable(key: str, reason: str, *, md5: str = "", size: int = 0) -> Facts:
+    """What cannot be read is a row as well."""
+    return Facts(key, md5, size, Patient("", ""), "", "", "", "", "", "", "", False, (), (), reason)
+
+
+def tags_of(dataset: Dataset) -> dict[str, str | None]:
+    """The tags that `facts_of` looks at, of a header that pydicom read, as an Orthanc would give them."""
+    found: dict[str, str | None] = {}
+    for keyword in (*IDENTITY, *_OTHER):
+        value = dataset.get(keyword)
+        if value is not None:
+            many = value if isinstance(value, list | tuple) or type(value).__name__ == "MultiValue" else [value]
+            found[_key(keyword)] = "\\".join(str(each) for each in many)
+    for tag in dataset.keys():  # noqa: SIM118 - pydicom's iterates over elements
+        if 0x6000 <= tag.group < 0x6100 and tag.element == 0x3000:
+            found[f"{tag.group:04x},3000"] = None
+    return found
+
+
+@cache
+def _key(keyword: str) -> str:
+    tag = tag_for_keyword(keyword) or 0
+    return f"{tag >> 16:04x},{tag & 0xFFFF:04x}"
+
+
+def _text(tags: Mapping[str, str | None], keyword: str) -> str:
+    return str(tags.get(_key(keyword)) or "").strip(" \0")
+
+
+def _risk(tags: Mapping[str, str | None], sop_class: str, modality: str) -> str:
+    """Why its pixels may show who it is of; "" when nothing says so."""
+    said = _text(tags, "BurnedInAnnotation").upper()
+    if said == "YES":
+        return "BurnedInAnnotation is YES"
+    if said == "NO":
+        return ""
+    if sop_class.startswith(_ENCAPSULATED):
+        return "an encapsulated document"
+    if not _text(tags, "Rows"):
+        return ""  # no pixels
+    kind = [part.strip().upper() for part in _text(tags, "ImageType").split("\\")]
+    colour = _text(tags, "PhotometricInterpretation").upper()
+    if sop_class.startswith(_SECONDARY_CAPTURE):
+        return "a secondary capture"
+    if modality in _SHOWS_TEXT:
+        return f"images of the modality {modality} often have text in their pixels"
+    if any(key.startswith("60") and key.endswith(",3000") for key in tags):
+        return "an overlay"
+    if colour and not colour.startswith("MONOCHROME"):
+        return "colour pixels"
+    if "SECONDARY" in kind or any("SCREEN SAVE" in part for part in kind):
+        return "ImageType says SECONDARY or SCREEN SAVE"
+    if _DOSE.search(" ".join((*kind, _text(tags, "SeriesDescription")))):
+        return "a dose report or screen save, by its description"
+    return ""
+
+
+def _may_show_a_face(tags: Mapping[str, str | None], modality: str) -> bool:
+    if modality not in ("CT", "MR", "PT") or not _text(tags, "Rows"):
+        return False
+    return bool(
+        _HEAD.search(
+            " ".join(_text(tags, name) for name in ("BodyPartExamined", "SeriesDescription", "StudyDescription"))
+        )
+    )
