@@ -149,11 +149,15 @@ def _listed(profile: Profile, row: Row, keyword: str, vr: str) -> Rule:
     names = " and ".join(name for name, _ in row.options if name in profile.options)
     if "K" in marks:
         action = {"SQ": "items", "AS": "age", "TM": "time"}.get(vr, "keep")
+        if vr in _SHORT - {"CS"} and ("retain_patient_characteristics", "K") in row.options:
+            action = "words"  # EthnicGroup: K, but anybody can type anything there
         return Rule(keyword, vr, action, otherwise, f"{why}; {names}: K")
     if "C" in marks and not (keyword == "ContentSequence" and vr != "SQ"):
         return Rule(keyword, vr, _cleaned(vr, otherwise), otherwise, f"{why}; {names}: C")
     if vr == "SQ":
         return Rule(keyword, vr, _sequence(row), "remove", why)
+    if vr == "UI" and otherwise == "dummy":
+        return Rule(keyword, vr, "uid", "uid", why)
     return Rule(keyword, vr, otherwise, otherwise, why)
 
 

@@ -9,7 +9,18 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-__all__ = ["OPTIONS", "Row", "Safe", "editions", "private_elements", "rows", "technical", "words"]
+__all__ = [
+    "OPTIONS",
+    "Row",
+    "Safe",
+    "editions",
+    "lower_units",
+    "private_elements",
+    "rows",
+    "technical",
+    "units",
+    "words",
+]
 
 # The columns of Table E.1-1 that are options, by the name that a profile gives them.
 OPTIONS = (
@@ -96,6 +107,18 @@ def private_elements() -> dict[tuple[str, str], Safe]:
 def words() -> frozenset[str]:
     """The shipped vocabulary of cleaned texts, in lower case."""
     return frozenset(word for line in _lines("words.txt") for word in line.split())
+
+
+@cache
+def units() -> frozenset[str]:
+    """Units of measurement, as they are written."""
+    return frozenset(unit for line in _lines("units.txt") for unit in line.split())
+
+
+@cache
+def lower_units() -> frozenset[str]:
+    """Units of measurement in lower case."""
+    return frozenset(unit.lower() for unit in units())
 
 
 def _lines(name: str) -> list[str]:
