@@ -17,7 +17,7 @@ from orthanc_research.deid._judge import Findings, Judge
 from orthanc_research.deid._known import Known
 from orthanc_research.deid._leaks import leaks_in, leaks_in_bytes
 from orthanc_research.deid._pixeldata import judge_overlays, judge_pixels
-from orthanc_research.deid._promise import promise
+from orthanc_research.deid._promise import promise, safe_creators
 from orthanc_research.deid._reading import Element, File, Malformed, name_of, read, read_leniently, vr_of
 from orthanc_research.deid._text import TEXTS, charset_of, decoded
 from orthanc_research.errors import DeidError
@@ -185,7 +185,8 @@ def _judge_marks(findings: Findings, new: Elements, profile: Profile, subject: S
     findings.say(
         "patid_consistent", "PatientID", _plain(new, _PATIENT_ID) == subject.patient_id, "is not the pseudonym"
     )
-    findings.say("text_retained", "PatientIdentityRemoved", _plain(new, _REMOVED) == "YES", "does not say YES")
+    wanted = "NO" if profile.allow_identifiers else "YES"
+    findings.say("text_retained", "PatientIdentityRemoved", _plain(new, _REMOVED) == wanted, f"does not say {wanted}")
     method = bool(_plain(new, _METHOD)) or _CODES in new
     findings.say("text_notnull", "DeidentificationMethod", method, "no method is named")
     said = {"shift": "MODIFIED", "anchor": "MODIFIED", "remove": "REMOVED", "keep": "UNMODIFIED"}[profile.dates]
@@ -231,7 +232,10 @@ def _judge_leaks(findings: Findings, new: File, known: Known, profile: Profile) 
             findings.say("text_removed", part, False, f"holds {kind}")
     for path, element, charset in (*_leaves(new.meta, "", b""), *_leaves(new.elements, "", b"")):
         for leak in leaks_in(path, element, charset, known, without):
-            kept = name_of(element.tag) in profile.keep
+            kept = name_of(element.tag) in profile.keep or (
+                promise(profile, element.tag, element.vr) == "creator"
+                and decoded(element.value, "LO", b"").strip("\0 ") in safe_creators(profile)
+            )
             findings.say("text_removed", path, leak.allowed or kept, leak.reason, note=True)
         if "retain_uids" not in profile.options and _has_uid(element, charset, findings.uids):
             findings.say("uid_changed", path, False, "a text holds an original UID")

@@ -6,6 +6,7 @@ Sources: PS3.5 6.2.1 (names and their component groups), PS3.15 table E.1-1 (wha
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
@@ -43,6 +44,7 @@ _BIRTH = _tags("PatientBirthDate")
 # A number of these is mostly "1"; as a word of its own it says nothing.
 _SHORTEST_NUMBER = 3
 _LONG = 4
+_SPELLED = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ø": "oe", "å": "aa"})
 _SHORTEST_PLACE = 4
 _EIGHT = re.compile(r"(\d{4})(\d\d)(\d\d)")
 
@@ -123,7 +125,8 @@ def _kind(element: Element, charset: bytes) -> tuple[str, frozenset[str]]:
     if tag in _PLACES:
         return "places", _places(fold(text))
     if vr == "PN":
-        return ("names" if tag in _PATIENT_NAMES else "people"), _names(fold(text))
+        spelled = unicodedata.normalize("NFC", text).casefold().translate(_SPELLED)  # Müller, Muller, Mueller
+        return ("names" if tag in _PATIENT_NAMES else "people"), _names(fold(text)) | _names(fold(spelled))
     return "", frozenset()
 
 
@@ -135,9 +138,9 @@ def _names(text: str) -> frozenset[str]:
         parts = words(group)
         found |= {part for part in parts if _is_a_name(part)}
         if len(parts) > 1 and all(len(part) == 1 and part.isalpha() for part in parts):
-            found.add(" ".join(parts))
+            found |= set() if "".join(parts) in GENERIC else {" ".join(parts)}
         if len(parts) > 1 and "".join(parts[:2]).isalpha() and max(len(part) for part in parts[:2]) < _LONG:  # "LiWu"
-            found |= {parts[0] + parts[1], parts[1] + parts[0]}
+            found |= {parts[0] + parts[1], parts[1] + parts[0]} - GENERIC
     return frozenset(found)
 
 

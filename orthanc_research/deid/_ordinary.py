@@ -42,6 +42,6 @@ _GENERIC_WORDS = """
     imaging diagnostic diagnostics general regional national saint street road avenue strasse str st city building
     floor room north south east west research group praxis institution foundation trust school college dr prof md
     phd mr mrs ms jr sr herr frau dipl med msc bsc rt anonymous anonymized anonymised anonymize unknown none null
-    test patient phantom removed deidentified name id operator physician doctor nurse technologist
+    test patient phantom removed deidentified name id operator physician doctor nurse technologist na
 """
 GENERIC = frozenset(_GENERIC_WORDS.split())
