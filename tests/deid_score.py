@@ -464,11 +464,12 @@ def _words() -> frozenset[str]:
 def _own(pair: _Pair) -> Iterator[Check]:
     content = pair.content.lower()
     found = {why for why, data in _needles() if data in content}
-    yield pair.check("own_values", "the bytes", not found, ", ".join(sorted(found)))
-    yield pair.check("own_values", "UIDs", UID_ROOT.encode() not in content, "a UID of the originals")
+    if UID_ROOT.encode() in content:
+        found.add("a UID of the originals")
     for path, leaf in pair.new.items():
         if leaf.vr in _LOOKED_AT and set(re.split(r"[\W_]+", plain(leaf.text).casefold())) & _words():
-            yield pair.check("own_values", _name(path), False, "a short name")
+            found.add(f"a short name at {_name(path)}")
+    yield pair.check("own_values", "the file", not found, ", ".join(sorted(found)[:8]))
 
 
 def _dates(pair: _Pair) -> Iterator[tuple[Path, _Leaf]]:
