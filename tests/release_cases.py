@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
+import os
+import signal
+import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -66,3 +71,35 @@ def read(content: bytes) -> Dataset:
 def hang(*_: object) -> None:
     """What a worker does that will not end."""
     time.sleep(600)
+
+
+def dying_run(folder: str, at: int, after: bool, places: tuple[tuple[str, tuple[str, str]], ...]) -> None:
+    """For a process of its own, which ends itself by SIGKILL at its n-th step: a line of the journal, a copy stored.
+
+    From `in` to `out` in the folder, or from the first to the second Orthanc (address, user and password).
+    """
+    from orthanc_research.release._server import OrthancTarget
+    from orthanc_research.release._store import Store
+    from orthanc_research.release._tree import FolderTarget
+
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+    count = itertools.count(1)
+
+    def dying(real: Callable[..., Any]) -> Callable[..., Any]:
+        def step(*arguments: Any, **options: Any) -> Any:
+            number = next(count)
+            if number == at and not after:
+                os.kill(os.getpid(), signal.SIGKILL)
+            result = real(*arguments, **options)
+            if number == at:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return result
+
+        return step
+
+    patched: Any = Store, OrthancTarget, FolderTarget, os
+    for owner, name in zip(patched, ("_write", "keep", "keep", "link"), strict=True):
+        setattr(owner, name, dying(getattr(owner, name)))
+    here = Path(folder)
+    source, target = (ores.Orthanc(url, auth=auth) for url, auth in places) if places else (here / "in", here / "out")
+    project(here).plan(source, profile=PROFILE, target=target, progress=False).run(progress=False)

@@ -105,7 +105,7 @@ def test_one_patient_id_of_two_issuers_is_two_people(tmp_path: Path) -> None:
     assert plan(tmp_path, source).frame["PatientID"].nunique() == 2
 
 
-RISKS = {
+RISKS: dict[str, dict[str, Any]] = {
     "BurnedInAnnotation is YES": {"BurnedInAnnotation": "YES"},
     "a secondary capture": {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7"},
     "modality US": {"Modality": "US"},
@@ -139,7 +139,7 @@ def test_an_overlay_holds_a_series_back_until_it_was_looked_at(tmp_path: Path) -
     dataset.save_as(files(source)[1])
     made = plan(tmp_path, source)
     assert made.frame.loc[series, "status"] == "blocked"
-    assert "overlay" in made.problems.loc[series, "problem"]
+    assert "overlay" in str(made.problems.loc[series, "problem"])
     assert made.frame["status"].value_counts().to_dict() == {"planned": 1, "blocked": 1}
     for acknowledge in ([series], "all"):
         assert set(plan(tmp_path, source, acknowledge=acknowledge).frame["status"]) == {"planned"}
@@ -169,14 +169,14 @@ def test_deltas_and_conflicts(tmp_path: Path) -> None:
     assert set(plan(tmp_path, source).frame["status"]) == {"done"}
     # New in a series, changed in another, another profile, another file in the target.
     new = changed(files(source)[0], source / "new", SOPInstanceUID="1.2.3.4.5")
-    frame = plan(tmp_path, source).frame
+    frame: Any = plan(tmp_path, source).frame
     assert frame.loc[str(dcmread(new).SeriesInstanceUID), ["status", "to_do", "new"]].tolist() == ["planned", 1, 1]
     old = next(path for path in files(source) if dcmread(path).Modality == "MR")
     changed(old, PatientWeight="71")
     made = plan(tmp_path, source)
-    row = str(dcmread(old).SeriesInstanceUID)
-    assert made.frame.loc[row, ["status", "changed"]].tolist() == ["conflict", 1]
-    assert "original has changed" in made.problems.loc[row, "problem"]
+    row, frame = str(dcmread(old).SeriesInstanceUID), made.frame
+    assert frame.loc[row, ["status", "changed"]].tolist() == ["conflict", 1]
+    assert "original has changed" in str(made.problems.loc[row, "problem"])
     stricter = plan(tmp_path, source, profile=Profile(remove=("KVP",)))
     assert set(stricter.frame["status"]) == {"conflict"}
     run = stricter.run(progress=False)
@@ -197,7 +197,7 @@ def test_a_preview_shows_before_and_after_and_stores_nothing(tmp_path: Path) -> 
     source = cohort(tmp_path / "in")
     made = plan(tmp_path, source)
     row = made.frame.index[0]
-    shown = made.preview(row).set_index("path")
+    shown: Any = made.preview(row).set_index("path")
     assert shown.loc["PatientID", "before"].startswith("SYN-")
     assert shown.loc["PatientID", "after"] == made.frame.loc[row, "PatientID"]
     assert shown.loc["Rows", "before"] == shown.loc["Rows", "after"] == "16"

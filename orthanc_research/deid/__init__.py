@@ -7,20 +7,30 @@
 """
 
 from ._engine import deidentify
+from ._examine import examine
+from ._examined import Check, Examined
 from ._key import Key
+from ._known import Known
 from ._profile import Profile
 from ._pseudonyms import accession_of, code_of, days_of, patient_id_of, uid_of
 from ._subject import Deidentified, Subject
+from ._verdict import Verdict, conclude
 
 __all__ = [
+    "Check",
     "Deidentified",
+    "Examined",
     "Key",
+    "Known",
     "Profile",
     "Subject",
+    "Verdict",
     "accession_of",
     "code_of",
+    "conclude",
     "days_of",
     "deidentify",
+    "examine",
     "patient_id_of",
     "uid_of",
 ]

@@ -30,7 +30,7 @@ class Named:
 
 @dataclass(frozen=True, slots=True)
 class RunRow:
-    """A run; `state` is "open", "done" or "unverified" (what was stored did not pass the check of the whole)."""
+    """A run; `state` is "open", "done", "partial" or "unverified": see `Run.state`."""
 
     id: int
     started: float

@@ -61,7 +61,10 @@ class Run:
 
     @property
     def state(self) -> str:
-        """One of "open" (something is left), "done", or "unverified": the check of the whole was not passed."""
+        """What became of it: "open" while something is left to do, else "done", "partial" or "unverified".
+
+        "partial": some planned instances failed or were in conflict; "unverified": the check of the whole did not pass.
+        """
         return self._row().state
 
     @property

@@ -204,14 +204,14 @@ class Store:
         )
 
     def close_run(self, run: int, state: str, verdict: Any) -> None:
-        """How it ended; with "done" all that was verified is done."""
+        """How it ended; but for "unverified" all that was verified is done."""
         steps: list[tuple[str, Iterable[Sequence[Any]]]] = [
             (
                 "UPDATE run SET state = ?, ended = ?, verdict = ? WHERE id = ?",
                 [(state, time.time(), _packed(verdict), run)],
             )
         ]
-        if state == "done":
+        if state != "unverified":
             steps.append(("UPDATE unit SET state = 'done' WHERE run = ? AND state = 'verified'", [(run,)]))
         self._write(*steps)
 
@@ -227,15 +227,15 @@ class Store:
         packed = self._database.rows("SELECT verdict FROM run WHERE id = ?", (run,))[0][0]
         return None if packed is None else _unpacked(packed)
 
-    def found(self, run: int | None = None) -> Iterator[Any]:
-        """What was found in each copy that is stored, of one run or of all, some at a time."""
+    def found(self, *runs: int) -> Iterator[Any]:
+        """What was found in each copy of these runs that is stored, some at a time."""
         last = 0
-        where = "" if run is None else " AND run = ?"
         while True:
             rows = self._database.rows(
                 "SELECT rowid, found FROM unit WHERE rowid > ? AND found IS NOT NULL AND"
-                f" state IN ('stored', 'verified', 'done'){where} ORDER BY rowid LIMIT {_PAGE}",
-                (last,) if run is None else (last, run),
+                f" state IN ('stored', 'verified', 'done') AND run IN ({', '.join('?' * len(runs))})"
+                f" ORDER BY rowid LIMIT {_PAGE}",
+                (last, *runs),
             )
             yield from (_unpacked(row[1]) for row in rows)
             if len(rows) < _PAGE:

@@ -276,9 +276,13 @@ class Project:
             who = self._who(store, how.profile)
             halted = carry_out(store, number, how, who, workers=workers, progress=bar)
             if halted is None:
-                # Across all runs: one pseudonym and one offset a patient is a promise of the project.
-                verdict = conclude(found[0] for found in store.found())
-                store.close_run(number, "done" if verdict.passed else "unverified", verdict)
+                # Across all runs into this target: what lies there together must fit together.
+                runs = [row.id for row in store.runs() if row.target["place"] == how.target_about["place"]]
+                verdict = conclude(found[0] for found in store.found(*runs))
+                missed = any(True for _ in store.units(number, "failed", "conflict"))
+                kept = "partial" if missed else "done"
+                # Where nothing could be stored there is nothing to verify.
+                store.close_run(number, kept if verdict.passed or not verdict.instances else "unverified", verdict)
         finally:
             end()
         return Run(self, number, halted)
