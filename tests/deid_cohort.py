@@ -83,6 +83,10 @@ def _kinds(person: Person, study: int) -> Iterator[tuple[str, Maker, bool]]:
     yield "charset", objects.charset, False
     yield "jpeg", objects.jpeg, False
     yield "j2k", objects.j2k, False
+    yield "jpegls", objects.jpegls, False
+    yield "frames", objects.frames, False
+    yield "tail", objects.tail, False
+    yield "several", objects.several, False
     yield "deflated", objects.deflated, False
     yield "sr", objects.sr, True
     yield "pdf", objects.pdf, False

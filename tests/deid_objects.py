@@ -23,10 +23,12 @@ from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     EncapsulatedPDFStorage,
     EnhancedMRImageStorage,
+    ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
+    JPEGLSLossless,
     PositronEmissionTomographyImageStorage,
     RTStructureSetStorage,
     SegmentationStorage,
@@ -377,6 +379,72 @@ def j2k(planter: Planter, study: int) -> Dataset:
     at = data.index(b"\xff\x52")  # COD: comments may stand anywhere after SIZ
     made.PixelData = encapsulate([_even_jpeg(data[:at] + comment + data[at:])])
     made["PixelData"].is_undefined_length = True
+    return made
+
+
+def tail(planter: Planter, study: int) -> Dataset:
+    """Letters behind the last pixel, and in the bits below those stored (HighBit 15 of 12 bits)."""
+    made, who = alone(planter, study), planter.person
+    letters = f"{who.id} {who.birth} {who.accession}".encode()
+    nibbles = np.array([half for letter in letters for half in (letter >> 4, letter & 15)], dtype=np.uint16)
+    made.HighBit = 15
+    below = pixels(planter.file) << 4 | np.resize(nibbles, (SIZE, SIZE))
+    said = planter.text((0x7FE00010,), "behind the pixels").encode()
+    made.PixelData = below.astype("<u2").tobytes() + said + b"\0" * (len(said) % 2)
+    return made
+
+
+def frames(planter: Planter, study: int) -> Dataset:
+    """Two JPEG frames of two fragments each; the second has a comment, and letters behind its end."""
+    made, who = alone(planter, study, JPEGBaseline8Bit), planter.person
+    pictures = [(pixels(f"{planter.file} {number}", 64) >> 4).astype(np.uint8) for number in range(2)]
+    data = []
+    for picture in pictures:
+        stream = io.BytesIO()
+        Image.fromarray(picture).save(stream, "JPEG", quality=95)
+        data.append(stream.getvalue())
+    said = planter.text((0x7FE00010,), "comment of the second frame").encode()
+    behind = planter.own((0x7FE00010,), "behind the second frame", f"{who.id} {who.birth}").encode()
+    data[1] = data[1][:2] + b"\xff\xfe" + struct.pack(">H", len(said) + 2) + said + data[1][2:] + behind
+    image(made, np.stack(pictures), bits=8)
+    made.PixelData = encapsulate([_even_jpeg(each) for each in data], fragments_per_frame=2)
+    made["PixelData"].VR = "OB"
+    made["PixelData"].is_undefined_length = True
+    made.LossyImageCompression, made.LossyImageCompressionMethod = "01", "ISO_10918_1"
+    return made
+
+
+def jpegls(planter: Planter, study: int) -> Dataset:
+    """JPEG-LS with a comment and an application's segment."""
+    made, who = alone(planter, study), planter.person
+    made.compress(JPEGLSLossless, encoding_plugin="pyjpegls", generate_instance_uid=False)
+    data = next(iter(generate_frames(made.PixelData, number_of_frames=1)))
+    said = planter.text((0x7FE00010,), "JPEG-LS comment").encode()
+    other = planter.own((0x7FE00010,), "JPEG-LS APP9", f"{who.id} {who.birth}").encode()
+    segments = b"\xff\xfe" + struct.pack(">H", len(said) + 2) + said + b"\xff\xe9" + struct.pack(">H", len(other) + 2)
+    made.PixelData = encapsulate([_even_jpeg(data[:2] + segments + other + data[2:])])
+    made["PixelData"].is_undefined_length = True
+    return made
+
+
+def several(planter: Planter, study: int) -> Dataset:
+    """More than one value where one is usual, and values that are only part of a date."""
+    made, who = alone(planter, study, ExplicitVRBigEndian), planter.person
+    when = who.study_days[study - 1]
+    made.OtherPatientNames = [who.name, who.physician]
+    made.PerformingPhysicianName = [who.operator, who.name]
+    made.SoftwareVersions = ["syngo CT", "VB10"]
+    made.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL", "CT_SOM5"]
+    made.DateOfLastCalibration = [when, day(planter.file, "calibrated")]
+    made.TimeOfLastCalibration = ["101112", "101113"]
+    made.FailedSOPInstanceUIDList = [uid(planter.file, "failed", number) for number in range(3)]
+    made.ReferencedFrameOfReferenceUID = uid(planter.file, "frame")
+    made.MedicalAlerts = [planter.text((0x00102000,), "MedicalAlerts", 30), planter.text((0x00102000,), "again", 30)]
+    made.AcquisitionDateTime = f"{when}101112.123456+0130"
+    made.FrameReferenceDateTime = when[:4]
+    made.SetDate = when
+    words = np.frombuffer(made.PixelData, dtype="<u2")
+    made.PixelData = words.astype(">u2").tobytes()
     return made
 
 

@@ -27,7 +27,7 @@ from deid_planting import CHARACTERISTICS, STRUCTURE
 from pydicom import DataElement, Dataset, dcmread
 from pydicom.encaps import generate_frames
 from pydicom.tag import Tag
-from pydicom.uid import DeflatedExplicitVRLittleEndian
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
 
 __all__ = ["ACTIONS", "HARDER", "Check", "Score", "score"]
 
@@ -408,7 +408,7 @@ def _pixels(pair: _Pair) -> Iterator[Check]:
             after.IconImageSequence[0].get("PixelData", b"")
         )
         yield pair.check("pixels_hidden", "icon", not icon, "is there")
-    if pair.file.kind in ("jpeg", "j2k") and "PixelData" in after:
+    if pair.file.kind in ("jpeg", "j2k", "jpegls", "frames", "tail") and "PixelData" in after:
         words_ = [p.value.encode() for p in pair.file.planted if p.path == (0x7FE00010,)]
         left = any(word in bytes(after.PixelData) for word in words_)
         yield pair.check("pixels_hidden", "comments in the stream", not left, "are there")
@@ -420,9 +420,11 @@ def _stored(dataset: Dataset) -> npt.NDArray[Any]:
     if not syntax.is_compressed or syntax == DeflatedExplicitVRLittleEndian:
         if dataset.BitsAllocated == 1:
             return np.frombuffer(dataset.PixelData, dtype=np.uint8)
-        kind = "u1" if dataset.BitsAllocated == 8 else "<u2"
+        order = ">" if syntax == ExplicitVRBigEndian else "<"
+        kind = "u1" if dataset.BitsAllocated == 8 else f"{order}u2"
+        low = dataset.HighBit + 1 - dataset.BitsStored
         count = dataset.Rows * dataset.Columns * int(dataset.get("NumberOfFrames", 1) or 1)
-        return np.asarray(np.frombuffer(dataset.PixelData, dtype=kind)[:count] & ((1 << dataset.BitsStored) - 1))
+        return np.asarray(np.frombuffer(dataset.PixelData, dtype=kind)[:count] >> low & ((1 << dataset.BitsStored) - 1))
     assert next(generate_frames(dataset.PixelData, number_of_frames=1))
     array: npt.NDArray[Any] = dataset.pixel_array
     return array
