@@ -64,7 +64,7 @@ def _released(source: Any, target: Any, workers: int) -> int:
         run = plan.run(workers=workers, progress=False)
         if len(run.failures):
             raise ValueError(f"{len(run.failures)} rows failed.")
-        return int(run.frame["Verified" if "Verified" in run.frame else "Instances"].sum())
+        return int(run.frame["done"].sum())
 
 
 def _each(source: str, into: str, *, examined: bool) -> int:
