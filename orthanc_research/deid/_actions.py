@@ -7,30 +7,34 @@ from collections import Counter
 from collections.abc import Callable
 from functools import lru_cache
 
+from pydicom._uid_dict import UID_dictionary
 from pydicom.dataelem import RawDataElement
 
 from ._codes import is_code, is_public_scheme, standard_meaning
 from ._csa import reduced_csa
 from ._dates import old_age, shifted
+from ._icc import without_texts
 from ._key import Key
 from ._level import Level
 from ._profile import Profile
 from ._pseudonyms import accession_of, code_of, uid_of
 from ._read import Elements
-from ._rules import Rule
+from ._rules import NUMBERS, Rule
 from ._subject import Subject
 from ._texts import decoded, speaks_vocabulary
 from ._values import dummy, kept
 
 __all__ = ["Actions"]
 
-_STANDARD_UID = re.compile(r"1\.2\.840\.10008\.[0-9.]+")
+_HL7_SCHEMES = re.compile(r"2\.16\.840\.1\.113883\.6\.\d{1,4}")  # HL7's registry of coding schemes, SNOMED CT in it
 # Names and ids of patients, and of people who looked (PS3.16, TID 1001 to 1010): never of the vocabulary.
 _PERSONS = frozenset(
     ("121008", "121009", "121011", "121012", "121013", "121022", "121028", "121029", "121030", "121036", "128774")
 )
 _BIRTH_DATE, _AGE = "121031", "121033"
 _OLDEST = 89  # years
+_TERM = re.compile(rb"[A-Z]{1,16}|\d{1,2}(\.\d{1,4})?(:1)?")
+_MOST_VALUES, _LONGEST = 512, 18
 _TOKEN = re.compile(r"\w{2,}")
 # PatientName, ID, other ids and names, birth name, mother's, AccessionNumber, physicians and operators.
 _IDENTITY = (
@@ -71,6 +75,7 @@ class Actions:
             "time": self._keep,
             "age": self._age,
             "uid": self.uid,
+            "registered": self._registered,
             "dummy": self.dummy,
             "replace": self._replace,
             "patient": self._patient,
@@ -80,6 +85,8 @@ class Actions:
             "meaning": self._meaning,
             "timezone": self._timezone,
             "csa": self._csa,
+            "numbers": self._numbers,
+            "term": self._term,
         }
 
     def find(self, name: str) -> Callable[[Rule, bytes, Level], bytes | None] | None:
@@ -107,8 +114,8 @@ class Actions:
             self.changes[level.prefix + rule.keyword, what] += 1
 
     def _keep(self, rule: Rule, value: bytes, level: Level) -> bytes | None:
-        if rule.keyword == "ICCProfile" and value and value[36:40] != b"acsp":
-            return None
+        if rule.keyword == "ICCProfile" and value:
+            return without_texts(value)
         if level.concept == _AGE and rule.vr == "DS" and rule.keyword == "NumericValue":
             return _capped(value)
         return kept(rule.vr, value, level.encodings)
@@ -147,6 +154,11 @@ class Actions:
         self.count(rule, level, "mapped", value)
         return _mapped_uids(self.key, value, self.subject.namespace)
 
+    def _registered(self, rule: Rule, value: bytes, level: Level) -> bytes:
+        """A scheme's UID: a public one stays, that of a house names the house."""
+        text = value.strip(b" \0").decode("latin-1")
+        return value if _HL7_SCHEMES.fullmatch(text) else self.uid(rule, value, level)
+
     def dummy(self, rule: Rule, value: bytes, level: Level) -> bytes:
         """What fits the VR and says nothing."""
         self.count(rule, level, "dummy")
@@ -171,6 +183,19 @@ class Actions:
     def _timezone(self, rule: Rule, value: bytes, level: Level) -> bytes | None:
         text = value.strip(b" \0")
         return text if not text or (len(text) == 5 and text[:1] in b"+-" and text[1:].isdigit()) else None
+
+    def _numbers(self, rule: Rule, value: bytes, level: Level) -> bytes | None:
+        """As many numbers as the element is known to have (`why`, 0 for any)."""
+        number = int(rule.why)
+        size = NUMBERS.get(rule.vr)
+        count = len(value) / size if size else value.count(b"\\") + 1
+        longest = max(map(len, value.split(b"\\")))
+        fits = count == number if number else count <= _MOST_VALUES
+        return kept(rule.vr, value, level.encodings) if fits and (size or longest <= _LONGEST) else None
+
+    def _term(self, rule: Rule, value: bytes, level: Level) -> bytes | None:
+        """A defined term or a ratio: one word of capitals, or a number with its unit."""
+        return value if _TERM.fullmatch(value.rstrip(b" \0")) and self._words(rule, value, level) else None
 
     def _csa(self, rule: Rule, value: bytes, level: Level) -> bytes | None:
         new = reduced_csa(value)
@@ -209,7 +234,7 @@ class Actions:
 def _mapped_uids(key: Key, value: bytes, namespace: str) -> bytes:
     parts = (part.strip(b" \0").decode("latin-1") for part in value.split(b"\\"))
     return "\\".join(
-        part if not part or _STANDARD_UID.fullmatch(part) else uid_of(key, part, namespace) for part in parts
+        part if not part or part in UID_dictionary else uid_of(key, part, namespace) for part in parts
     ).encode("ascii", "replace")
 
 

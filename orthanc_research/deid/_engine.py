@@ -24,6 +24,7 @@ _PIXELS, _OFFSETS, _LENGTHS = 0x7FE00010, 0x7FE00001, 0x7FE00002
 _DOCUMENT = 0x00420011
 _DIRECTORY = "1.2.840.10008.1.3.10"
 _DOCUMENTS = "1.2.840.10008.5.1.4.1.1.104."
+_VOICES = ("1.2.840.10008.5.1.4.1.1.9.4.1", "1.2.840.10008.5.1.4.1.1.9.4.2")
 _UNDEFINED = 0xFFFFFFFF
 # Our own, made from a random UUID (PS3.5 Annex B.2).
 _IMPLEMENTATION = b"2.25.172046894128716236213938479164251373057"
@@ -83,6 +84,8 @@ def _refuse(elements: Elements, profile: Profile) -> None:
     for tag, name in ((_STUDY, "StudyInstanceUID"), (_SERIES, "SeriesInstanceUID")):
         if not _text(elements, tag):
             raise DeidError(f"This file has no {name}, so it belongs to no study.")
+    if sop_class in _VOICES:
+        raise DeidError("This instance is a recording of a voice, which cannot be cleaned.")
     if (_DOCUMENT in elements or sop_class.startswith(_DOCUMENTS)) and "EncapsulatedDocument" not in profile.remove:
         raise DeidError("This instance holds a document (PDF, CDA, STL…), and what is written in it cannot be cleaned.")
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pydicom.datadict import private_dictionary_VR
 
 from ._profile import Profile
-from ._rules import NUMBERS, TEXTS, Rule
-from ._table import private_elements
+from ._rules import NUMBERS, Rule
+from ._table import Safe, private_elements
 
 __all__ = ["private_rule"]
 
-_CHECKED = frozenset(("DS", "IS", "CS", "DA", "DT", "TM", "AS", "UI"))
+_NUMERIC = frozenset(("DS", "IS"))
 _ACTIONS = {"SQ": "items", "DA": "date", "DT": "date", "TM": "time", "UI": "uid", "AS": "age"}
 
 
@@ -25,15 +25,28 @@ def private_rule(profile: Profile, creator: str, group: int, number: int, vr: st
         return None
     if safe is not None and safe.why.startswith("reduced"):
         return Rule(name, "OB", "csa", "remove", safe.why)
+    if safe is not None:
+        return _safe(profile, name, safe, vr)
     if vr is None or vr == "UN":
-        vr = safe.vr if safe is not None else _private_vr(creator, group, number)
+        vr = _private_vr(creator, group, number)
     if vr is None or vr == "PN" or (profile.dates == "remove" and vr in ("DA", "DT", "TM")):
         return None
-    if safe is not None and vr not in NUMBERS and vr not in TEXTS and vr != "SQ":
+    return Rule(name, vr, _ACTIONS.get(vr, "keep"), "remove", "a private element that the profile allows")
+
+
+def _safe(profile: Profile, name: str, safe: Safe, vr: str | None) -> Rule | None:
+    """A known element must be of its known kind: a number stays a number, whatever a file calls it."""
+    numeric = safe.vr in NUMBERS or safe.vr in _NUMERIC
+    found = safe.vr if vr is None or vr == "UN" else vr
+    if found != safe.vr and not (numeric and (found in NUMBERS or found in _NUMERIC)):
         return None
-    if safe is not None and vr in TEXTS - _CHECKED:
-        return Rule(name, "CS", "keep", "remove", "a private text known to be a code")
-    return Rule(name, vr, _ACTIONS.get(vr, "keep"), "remove", "a private element that is allowed")
+    if found == "DT" and profile.dates == "remove":
+        return None
+    if found in ("CS", "SH"):
+        return Rule(name, found, "term", "remove", safe.why)
+    if found in ("SQ", "DT"):
+        return Rule(name, found, _ACTIONS[found], "remove", safe.why)
+    return Rule(name, found, "numbers", "remove", str(safe.vm))
 
 
 def _private_vr(creator: str, group: int, number: int) -> str | None:

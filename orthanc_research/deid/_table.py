@@ -54,9 +54,10 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Safe:
-    """A private element that is known to hold no identity; `vr` is its VR where the file does not say it."""
+    """A private element that is known to hold no identity; `vm` is how many values it has, 0 for any number."""
 
     vr: str
+    vm: int
     why: str
 
 
@@ -99,8 +100,11 @@ def technical() -> dict[str, str]:
 @cache
 def private_elements() -> dict[tuple[str, str], Safe]:
     """Private elements known safe by (creator, "gggg,xxee")."""
-    table = csv.DictReader(_lines("private.csv"))
-    return {(line["creator"], line["element"].lower()): Safe(line["vr"], line["why"]) for line in table}
+    found: dict[tuple[str, str], Safe] = {}
+    for line in csv.DictReader(_lines("private.csv")):
+        vm = 0 if line["vm"] == "n" else int(line["vm"])
+        found[line["creator"], line["element"].lower()] = Safe(line["vr"], vm, line["why"])
+    return found
 
 
 @cache
