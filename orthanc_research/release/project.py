@@ -140,24 +140,38 @@ class Project:
         with self._doing(run, progress, "verify", places=(source, target)) as (store, row, how, bar):
             return _after.verify(store, row.id, how, self._who(store, how.profile), workers=workers, progress=bar)
 
-    def rollback(self, run: Run | int, *, progress: Progress | bool | None = None) -> dict[str, int]:
+    def rollback(
+        self, run: Run | int, *, source: Any = None, target: Any = None, progress: Progress | bool | None = None
+    ) -> dict[str, int]:
         """Take back what a run stored: only what was not in the target before, and still has the same bytes.
 
-        How many were "removed", were "gone" already, or are "changed" and stay. Originals are not touched.
+        How many were "removed", were "gone" already, or are "changed" and stay. Originals are not touched. Places are
+        as for `resume`.
         """
-        with self._doing(run, progress, "rollback", change=True) as (store, row, how, bar):
+        with self._doing(run, progress, "rollback", places=(source, target), change=True) as (store, row, how, bar):
             return _after.rollback(store, row.id, how, self._who(store, how.profile), bar)
 
     def delete_originals(
-        self, run: Run | int, *, expect: int, progress: Progress | bool | None = None
+        self,
+        run: Run | int,
+        *,
+        expect: int,
+        source: Any = None,
+        target: Any = None,
+        progress: Progress | bool | None = None,
     ) -> dict[str, int]:
         """Delete the originals of a run from its source. This cannot be undone.
 
         `expect` is how many instances that is, typed by you. `QueryError` for another number and for a run that is not
         done and verified as a whole; `DeidError` when a copy is not in the target as it was stored. Nothing is
-        deleted then. An original that has changed since stays.
+        deleted then. An original that has changed since stays. Places are as for `resume`.
         """
-        with self._doing(run, progress, "delete originals", change=True) as (store, row, how, bar):
+        with self._doing(run, progress, "delete originals", places=(source, target), change=True) as (
+            store,
+            row,
+            how,
+            bar,
+        ):
             who = self._who(store, how.profile)
             return _after.delete_originals(store, row.id, how, who, expect=expect, progress=bar)
 
