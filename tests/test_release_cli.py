@@ -40,9 +40,7 @@ def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
                 patch.setenv(name, value)
             with pytest.raises(SystemExit) as ended:
                 main()
-                sys.exit(0)
-        code = ended.value.code
-        done = Done(code if isinstance(code, int) else 0, *capsys.readouterr())
+        done = Done(int(ended.value.code or 0), *capsys.readouterr())
         assert "SYN-" not in done.stdout + done.stderr or "--reveal" in arguments
         return done
 
