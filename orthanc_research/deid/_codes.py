@@ -6,17 +6,19 @@ import re
 from functools import cache
 from typing import Any
 
-__all__ = ["is_code", "is_public_scheme", "is_standard_meaning"]
+from ._table import units, words
+
+__all__ = ["is_code", "is_public_scheme", "standard_meaning"]
 
 # How the codes of public schemes look (PS3.16 Table 8-1); whatever else stands there is not taken for a code.
 _SCHEMES = {
-    "DCM": r"\d{6}",
+    "DCM": r"\d{6}|[A-Z]{2,8}",
     "SCT": r"\d{6,18}",
     "SRT": r"[A-Z]\d?-[0-9A-Z]{3,6}",
     "SNM3": r"[A-Z]\d?-[0-9A-Z]{3,6}",
     "99SDM": r"[A-Z]\d?-[0-9A-Z]{3,6}",
     "LN": r"\d{1,7}-\d",
-    "UCUM": r"\{[A-Za-z0-9/_ ]{1,14}\}|1|[A-Za-z%\[\]0-9/.*'^-]{1,8}|\[[a-zA-Z'_]{1,12}\]",
+    "UCUM": r"(?:1|[A-Za-z%\[\]0-9/.*'^-]{1,12}|\{[A-Za-z0-9/_ ]{1,14}\}){1,3}",
     "FMA": r"\d{1,8}",
     "RADLEX": r"RID\d{1,7}",
     "NCIt": r"C\d{1,7}",
@@ -42,17 +44,25 @@ def is_public_scheme(designator: str) -> bool:
 def is_code(designator: str, code: str) -> bool:
     """Whether it is a code of a public scheme, by its form."""
     pattern = _SCHEMES.get(designator)
-    return pattern is not None and re.fullmatch(pattern, code, re.ASCII) is not None
+    if pattern is None or re.fullmatch(pattern, code, re.ASCII) is None:
+        return False
+    if designator == "DCM" and not code.isdigit():
+        return code in _meanings(designator)
+    if designator == "UCUM":
+        # Annotations in braces, and long units, are what anybody may write: known ones only.
+        parts = re.findall(r"[A-Za-z]+", code)
+        return code in _meanings(designator) or all(part in units() or part in words() for part in parts)
+    return True
 
 
-def is_standard_meaning(designator: str, code: str, meaning: str) -> bool:
-    """Whether the meaning is the standard's own for that code."""
-    return (code, meaning.casefold()) in _meanings(designator)
+def standard_meaning(designator: str, code: str) -> str | None:
+    """The standard's own meaning of a code; None where this does not know it."""
+    return _meanings(designator).get(code)
 
 
 @cache
-def _meanings(designator: str) -> frozenset[tuple[str, str]]:
+def _meanings(designator: str) -> dict[str, str]:
     from pydicom.sr import _concepts_dict  # a big table: only where a meaning is not of the vocabulary
 
     scheme: Any = _concepts_dict.concepts.get(designator, {})
-    return frozenset((code, entry[0].casefold()) for codes in scheme.values() for code, entry in codes.items())
+    return {code: str(entry[0]) for codes in scheme.values() for code, entry in codes.items()}

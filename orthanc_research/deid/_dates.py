@@ -14,7 +14,7 @@ _DT = re.compile(
     rb"(\d{4})(?:(\d{2})(?:(\d{2})((?:[01]\d|2[0-3])(?:[0-5]\d(?:(?:[0-5]\d|60)(?:\.\d{1,6})?)?)?)?)?)?([+-]\d{4})?"
 )
 _TM = re.compile(rb"(?:[01]\d|2[0-4])(?:(:?)[0-5]\d(?:\1(?:[0-5]\d|60)(?:\.\d{1,6})?)?)?")
-_AS = re.compile(rb"\d{3}[DWMY]")
+_AS = re.compile(rb"\d{1,3}[DWMY]")  # some write "0Y"
 _BLANKS = b" \0"
 _OLDEST = 89  # years; above that an age identifies (45 CFR 164.514(b)(2)(i)(C))
 
@@ -87,6 +87,6 @@ def is_age(value: bytes) -> bool:
 
 
 def old_age(value: bytes) -> bytes:
-    """The ages, those over 89 years as 090Y."""
-    parts = (part.strip(_BLANKS) for part in value.split(b"\\"))
+    """The ages with three digits, those over 89 years as 090Y."""
+    parts = (part.strip(_BLANKS).zfill(4) if part.strip(_BLANKS) else b"" for part in value.split(b"\\"))
     return b"\\".join(b"090Y" if part.endswith(b"Y") and int(part[:3]) > _OLDEST else part for part in parts)

@@ -24,6 +24,7 @@ _PIXELS, _OFFSETS, _LENGTHS = 0x7FE00010, 0x7FE00001, 0x7FE00002
 _DOCUMENT = 0x00420011
 _DIRECTORY = "1.2.840.10008.1.3.10"
 _DOCUMENTS = "1.2.840.10008.5.1.4.1.1.104."
+_VOICES = ("1.2.840.10008.5.1.4.1.1.9.4.1", "1.2.840.10008.5.1.4.1.1.9.4.2")
 _UNDEFINED = 0xFFFFFFFF
 # Our own, made from a random UUID (PS3.5 Annex B.2).
 _IMPLEMENTATION = b"2.25.172046894128716236213938479164251373057"
@@ -43,6 +44,8 @@ def deidentify(content: bytes, profile: Profile, key: Key, subject: Subject) -> 
     parts = walk.parts(file.elements)
     parts.update(_pixel_parts(file, walk, profile))
     parts.update(_stamps(file, walk, profile))
+    if not {_CLASS, _INSTANCE, _STUDY, _SERIES} <= set(parts):
+        raise DeidError("A UID of this instance is written with a VR that it cannot have.")
     body = b"".join(parts[tag] for tag in sorted(parts))
     if file.syntax.deflated:
         deflater = zlib.compressobj(wbits=-zlib.MAX_WBITS)
@@ -66,8 +69,8 @@ def deidentify(content: bytes, profile: Profile, key: Key, subject: Subject) -> 
         study_instance_uid=uids[_STUDY],
         sop_class_uid=uids[_CLASS],
         transfer_syntax_uid=file.syntax.uid,
-        changes=dict(walk.changes),
-        notes=tuple(walk.notes),
+        changes=dict(walk.actions.changes),
+        notes=tuple(walk.actions.notes),
     )
 
 
@@ -81,6 +84,8 @@ def _refuse(elements: Elements, profile: Profile) -> None:
     for tag, name in ((_STUDY, "StudyInstanceUID"), (_SERIES, "SeriesInstanceUID")):
         if not _text(elements, tag):
             raise DeidError(f"This file has no {name}, so it belongs to no study.")
+    if sop_class in _VOICES:
+        raise DeidError("This instance is a recording of a voice, which cannot be cleaned.")
     if (_DOCUMENT in elements or sop_class.startswith(_DOCUMENTS)) and "EncapsulatedDocument" not in profile.remove:
         raise DeidError("This instance holds a document (PDF, CDA, STL…), and what is written in it cannot be cleaned.")
 
@@ -92,6 +97,8 @@ def _pixel_parts(file: File, walk: Walk, profile: Profile) -> dict[int, bytes]:
     if not isinstance(element, RawDataElement):
         raise DeidError("Its pixel data are no bytes.")
     value, facts = element.value or b"", _facts(file)
+    if element.length == _UNDEFINED and _hides_overlay(file.elements):
+        raise DeidError("It has an overlay in the spare bits of compressed pixels, where nothing can be cleared.")
     if element.length != _UNDEFINED:
         if file.syntax.implicit or element.VR != "OB":
             vr, word = "OW", 2
@@ -99,21 +106,27 @@ def _pixel_parts(file: File, walk: Walk, profile: Profile) -> dict[int, bytes]:
             vr, word = "OB", 1
         content, notes = native(value, facts, word, file.syntax.little)
         for sentence in notes:
-            walk.note(sentence)
+            walk.actions.note(sentence)
         if content != value:
-            walk.changes["PixelData", "bits cleared or cut"] += 1
+            walk.actions.changes["PixelData", "bits cleared or cut"] += 1
         return {_PIXELS: encode.element(file.syntax, _PIXELS, vr, content)}
     found = compressed(value, facts.frames, _bytes(file.elements, _OFFSETS))
     for sentence in found.notes:
-        walk.note(sentence)
+        walk.actions.note(sentence)
     if found.dropped:
-        walk.changes["PixelData", "comments dropped"] += 1
-        walk.note("Comments or application segments in compressed frames were dropped.")
+        walk.actions.changes["PixelData", "comments dropped"] += 1
+        walk.actions.note("Comments or application segments in compressed frames were dropped.")
     parts = {_PIXELS: encode.encapsulated(file.syntax, _PIXELS, found.fragments)}
     if found.offsets:
         parts[_OFFSETS] = encode.element(file.syntax, _OFFSETS, "OV", found.offsets)
         parts[_LENGTHS] = encode.element(file.syntax, _LENGTHS, "OV", found.lengths)
     return parts
+
+
+def _hides_overlay(elements: Elements) -> bool:
+    """An overlay without data of its own lies in PixelData's spare bits (retired, PS3.5 section 8.1.2)."""
+    groups = {tag >> 16 for tag in elements if 0x6000 <= tag >> 16 <= 0x601E and tag & 0xFFFF == 0x0102}
+    return any((group << 16 | 0x3000) not in elements for group in groups)
 
 
 def _facts(file: File) -> Facts:
@@ -139,7 +152,7 @@ def _facts(file: File) -> Facts:
 
 def _stamps(file: File, walk: Walk, profile: Profile) -> dict[int, bytes]:
     """Who it is now, and what was done (PS3.15 E.1.1; CID 7050)."""
-    syntax, subject = file.syntax, walk.subject.patient_id.encode()
+    syntax, subject = file.syntax, walk.actions.subject.patient_id.encode()
     codes = [code for code in profile.codes if _really_done(code, walk)]
     moved = {"keep": b"UNMODIFIED", "remove": b"REMOVED"}.get(profile.dates, b"MODIFIED")
     method = f"{_METHOD} {profile.hash[:8]}".encode()
@@ -158,8 +171,8 @@ def _stamps(file: File, walk: Walk, profile: Profile) -> dict[int, bytes]:
 def _really_done(code: str, walk: Walk) -> bool:
     """Cleaned texts are claimed where none had to go, private elements where one has stayed."""
     if code == "113105":
-        return "text removed" not in walk.done
-    return code != "113111" or "private kept" in walk.done
+        return "text removed" not in walk.actions.done
+    return code != "113111" or "private kept" in walk.actions.done
 
 
 def _code(walk: Walk, code: str) -> bytes:

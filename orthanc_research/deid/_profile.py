@@ -107,6 +107,8 @@ class Profile:
         if unknown:
             raise DeidError(f"There is no option {unknown[0]!r}; there are {', '.join(OPTIONS)}.")
         _keywords(self.replace, "replace")
+        if "PatientBirthDate" in self.keep:
+            raise DeidError("PatientBirthDate is always emptied; PatientAge says what research needs.")
         for name in self.keep:
             if identifies(_tag(name)) and name not in self.allow_identifiers:
                 raise DeidError(f"{name} identifies; to keep it, name it in allow_identifiers too.")

@@ -22,7 +22,7 @@ _DEFLATED = "1.2.840.10008.1.2.1.99"
 _IMPLICIT, _BIG = "1.2.840.10008.1.2", "1.2.840.10008.1.2.2"
 _EXPLICIT = "1.2.840.10008.1.2.1"
 _UNDEFINED = 0xFFFFFFFF
-_MOST = 4 << 30  # bytes that a deflated dataset may have
+_MOST = 2 << 30  # bytes that a deflated dataset may have
 _RATIO = 1032  # deflate cannot do better (zlib's own account), so a longer output is not looked for
 # What pydicom raises on damaged files; all of it becomes one sentence.
 DAMAGE = (
@@ -60,6 +60,8 @@ class File:
 def read(content: bytes) -> File:
     """The elements of a DICOM file, raw; `DeidError` where it is cut, damaged or no DICOM."""
     start = 132 if content[128:132] == b"DICM" else 0
+    if not start and content[:2] not in (b"\x02\0", b"\x08\0", b"\0\x08"):
+        raise DeidError("This is no DICOM file.")
     try:
         uid, at = _meta(content, start)
         syntax = _syntax(uid or _guessed(content[at : at + 8]))
@@ -123,7 +125,7 @@ def _inflated(data: bytes) -> bytes:
     except zlib.error:
         raise DeidError("This file's deflated dataset is damaged.") from None
     if not inflater.eof:
-        raise DeidError("This file's deflated dataset is cut, or inflates to more than 4 GB.")
+        raise DeidError("This file's deflated dataset is cut, or inflates to more than 2 GB.")
     return content
 
 
@@ -140,6 +142,10 @@ def _elements(data: bytes, syntax: Syntax) -> Elements:
 def _by_tag(elements: Iterable[RawDataElement | DataElement]) -> Elements:
     found: Elements = {}
     for element in elements:
+        if isinstance(element, DataElement) and element.VR != "SQ" and element.is_empty:
+            # pydicom gives an empty value of an item so; a VR that is a choice is for the rules to settle.
+            vr = element.VR if len(element.VR) == 2 else None
+            element = RawDataElement(element.tag, vr, 0, b"", 0, False, True)
         said = element.length if isinstance(element, RawDataElement) else _UNDEFINED
         if said not in (_UNDEFINED, len(element.value or b"")):
             raise DeidError("This file is cut, or an element's length is wrong.")

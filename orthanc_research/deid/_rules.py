@@ -78,7 +78,7 @@ def identifies(tag: int) -> bool:
     if vr in ("PN", "DA", "DT", "AE"):
         return True
     if vr == "UI":
-        return not _is_class(keyword)
+        return not _is_class(keyword) and keyword not in _SCHEME_UID
     return tag in rows() and _IDENTIFIER.fullmatch(keyword) is not None
 
 
@@ -144,16 +144,22 @@ def _listed(profile: Profile, row: Row, keyword: str, vr: str) -> Rule:
     otherwise = _LETTERS[row.last] if row.last != "U" else "uid"
     why = f"Table E.1-1: {row.basic}"
     if row.dated and profile.dates != "remove" and vr in ("DA", "DT", "TM"):
-        return Rule(keyword, vr, "time" if vr == "TM" else "date", otherwise, f"{why}; dates: {profile.dates}")
+        # No dummy where the table offers less: a date that was none would look like one.
+        mildest = next(_LETTERS[letter] for letter in "XZD" if letter in row.basic)
+        return Rule(keyword, vr, "time" if vr == "TM" else "date", mildest, f"{why}; dates: {profile.dates}")
     marks = {mark for name, mark in row.options if name in profile.options and not (row.dated and vr != "UI")}
     names = " and ".join(name for name, _ in row.options if name in profile.options)
     if "K" in marks:
         action = {"SQ": "items", "AS": "age", "TM": "time"}.get(vr, "keep")
+        if vr in _SHORT - {"CS"} and ("retain_patient_characteristics", "K") in row.options:
+            action = "words"  # EthnicGroup: K, but anybody can type anything there
         return Rule(keyword, vr, action, otherwise, f"{why}; {names}: K")
     if "C" in marks and not (keyword == "ContentSequence" and vr != "SQ"):
         return Rule(keyword, vr, _cleaned(vr, otherwise), otherwise, f"{why}; {names}: C")
     if vr == "SQ":
         return Rule(keyword, vr, _sequence(row), "remove", why)
+    if vr == "UI" and otherwise == "dummy":
+        return Rule(keyword, vr, "uid", "uid", why)
     return Rule(keyword, vr, otherwise, otherwise, why)
 
 
@@ -163,7 +169,7 @@ def _cleaned(vr: str, otherwise: str) -> str:
         return "items"
     if vr in ("LO", "SH", "LT", "ST", "UT", "UC"):
         return "words"
-    return "keep" if vr in NUMBERS or vr in ("CS", "DS", "IS") else otherwise
+    return "words" if vr == "CS" else "keep" if vr in NUMBERS or vr in ("DS", "IS") else otherwise
 
 
 def _sequence(row: Row) -> str:
@@ -187,8 +193,9 @@ def _unlisted(profile: Profile, keyword: str, vr: str) -> Rule:
         action = "remove" if profile.dates == "remove" else "time" if vr == "TM" else "date"
         return Rule(keyword, vr, action, "remove", f"{why}; dates: {profile.dates}")
     if vr == "UI":
-        keep = "uid" in profile.kept_uids or _is_class(keyword)
-        return Rule(keyword, vr, "keep" if keep else "uid", "uid", f"{why}; {'class' if keep else 'mapped'}")
+        if "uid" in profile.kept_uids or _is_class(keyword):
+            return Rule(keyword, vr, "keep", "uid", f"{why}; kept")
+        return Rule(keyword, vr, "registered" if keyword in _SCHEME_UID else "uid", "uid", f"{why}; mapped")
     if vr in _SHORT or vr in _LONG or vr in _BULK or vr == "AE":
         return Rule(keyword, vr, "remove", "remove", f"{why}; not known to be technical")
     action = {"PN": "dummy", "SQ": "items", "AS": "age"}.get(vr, "keep")
@@ -200,4 +207,4 @@ def _cleans(profile: Profile, keyword: str) -> bool:
 
 
 def _is_class(keyword: str) -> bool:
-    return keyword in _SCHEME_UID or _CLASS_UID.fullmatch(keyword) is not None
+    return _CLASS_UID.fullmatch(keyword) is not None

@@ -9,7 +9,18 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-__all__ = ["OPTIONS", "Row", "Safe", "editions", "private_elements", "rows", "technical", "words"]
+__all__ = [
+    "OPTIONS",
+    "Row",
+    "Safe",
+    "editions",
+    "lower_units",
+    "private_elements",
+    "rows",
+    "technical",
+    "units",
+    "words",
+]
 
 # The columns of Table E.1-1 that are options, by the name that a profile gives them.
 OPTIONS = (
@@ -43,9 +54,10 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Safe:
-    """A private element that is known to hold no identity; `vr` is its VR where the file does not say it."""
+    """A private element that is known to hold no identity; `vm` is how many values it has, 0 for any number."""
 
     vr: str
+    vm: int
     why: str
 
 
@@ -88,14 +100,29 @@ def technical() -> dict[str, str]:
 @cache
 def private_elements() -> dict[tuple[str, str], Safe]:
     """Private elements known safe by (creator, "gggg,xxee")."""
-    table = csv.DictReader(_lines("private.csv"))
-    return {(line["creator"], line["element"].lower()): Safe(line["vr"], line["why"]) for line in table}
+    found: dict[tuple[str, str], Safe] = {}
+    for line in csv.DictReader(_lines("private.csv")):
+        vm = 0 if line["vm"] == "n" else int(line["vm"])
+        found[line["creator"], line["element"].lower()] = Safe(line["vr"], vm, line["why"])
+    return found
 
 
 @cache
 def words() -> frozenset[str]:
     """The shipped vocabulary of cleaned texts, in lower case."""
     return frozenset(word for line in _lines("words.txt") for word in line.split())
+
+
+@cache
+def units() -> frozenset[str]:
+    """Units of measurement, as they are written."""
+    return frozenset(unit for line in _lines("units.txt") for unit in line.split())
+
+
+@cache
+def lower_units() -> frozenset[str]:
+    """Units of measurement in lower case."""
+    return frozenset(unit.lower() for unit in units())
 
 
 def _lines(name: str) -> list[str]:

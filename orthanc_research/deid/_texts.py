@@ -8,44 +8,13 @@ from functools import lru_cache
 
 from pydicom.charset import decode_bytes, python_encoding
 
-from ._table import words
+from ._table import lower_units, words
 
 __all__ = ["decoded", "encodings_of", "speaks_vocabulary"]
 
 _BREAK = re.compile(r"[\s,;:/\\|+\-_()\[\]{}.<>=*&%#@!?\"'^~]+")
 _NUMBER = re.compile(r"\d{1,3}")
 _WORD = re.compile(r"([^\W\d_]*)(\d{0,3})([^\W\d_]*)(\d{0,3})")
-_UNITS = frozenset(
-    (
-        "mm",
-        "cm",
-        "m",
-        "ml",
-        "mg",
-        "g",
-        "kg",
-        "s",
-        "ms",
-        "sec",
-        "min",
-        "h",
-        "kv",
-        "kvp",
-        "ma",
-        "mas",
-        "hu",
-        "hz",
-        "khz",
-        "mhz",
-        "t",
-        "ch",
-        "x",
-        "d",
-        "w",
-        "deg",
-        "bits",
-    )
-)
 _DATE = re.compile(r"\d{1,4}[.\-/\s]\d{1,2}[.\-/\s]\d{1,4}|\d{4,}")
 _MOST_NUMBERS = 2  # in a row: three may be a date or a telephone
 # Delimiters at which ISO 2022 goes back to its first character set (PS3.5 section 6.1.2.5.3).
@@ -110,4 +79,4 @@ def _mixed(token: str, known: frozenset[str]) -> bool:
     found = _WORD.fullmatch(token)
     if found is None or not (found[2] or found[4]):
         return False
-    return all(not part or part in known or part in _UNITS for part in (found[1], found[3]))
+    return all(not part or part in known or part in lower_units() for part in (found[1], found[3]))

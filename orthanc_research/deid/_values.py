@@ -59,7 +59,7 @@ def dummy(rule: Rule, value: bytes, key: Key, namespace: str, encodings: tuple[s
         if _IDS.fullmatch(rule.keyword) and value.strip(b" \0"):
             return mapped_codes(key, rule.keyword, value, namespace, encodings)
         return _TEXT
-    return b"\0\0" if rule.vr in ("OB", "OW", "UN") else bytes(8) if rule.vr in ("OF", "OD", "OL", "OV") else _TEXT
+    return b"00" if rule.vr in ("OB", "OW", "UN") else bytes(8) if rule.vr in ("OF", "OD", "OL", "OV") else _TEXT
 
 
 def mapped_codes(key: Key, purpose: str, value: bytes, namespace: str, encodings: tuple[str, ...]) -> bytes:
