@@ -90,7 +90,10 @@ def read_leniently(content: bytes) -> File:
         pass
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom's warnings quote values
-        return read(_put_in_order(content), lenient=True)
+        file = read(_put_in_order(content), lenient=True)
+    if not file.elements:
+        raise Malformed("there is nothing in the file that could be read")
+    return file
 
 
 def opened(original: bytes | Dataset) -> File:

@@ -21,6 +21,10 @@ TEXTS = _FREE | {"AE", "AS", "CS", "DA", "DS", "DT", "IS", "TM", "UI", "UR"}
 # Where ISO 2022 goes back to its first character set (PS3.5 6.1.2.5.3).
 _DELIMITERS = {ord(each) for each in "\\^=\n\r\t\f"}
 _CHARSET = 0x00080005
+# Letters with a stroke or a bow, which Unicode does not take apart.
+_LETTERS = str.maketrans(
+    {"ø": "o", "ł": "l", "đ": "d", "ð": "d", "ħ": "h", "\u0131": "i", "æ": "ae", "œ": "oe", "þ": "th"}
+)
 _WORD = re.compile(r"[^\W_]+")
 
 
@@ -57,10 +61,10 @@ def values_of(element: Element, charset: bytes) -> list[str]:
 
 @lru_cache(maxsize=16384)
 def fold(text: str) -> str:
-    """As texts are compared: ß is ss, Ł stays Ł, é is e; full-width letters are plain ones."""
+    """As texts are compared: ß is ss, Ł is l, é is e; full-width letters are plain ones."""
     if text.isascii():
         return text.casefold()
-    plain = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", text).casefold())
+    plain = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", text).casefold().translate(_LETTERS))
     return "".join(letter for letter in plain if not unicodedata.combining(letter))
 
 
