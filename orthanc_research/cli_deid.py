@@ -6,6 +6,8 @@ Exit codes: 0 everything done, 1 some rows are not, 2 bad input. The key is neve
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -80,8 +82,8 @@ def plan(
     out: Out = None,
 ) -> None:
     """What a run would do, a row a series; nothing is stored."""
-    places = _place(source, source_auth_env), _place(target, target_auth_env)
-    planned = _plan(Project(folder, key), *places, resource, profile, acknowledge, patient_ids, sequential)
+    with _places((source, source_auth_env), (target, target_auth_env)) as places:
+        planned = _plan(Project(folder, key), places, resource, profile, acknowledge, patient_ids, sequential)
     _tell(planned)
     finish(planned.frame, ("planned", "done"), out)
 
@@ -104,13 +106,13 @@ def run(
     out: Out = None,
 ) -> None:
     """Plan, then make, examine and store the copies; again to bring what is new."""
-    places = _place(source, source_auth_env), _place(target, target_auth_env)
-    planned = _plan(Project(folder, key), *places, resource, profile, acknowledge, patient_ids, sequential)
-    _tell(planned)
-    if dry_run:
-        finish(planned.frame, ("planned", "done"), out)
-    else:
-        _end(planned.run(workers=workers), out)
+    with _places((source, source_auth_env), (target, target_auth_env)) as places:
+        planned = _plan(Project(folder, key), places, resource, profile, acknowledge, patient_ids, sequential)
+        _tell(planned)
+        if dry_run:
+            finish(planned.frame, ("planned", "done"), out)
+        else:
+            _end(planned.run(workers=workers), out)
 
 
 @app.command()
@@ -126,11 +128,8 @@ def resume(
     out: Out = None,
 ) -> None:
     """Do the rest of a run that was interrupted."""
-    given = {
-        "source": _place(source, source_auth_env) if source else None,
-        "target": _place(target, target_auth_env) if target else None,
-    }
-    _end(Project(folder, key).resume(number, workers=workers, **given), out)
+    with _places((source, source_auth_env), (target, target_auth_env)) as (first, second):
+        _end(Project(folder, key).resume(number, workers=workers, source=first, target=second), out)
 
 
 @app.command()
@@ -146,11 +145,9 @@ def verify(
     out: Out = None,
 ) -> None:
     """Hold all stored copies against their originals again."""
-    given = {
-        "source": _place(source, source_auth_env) if source else None,
-        "target": _place(target, target_auth_env) if target else None,
-    }
-    finish(Project(folder, key).verify(number, workers=workers, **given), ("verified",), out)
+    with _places((source, source_auth_env), (target, target_auth_env)) as (first, second):
+        found = Project(folder, key).verify(number, workers=workers, source=first, target=second)
+    finish(found, ("verified",), out)
 
 
 @app.command()
@@ -187,18 +184,23 @@ def mapping(
         print(found)
 
 
-def _place(given: str, auth: str | None) -> Any:
-    if given == "orthanc":
-        return Orthanc(auth=f"env:{auth}" if auth else None)
-    if given.startswith(("http://", "https://")):
-        return Orthanc(given, auth=f"env:{auth}" if auth else None)
-    return given
+@contextmanager
+def _places(*given: tuple[str | None, str | None]) -> Iterator[list[Any]]:
+    """Folders and Orthancs, which are closed at the end, for (SOURCE or TARGET, variable with its password)."""
+    with ExitStack() as opened:
+        found: list[Any] = []
+        for where, auth in given:
+            if where is not None and (where == "orthanc" or where.startswith(("http://", "https://"))):
+                url = None if where == "orthanc" else where
+                found.append(opened.enter_context(Orthanc(url, auth=f"env:{auth}" if auth else None)))
+            else:
+                found.append(where)
+        yield found
 
 
 def _plan(
     project: Project,
-    source: Any,
-    target: Any,
+    places: list[Any],
     resources: list[str] | None,
     profile: Path | None,
     acknowledge: list[str] | None,
@@ -209,10 +211,10 @@ def _plan(
     if resources and len(resources) == 1 and resources[0].endswith(".parquet"):
         chosen = read_parquet(resources[0])
     return project.plan(
-        source,
+        places[0],
         chosen,
         profile=Profile.from_json(profile.read_text(encoding="utf-8")) if profile else Profile(),
-        target=target,
+        target=places[1],
         patient_ids=_names(names) if names else None,
         sequential=sequential,
         acknowledge=acknowledge or (),

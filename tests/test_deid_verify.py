@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import struct
 import zlib
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,6 +18,8 @@ from pydicom.sequence import Sequence
 from pydicom.uid import UID
 
 from orthanc_research.deid import Examined, Key, Known, Profile, Subject, conclude, deidentify, examine
+from orthanc_research.deid._leaks import leaks_in_bytes, leaks_in_text, search_for
+from orthanc_research.deid._siemens import is_reduced
 from orthanc_research.errors import DeidError
 
 ORIGINAL = written(original())
@@ -107,6 +110,10 @@ def meta_title(ds: Dataset) -> None:
     ds.file_meta.SourceApplicationEntityTitle = "KLINIKUM"
 
 
+def meta_version(ds: Dataset) -> None:
+    ds.file_meta.ImplementationVersionName = "HINTERTUPFING_4"
+
+
 def turned(ds: Dataset) -> None:
     ds.ReferencedImageSequence[0].ReferencedSOPInstanceUID = ds.StudyInstanceUID
 
@@ -156,6 +163,7 @@ SPOILT: dict[str, tuple[Change, tuple[str, str]]] = {
     "padding": (lambda ds: ds.add_new(0xFFFCFFFC, "OB", b"secret"), ("text_removed", "DataSetTrailingPadding")),
     "overlay": (overlay, ("pixels_hidden", "OverlayData")),
     "file meta": (meta_title, ("text_removed", "SourceApplicationEntityTitle")),
+    "who wrote it": (meta_version, ("text_removed", "ImplementationVersionName")),
     "another date": (put("SeriesDate", "20191119"), ("date_shifted", "SeriesDate")),
     "a lost date": (lambda ds: delattr(ds, "SeriesDate"), ("date_shifted", "SeriesDate")),
     "another time of day": (put("AcquisitionDateTime", "20191119101113+0100"), ("date_shifted", "AcquisitionDateTime")),
@@ -283,6 +291,100 @@ def test_ordinary_words_may_stand_where_they_belong_and_it_is_told(
     assert examined.passed == passes
     told = {check.path for check in examined.checks if check.passed and check.reason}
     assert (keyword in told) == passes
+
+
+def csa(**values: bytes) -> bytes:
+    """A CSA header of one value a name."""
+    out = b"SV10\4\3\2\1" + struct.pack("<II", len(values), 77)
+    for name, value in values.items():
+        out += struct.pack("<64si4siii", name.encode(), 1, b"IS", 6, 1, 77)
+        out += struct.pack("<4i", len(value), len(value), 77, len(value)) + value + bytes(-len(value) % 4)
+    return out
+
+
+def test_of_a_csa_header_only_numbers_of_the_original_may_stay() -> None:
+    old = csa(NumberOfImagesInMosaic=b"36\0", PatientName=b"Jurgen\0", B_value=b"1000\0")
+    right = csa(NumberOfImagesInMosaic=b"36\0", B_value=b"1000\0")
+    assert is_reduced(old, right)
+    assert not is_reduced(old, old)
+    for wrong in (
+        csa(NumberOfImagesInMosaic=b"37\0"),
+        csa(Other=b"36\0"),
+        csa(B_value=b"1000\0Jurgen\0"),
+        right + b"Jurgen",
+        right[:-4],
+        right[:90] + b"Li" + right[92:],
+        right[:70] + b"Li" + right[72:],  # behind the end of a name
+        b"SV10Li\2\1" + right[8:],
+        b"",
+    ):
+        assert not is_reduced(old, wrong)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "found"),
+    [
+        ("Le^An", "seen by Le today", True),  # particles of some languages are names of others
+        ("de la Cruz^Ana", "de la", False),
+        ("de la Cruz^Ana", "CRUZ_1", True),
+        ("West^Bo", "West", True),
+        ("L^W", "L. W.", True),
+        ("L^W", "W", False),
+        ("Wu^Li", "liwu", True),
+        ("Østergård^Bjørn", "Oestergaard", True),
+        ("Østergård^Bjørn", "ostergard", True),
+        ("Weiß^Änne", "WEISS", True),
+        ("O'Neill^Sean", "neil", False),
+        ("O'Neill^Sean", "oneill", True),
+        ("Anonymous", "anonymous", False),
+        ("Kim Dr.^Im", "dr", False),
+        ("Kim Dr.^Im", "im", True),
+    ],
+)
+def test_words_of_names(name: str, text: str, found: bool) -> None:
+    ds = Dataset()
+    ds.SpecificCharacterSet, ds.PatientName = "ISO_IR 192", name
+    assert (leaks_in_text(text, search_for(Known.of(ds))) == {"names"}) == found
+
+
+@pytest.mark.parametrize(
+    ("identifier", "text", "found"),
+    [
+        ("4711", "no 4711", True),
+        ("4711", "14711", False),
+        ("4711", "0004711", True),
+        ("0815-4711", "08154711", True),
+        ("AB12", "xab12y", True),
+        ("123", "T1 123 ms", True),
+        ("12", "12", False),
+    ],
+)
+def test_identifiers_within_texts(identifier: str, text: str, found: bool) -> None:
+    ds = Dataset()
+    ds.PatientID = identifier
+    assert (leaks_in_text(text, search_for(Known.of(ds))) == {"numbers"}) == found
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1928-03-14",
+        "14.3.1928",
+        "03/14/1928",
+        "19280314101500",
+        "14 March 1928",
+        "Mar 14, 1928",
+        "14031928",
+        "03141928",
+    ],
+)
+def test_spellings_of_a_date(text: str) -> None:
+    ds = Dataset()
+    ds.PatientBirthDate = "19280314"
+    search = search_for(Known.of(ds))
+    assert leaks_in_text(f"born {text}", search) == {"births"}
+    assert leaks_in_bytes(b"\1\2" + text.encode() + b"\0\xff", search) == {"births"}
+    assert not leaks_in_text(text.replace("1928", "1927"), search)
 
 
 def test_known_is_read_at_every_depth_and_shows_nothing() -> None:

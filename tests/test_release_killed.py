@@ -1,4 +1,4 @@
-"""A release whose process, or whose Orthanc, is killed anywhere: resume gives what a run without harm gives (R7, R8)."""
+"""A release whose process or Orthanc is killed anywhere: resume gives what a run without harm gives (R7, R8)."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def check_servers(source: ores.Orthanc, target: ores.Orthanc, tmp_path: Path, se
         run = resumed(folder, source, target)
         assert (run.state, set(run.frame["status"])) == ("done", {"done"})
         assert kept(target) == wanted
-        assert project(folder).rollback(run, progress=False) == {"removed": 16}
+        assert project(folder).rollback(run, source=source, target=target, progress=False) == {"removed": 16}
         assert target.rest.instances.list() == []
         assert len(source.rest.instances.list()) == 16
 
@@ -144,7 +144,7 @@ def check_dead_servers(pair: tuple[ores.LocalOrthanc, ores.LocalOrthanc], tmp_pa
         run = resumed(folder, source, target)
         assert (run.state, set(run.frame["status"])) == ("done", {"done"}), run.failures["error"].tolist()
         assert kept(target) == wanted
-        assert project(folder).rollback(run, progress=False) == {"removed": 16}
+        assert project(folder).rollback(run, source=source, target=target, progress=False) == {"removed": 16}
 
 
 @pytest.mark.one_version

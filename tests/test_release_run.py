@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import errno
+import io
 import json
 import logging
 import os
@@ -70,17 +71,21 @@ def test_an_orthanc_and_a_folder_give_the_same_copies(
     content = second.rest.instances.file(victim)
     second.rest.instances.delete(victim)
     assert "failed" in set(run.verify(progress=False)["status"])
-    second.rest.instances.upload(content + b"\0\0")
+    other = read(content)
+    other.PatientSize = "1.7"
+    changed_copy = io.BytesIO()
+    other.save_as(changed_copy)
+    second.rest.instances.upload(changed_copy.getvalue())
     assert "conflict" in set(here.plan(orthanc, profile=PROFILE, target=second, progress=False).frame["status"])
     assert here.rollback(run, progress=False) == {"removed": 15, "changed": 1}
     assert second.rest.instances.list() == [victim]
     # Another project with the same key does not know what is there: the run compares, and leaves it.
-    other = project(tmp_path / "b").plan(orthanc, profile=PROFILE, target=second, progress=False)
-    found = other.run(progress=False)
+    stranger = project(tmp_path / "b").plan(orthanc, profile=PROFILE, target=second, progress=False)
+    found = stranger.run(progress=False)
     assert found.frame["status"].value_counts().to_dict() == {"done": 3, "conflict": 1}
     assert found.failures["status"].tolist() == ["conflict"]
-    assert second.rest.instances.file(victim) == content + b"\0\0"
-    assert project(tmp_path / "b").rollback(found, progress=False) == {"removed": 15}
+    assert second.rest.instances.file(victim) == changed_copy.getvalue()
+    assert project(tmp_path / "b").rollback(found, source=orthanc, target=second, progress=False) == {"removed": 15}
 
 
 def test_originals_go_only_after_a_verified_run_and_a_typed_number(

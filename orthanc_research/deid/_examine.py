@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 from orthanc_research.deid._examined import Check, Examined
 from orthanc_research.deid._judge import Findings, Judge
 from orthanc_research.deid._known import Known
-from orthanc_research.deid._leaks import leaks_in, leaks_in_bytes
+from orthanc_research.deid._leaks import leaks_in, leaks_in_bytes, search_for
 from orthanc_research.deid._pixeldata import judge_overlays, judge_pixels
-from orthanc_research.deid._promise import promise, safe_creators
+from orthanc_research.deid._promise import promises_of, safe_creators
 from orthanc_research.deid._reading import Element, File, Malformed, name_of, read, read_leniently, vr_of
 from orthanc_research.deid._text import TEXTS, charset_of, decoded
 from orthanc_research.errors import DeidError
@@ -37,6 +37,7 @@ _MAY_BE_ADDED = {_REMOVED, _METHOD, _CODES, _MODIFIED, _PATIENT_ID, 0x00100010, 
 _INVENTORY = frozenset({"PN", "DA", "DT", "LO", "SH", "ST", "LT", "UT", "UC"})
 _LONGEST = 200  # characters of a value in the inventory
 _UID_WITHIN = re.compile(r"\d+(?:\.\d+){4,}")
+_OURS = ("2.25.", "ORTHANC_RESEARCH")
 _META_GONE = "holds what a file meta header has no need for"
 
 
@@ -58,7 +59,7 @@ def examine(original: bytes, output: bytes, *, known: Known, profile: Profile, s
         findings.say("tag_retained", "", False, f"the output cannot be read: {error}")
         new = File()
     else:
-        judge = Judge(profile, subject, findings)
+        judge = Judge(profile, subject, findings, promises_of(profile))
         _walk(judge, old.elements, new.elements, "", (b"", b""), loose=False)
         _judge_file(findings, old, new)
         _judge_marks(findings, new.elements, profile, subject)
@@ -96,10 +97,12 @@ def _walk(judge: Judge, old: Elements, new: Elements, path: str, above: tuple[by
             continue
         here = path + name_of(tag, before.creator)
         expected = vr_of(tag)
-        promised = promise(judge.profile, tag, before.vr if expected == "UN" else expected, before.creator)
+        promised = judge.promises[tag, before.vr if expected == "UN" else expected, before.creator]
         after = new.get(tag)
         if before.items is not None:
             _sequence(judge, here, before, after, promised, charsets, loose)
+        elif promised == "keep" and after is not None and after.value == before.value and before.value.strip(b"\0 "):
+            judge.findings.say("text_retained", here, True)
         elif after is not None and after.items is not None:
             judge.findings.say("tag_retained", here, False, "has become a sequence")
         else:
@@ -178,6 +181,11 @@ def _judge_file(findings: Findings, old: File, new: File) -> None:
     for tag, element in new.meta.items():
         if tag & 0xFFFF not in (0, 1, 2, 3, 0x10, 0x12, 0x13) and element.value.strip(b"\0 "):
             findings.say("text_removed", name_of(tag), False, _META_GONE)
+    # Who wrote the original is told by these two; the output was written by us.
+    for tag in (0x00020012, 0x00020013):
+        ours = _plain(old.meta, tag).startswith(_OURS) or not _plain(old.meta, tag)
+        same = _plain(new.meta, tag) == _plain(old.meta, tag)
+        findings.say("text_removed", name_of(tag), ours or not same, "is the original's")
 
 
 def _judge_marks(findings: Findings, new: Elements, profile: Profile, subject: Subject) -> None:
@@ -227,13 +235,14 @@ def _judge_leaks(findings: Findings, new: File, known: Known, profile: Profile) 
         )
         if kept
     )
+    search, promises = search_for(known, without), promises_of(profile)
     for part, data in (("preamble", new.preamble), ("tail", new.tail)):
-        for kind in leaks_in_bytes(data, known, without):
+        for kind in leaks_in_bytes(data, search):
             findings.say("text_removed", part, False, f"holds {kind}")
     for path, element, charset in (*_leaves(new.meta, "", b""), *_leaves(new.elements, "", b"")):
-        for leak in leaks_in(path, element, charset, known, without):
+        for leak in leaks_in(path, element, charset, search):
             kept = name_of(element.tag) in profile.keep or (
-                promise(profile, element.tag, element.vr) == "creator"
+                promises[element.tag, element.vr, ""] == "creator"
                 and decoded(element.value, "LO", b"").strip("\0 ") in safe_creators(profile)
             )
             findings.say("text_removed", path, leak.allowed or kept, leak.reason, note=True)

@@ -9,9 +9,10 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from orthanc_research.deid._intervals import distance, is_date, moved
-from orthanc_research.deid._ordinary import GENERIC
-from orthanc_research.deid._promise import TYPE_1, is_meaning, is_public, is_vocabulary, safe_creators
+from orthanc_research.deid._ordinary import NEUTRAL
+from orthanc_research.deid._promise import TYPE_1, Promises, is_meaning, is_public, is_vocabulary, safe_creators
 from orthanc_research.deid._reading import WORD, Element, name_of, vr_of
+from orthanc_research.deid._siemens import is_reduced
 from orthanc_research.deid._text import TEXTS, decoded, fold, values_of, words
 
 if TYPE_CHECKING:
@@ -24,13 +25,12 @@ _STANDARD = "1.2.840.10008."
 _UID = re.compile(r"[0-9]+(\.[0-9]+)+")
 _OURS = re.compile(r"2\.25\.[1-9][0-9]{20,38}")
 _TIME = re.compile(r"([01]\d|2[0-3])(:?[0-5]\d(:?([0-5]\d|60)(\.\d{1,6})?)?)?")
-_AGE = re.compile(r"\d{3}[DWMY]")
+_AGE = re.compile(r"\d{1,3}[DWMY]")
+_CSA = "SIEMENS CSA HEADER"
 _OLDEST = 89
 _VALUE, _SCHEME, _MEANING = 0x00080100, 0x00080102, 0x00080104
 _LONG = 4
 _MADE = {"patient", "text", "filled", "other", "free", "code"}  # may have a value where the original has none
-# Stands for nothing in particular; an original that says just this has nothing to hide.
-_NEUTRAL = GENERIC | {"dummy", "pseudonym", "empty", "void", "other", "o", "y", "yes", "no"}
 
 
 @dataclass(slots=True)
@@ -52,6 +52,7 @@ class Judge:
     profile: Profile
     subject: Subject
     findings: Findings
+    promises: Promises
 
     def value(
         self, path: str, old: Element, new: Element | None, promised: str, charsets: tuple[bytes, bytes], loose: bool
@@ -79,7 +80,10 @@ class Judge:
             self.findings.say("text_retained", path, _same(old, new, charsets), "was promised to stay, and differs")
 
     def _may(self, path: str, old: Element, new: Element | None, charsets: tuple[bytes, bytes], loose: bool) -> None:
-        if new is not None:
+        if new is not None and old.creator == _CSA and new.value != old.value:
+            right = is_reduced(old.value, new.value)
+            self.findings.say("text_removed", path, right, "holds more than numbers of its original")
+        elif new is not None:
             self.findings.say("text_retained", path, _same(old, new, charsets), "was changed, as nothing promises")
 
     def _gone(self, path: str, old: Element, new: Element | None, charsets: tuple[bytes, bytes], loose: bool) -> None:
@@ -143,11 +147,11 @@ class Judge:
         if not all(_AGE.fullmatch(age) for age in ages if age):
             self._gone(path, old, new, charsets, loose)
             return
-        wanted = ["090Y" if age.endswith("Y") and int(age[:3]) > _OLDEST else age for age in ages]
+        wanted = ["090Y" if age.endswith("Y") and int(age[:-1]) > _OLDEST else age.zfill(4) for age in ages]
         if new is None:
             self._keep(path, old, new, charsets, loose)
         else:
-            right = values_of(new, charsets[1]) == wanted
+            right = [age.zfill(4) for age in values_of(new, charsets[1])] == wanted
             self.findings.say("text_retained", path, right, "is not the age, or an age over 89 is not 090Y")
 
     def _time(self, path: str, old: Element, new: Element | None, charsets: tuple[bytes, bytes], loose: bool) -> None:
@@ -263,7 +267,7 @@ def _holds(old: Element, new: Element, charsets: tuple[bytes, bytes]) -> bool:
 
 @lru_cache(maxsize=8192)
 def _is_neutral(text: str) -> bool:
-    return not text.strip("0 ") or set(words(fold(text))) <= _NEUTRAL
+    return not text.strip("0 ") or set(words(fold(text))) <= NEUTRAL
 
 
 @lru_cache(maxsize=8192)

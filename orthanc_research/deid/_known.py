@@ -14,7 +14,7 @@ from functools import lru_cache
 from pydicom import Dataset
 from pydicom.datadict import tag_for_keyword
 
-from orthanc_research.deid._ordinary import GENERIC
+from orthanc_research.deid._ordinary import GENERIC, NEUTRAL, PARTICLES, TITLES
 from orthanc_research.deid._reading import Element, File, Malformed, opened
 from orthanc_research.deid._text import charset_of, decoded, fold, values_of, words
 from orthanc_research.errors import DeidError
@@ -135,19 +135,24 @@ def _names(text: str) -> frozenset[str]:
     """Words of all names, groups and components. Letters that stand alone count together, as in "L W"."""
     found: set[str] = set()
     for group in re.split(r"[=\\]", text):
-        parts = words(group)
+        parts = [part for component in group.split("^") for part in _without(words(component), PARTICLES)]
+        parts = _without(parts, TITLES)
         found |= {part for part in parts if _is_a_name(part)}
         if len(parts) > 1 and all(len(part) == 1 and part.isalpha() for part in parts):
-            found |= set() if "".join(parts) in GENERIC else {" ".join(parts)}
+            found |= {" ".join(parts)} if "".join(parts) not in TITLES else set()
         if len(parts) > 1 and "".join(parts[:2]).isalpha() and max(len(part) for part in parts[:2]) < _LONG:  # "LiWu"
-            found |= {parts[0] + parts[1], parts[1] + parts[0]} - GENERIC
-    return frozenset(found)
+            found |= {parts[0] + parts[1], parts[1] + parts[0]}
+    return frozenset(found - NEUTRAL)
+
+
+def _without(parts: list[str], beside: frozenset[str]) -> list[str]:
+    """The words but those that stand beside names; where there are no others, they are the name."""
+    return [part for part in parts if part not in beside] or parts
 
 
 def _is_a_name(word: str) -> bool:
     """A letter alone is none, nor a number that stands in many a text by chance."""
-    shortest = _LONG if word.isdigit() else 2 if word.isascii() else 1
-    return len(word) >= shortest and word not in GENERIC
+    return len(word) >= (_LONG if word.isdigit() else 2 if word.isascii() else 1)
 
 
 @lru_cache(maxsize=4096)

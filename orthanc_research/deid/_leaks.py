@@ -18,9 +18,11 @@ from orthanc_research.deid._promise import describes, is_ordinary
 from orthanc_research.deid._reading import Element, name_of
 from orthanc_research.deid._text import TEXTS, decoded, fold
 
-__all__ = ["Leak", "leaks_in", "leaks_in_bytes", "leaks_in_text"]
+__all__ = ["Leak", "Search", "leaks_in", "leaks_in_bytes", "leaks_in_text", "search_for"]
 
 _LONG = 4
+_LONG_NUMBER = 5
+_LONG_IN_UID = 7
 _RUN = 8  # short words count in readable stretches of bytes from here on: random bytes have them in shorter ones
 _STRETCH = re.compile(rb"[\t\n\r\x20-\x7e]{4,}")
 _MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
@@ -30,8 +32,6 @@ _DATE = re.compile(
     rf"|(?<!\d)(?P<a>\d\d?)(?P<t>[-./ ])(?P<b>\d\d?)(?P=t)(?P<z>\d{{4}})(?!\d)"
     rf"|(?<!\d)(?P<d2>\d\d?)[. -]*(?P<m2>{_MONTH})[a-z]*[., -]*(?P<y2>\d{{4}})(?!\d)"
     rf"|(?P<m3>{_MONTH})[a-z]*[. -]*(?P<d3>\d\d?)[, -]+(?P<y3>\d{{4}})(?!\d)"
-    # as the United States and Germany run them together
-    rf"|(?<!\d)(?P<c>\d\d)(?P<e>\d\d)(?P<x>(?:19|20)\d\d)(?!\d)"
 )
 _FORMATS = {
     "DA": re.compile(r"[\d\\ .]*"),
@@ -71,19 +71,21 @@ class Leak:
         return f"holds {what}, as the ordinary term that belongs there" if self.allowed else f"holds {what}"
 
 
-@dataclass(frozen=True)
-class _Search:
-    """What is looked for: (word, kind), the short as whole words; dates with their kind."""
+@dataclass(frozen=True, eq=False)
+class Search:
+    """What is looked for: (word, kind), the short as whole words; dates with their kind. Made by `search_for`."""
 
     long: tuple[tuple[str, str], ...]
     short: tuple[tuple[str, str], ...]
     digits: tuple[tuple[str, str], ...]
     dates: dict[str, str]
     raw: tuple[bytes, ...]
+    numbers: tuple[str, ...]  # those that tell by themselves where all are numbers
 
 
 @lru_cache(maxsize=64)
-def _search(known: Known, without: frozenset[str]) -> _Search:
+def search_for(known: Known, without: frozenset[str] = frozenset()) -> Search:
+    """A patient's values, prepared; `without` some kinds, which the profile keeps."""
     long, short, digits = [], [], []
     for kind in ("names", "people", "numbers", "places"):
         for word in sorted(getattr(known, kind)) if kind not in without else ():
@@ -96,8 +98,9 @@ def _search(known: Known, without: frozenset[str]) -> _Search:
                 elif form:
                     short.append((form, kind))
     dates = {} if "dates" in without else dict.fromkeys(known.dates, "dates")
-    return _Search(tuple(long), tuple(short), tuple(digits), dates | dict.fromkeys(known.births, "births"),
-                   tuple(known.raw))  # fmt: skip
+    dates |= dict.fromkeys(known.births, "births")
+    numbers = tuple(sorted(number for number in known.numbers if len(number) > _LONG_NUMBER))
+    return Search(tuple(long), tuple(short), tuple(digits), dates, tuple(sorted(known.raw)), numbers)
 
 
 @lru_cache(maxsize=4096)
@@ -112,9 +115,11 @@ def _dates_in(text: str, dates: dict[str, str]) -> Iterator[tuple[str, str]]:
     for found in _DATE.finditer(text):
         part = found.groupdict()
         if part["y"]:
-            spelled = [part["y"] + part["m"] + part["d"]]
-        elif part["z"] or part["x"]:
-            year, one, two = part["z"] or part["x"], part["a"] or part["c"], part["b"] or part["e"]
+            run = part["y"] + part["m"] + part["d"]
+            # Without separators it may also be day, month, year, or month, day, year.
+            spelled = [run] if part["s"] else [run, run[4:] + run[2:4] + run[:2], run[4:] + run[:4]]
+        elif part["z"]:
+            year, one, two = part["z"], part["a"], part["b"]
             spelled = [f"{year}{one:0>2}{two:0>2}", f"{year}{two:0>2}{one:0>2}"]
         else:
             number = "2" if part["y2"] else "3"
@@ -124,9 +129,8 @@ def _dates_in(text: str, dates: dict[str, str]) -> Iterator[tuple[str, str]]:
 
 
 @lru_cache(maxsize=32768)
-def _found(known: Known, without: frozenset[str], text: str, short: bool) -> tuple[tuple[str, str], ...]:
+def _found(search: Search, text: str, short: bool) -> tuple[tuple[str, str], ...]:
     """(word, kind) of what a folded text holds."""
-    search = _search(known, without)
     found = [each for each in search.long if each[0] in text]
     found += [each for each in search.digits if each[0].lstrip("0") in text and _whole(each[0]).search(text)]
     if short:
@@ -136,39 +140,39 @@ def _found(known: Known, without: frozenset[str], text: str, short: bool) -> tup
     return tuple(found)
 
 
-def leaks_in_text(text: str, known: Known, without: frozenset[str] = frozenset()) -> set[str]:
+def leaks_in_text(text: str, search: Search) -> set[str]:
     """The kinds of the patient's values that a text holds."""
-    return {kind for _, kind in _found(known, without, fold(text), True)}
+    return {kind for _, kind in _found(search, fold(text), True)}
 
 
-def leaks_in_bytes(value: bytes, known: Known, without: frozenset[str] = frozenset()) -> set[str]:
+def leaks_in_bytes(value: bytes, search: Search) -> set[str]:
     """The kinds of the patient's values in bytes of no known structure: ASCII, UTF-16 and as the original had them."""
     kinds = {"packed" for mark in _PACKED if mark in value}
-    kinds |= {"raw" for raw in _search(known, without).raw if raw in value}
+    kinds |= {"raw" for raw in search.raw if raw in value}
     for plain in (value, value.replace(b"\0", b"")) if b"\0" in value else (value,):
         stretches = [each.decode("ascii") for each in _STRETCH.findall(plain)]
         if stretches:
-            kinds |= {kind for _, kind in _found(known, without, "\n".join(stretches).casefold(), False)}
+            kinds |= {kind for _, kind in _found(search, "\n".join(stretches).casefold(), False)}
             readable = "\n".join(each for each in stretches if len(each) >= _RUN).casefold()
-            kinds |= {kind for _, kind in _found(known, without, readable, True)}
+            kinds |= {kind for _, kind in _found(search, readable, True)}
     if not value.isascii():
-        kinds |= {kind for _, kind in _found(known, without, fold(value.decode("utf-8", "replace")), False)}
+        kinds |= {kind for _, kind in _found(search, fold(value.decode("utf-8", "replace")), False)}
     return kinds
 
 
-def leaks_in(
-    path: str, element: Element, charset: bytes, known: Known, without: frozenset[str] = frozenset()
-) -> list[Leak]:
+def leaks_in(path: str, element: Element, charset: bytes, search: Search) -> list[Leak]:
     """What one element still holds. Pixels are held against the original's instead (`_pixeldata`)."""
     if element.fragments is not None or element.tag in _BULK or not element.value:
         return []
     vr = element.vr
     if vr not in TEXTS:
-        return [Leak(path, kind, False) for kind in sorted(leaks_in_bytes(element.value, known, without))]
+        if len(element.value) < _LONG:
+            return []
+        return [Leak(path, kind, False) for kind in sorted(leaks_in_bytes(element.value, search))]
     text = decoded(element.value, vr, charset)
     if vr in _FORMATS and _FORMATS[vr].fullmatch(text):
-        return _leaks_in_numbers(path, vr, text, known)
-    found = _found(known, without, fold(text), True)
+        return _leaks_in_numbers(path, vr, text, search)
+    found = _found(search, fold(text), True)
     if not found:
         return []
     place = _place(vr, name_of(element.tag, element.creator))
@@ -192,12 +196,10 @@ def _is_term(word: str, vr: str, place: str) -> bool:
     return place == "cleaned" and is_ordinary(word)
 
 
-def _leaks_in_numbers(path: str, vr: str, text: str, known: Known) -> list[Leak]:
+def _leaks_in_numbers(path: str, vr: str, text: str, search: Search) -> list[Leak]:
     """Dates are held against the original's one by one; in numbers only a whole long identifier tells."""
-    values = {part.strip() for part in text.split("\\")}
-    if vr in ("DS", "IS"):
-        hit = any(value in known.numbers for value in values if len(value) > 5)
+    if vr == "UI":
+        hit = any(number in text for number in search.numbers if len(number) > _LONG_IN_UID and number.isdigit())
     else:
-        long = [number for number in known.numbers if len(number) > 7 and number.isdigit()] if vr == "UI" else []
-        hit = any(number in value for number in long for value in values)
+        hit = vr in ("DS", "IS") and any(number in text.split("\\") for number in search.numbers if number in text)
     return [Leak(path, "numbers", False)] if hit else []

@@ -6,7 +6,7 @@ both are asked: the word, and the place. Each such pardon is told in the report.
 
 from __future__ import annotations
 
-__all__ = ["CODED", "GENERIC", "TERMS"]
+__all__ = ["CODED", "GENERIC", "NEUTRAL", "PARTICLES", "TERMS", "TITLES"]
 
 _TERMS = """
 abdomen abdominal adult aera agfa ankle aorta apex arm arterial artis axial back bone brain breast bruker canon
@@ -33,15 +33,26 @@ _CODED_WORDS = """
 """
 CODED = frozenset(_CODED_WORDS.split())
 
-# Words of places and of titles that name nobody.
+# Words of places that name none.
 _GENERIC_WORDS = """
     and at the of for von und der die das de la le les du des di del da e y et i in zu zum zur am an im hospital
     hospitals clinic clinics klinik klinikum krankenhaus spital hopital ospedale hospitalier hospitalario
     university universitat universite universita universidad universitats center centre centro zentrum medical
     medizin medicine health care healthcare institute institut department dept radiology radiologie radiologia
     imaging diagnostic diagnostics general regional national saint street road avenue strasse str st city building
-    floor room north south east west research group praxis institution foundation trust school college dr prof md
-    phd mr mrs ms jr sr herr frau dipl med msc bsc rt anonymous anonymized anonymised anonymize unknown none null
-    test patient phantom removed deidentified name id operator physician doctor nurse technologist na
+    floor room north south east west research group praxis institution foundation trust school college
 """
 GENERIC = frozenset(_GENERIC_WORDS.split())
+
+# Words that stand where nothing is said: an original with nothing but these has nothing to hide.
+_NEUTRAL_WORDS = """
+    anonymous anonymized anonymised anonymize anonymisiert anon unknown none null removed deidentified dummy pseudonym
+    empty void na
+"""
+NEUTRAL = frozenset(_NEUTRAL_WORDS.split())
+
+# What stands beside names: nobody is called so alone. Le is a name of many; as one of several words it is none.
+_TITLES_WORDS = "dr prof md phd mr mrs ms jr sr herr frau dipl med msc bsc rt patient phantom test operator physician"
+TITLES = frozenset(_TITLES_WORDS.split()) | NEUTRAL
+_PARTICLES_WORDS = "von van vom zu zum zur der den de di del della da dos das du la le el al bin ibn ter ten y e i"
+PARTICLES = frozenset(_PARTICLES_WORDS.split())

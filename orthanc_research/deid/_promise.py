@@ -21,12 +21,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "TYPE_1",
+    "Promises",
     "describes",
     "is_meaning",
     "is_ordinary",
     "is_public",
     "is_vocabulary",
-    "promise",
+    "promises_of",
     "safe_creators",
 ]
 
@@ -57,10 +58,6 @@ _CLASS_UIDS = re.compile(
 _PATIENT_ID, _BIRTH_DATE = 0x00100020, 0x00100030
 _MARKS = frozenset({0x00120062, 0x00120063, 0x00120064, 0x00280303})
 _CODES = frozenset({0x00080100, 0x00080102, 0x00080104, 0x00080119, 0x00080120})
-_UNITS_WORDS = """
-    mm cm m ml mg g kg s ms sec min h kv kvp ma mas hu hz khz mhz t ch x d w deg bits
-"""
-_UNITS = frozenset(_UNITS_WORDS.split())
 _NUMBER = 3  # digits of the longest number in a cleaned text: a year has four
 # Coding schemes of public standards (PS3.16 table 8-1); "99..." and "L" are a house's own.
 _SCHEMES_WORDS = """
@@ -108,6 +105,11 @@ def _vocabulary() -> frozenset[str]:
     return frozenset(re.sub(r"(?m)^#.*$", "", _text("words.txt")).lower().split())
 
 
+@cache
+def _units() -> frozenset[str]:
+    return frozenset(re.sub(r"(?m)^#.*$", "", _text("units.txt")).lower().split())
+
+
 def _text(name: str) -> str:
     return files("orthanc_research.deid").joinpath(name).read_text("utf-8")
 
@@ -122,7 +124,7 @@ def is_vocabulary(text: str, profile: Profile) -> bool:
         letters, numbers = re.findall(r"[^\W\d_]+", word), re.findall(r"\d+", word)
         if any(len(number) > _NUMBER for number in numbers):
             return False
-        if any(part not in own and part not in _vocabulary() | _UNITS for part in letters if len(part) > 1):
+        if any(part not in own and part not in _vocabulary() | _units() for part in letters if len(part) > 1):
             return False
     return True
 
@@ -142,9 +144,25 @@ def _private(profile: Profile) -> dict[tuple[str, str], str]:
     return shipped | {(creator, element.lower()): "" for creator, element in profile.private}
 
 
-@lru_cache(maxsize=32768)
-def promise(profile: Profile, tag: int, vr: str, creator: str = "") -> str:
-    """One of the words above."""
+class Promises(dict[tuple[int, str, str], str]):
+    """(tag, VR, private creator) → one of the words above; worked out when first asked for."""
+
+    def __init__(self, profile: Profile) -> None:
+        super().__init__()
+        self.profile = profile
+
+    def __missing__(self, key: tuple[int, str, str]) -> str:
+        self[key] = _promise(self.profile, *key)
+        return self[key]
+
+
+@lru_cache(maxsize=64)
+def promises_of(profile: Profile) -> Promises:
+    """What a profile promises."""
+    return Promises(profile)
+
+
+def _promise(profile: Profile, tag: int, vr: str, creator: str) -> str:
     group = tag >> 16
     keyword = name_of(tag)
     if group & 1:

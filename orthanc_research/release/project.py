@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import pandas as pd
 from orthanc_research.deid import Key, Profile, conclude
 from orthanc_research.errors import DeidError, QueryError
 from orthanc_research.files import private_folder
+from orthanc_research.orthanc import Orthanc
 from orthanc_research.progress import Progress, progress_for
 from orthanc_research.release import _after, _mapping, _records
 from orthanc_research.release._carry import Whose, carry_out, known_of
@@ -81,7 +82,8 @@ class Project:
         bar, end = progress_for(progress, "plan")
         wanted = [acknowledge] if isinstance(acknowledge, str) else list(acknowledge)
         try:
-            how = self._setting(profile, source, target)
+            how = setting(self._key, profile, source, target, self.folder)
+            self._places |= {how.source_about["place"]: source, how.target_about["place"]: target}
             names = caller_names(patient_ids, resources)
             with self.reading() as store:
                 ours, there, before = store.made_here(), store.patients(), store.before(how.target_about)
@@ -123,9 +125,9 @@ class Project:
             row = self._row(store, run)
             if row.state == "done":
                 return Run(self, row.id)
-            store.reopen(row.id)
-            how = self._setting(Profile.from_json(row.profile), *self._reopened(row, source, target))
-            return self._carry(store, row.id, how, workers, progress)
+            with self._at(row, (source, target)) as how:
+                store.reopen(row.id)
+                return self._carry(store, row.id, how, workers, progress)
 
     def verify(
         self,
@@ -140,24 +142,38 @@ class Project:
         with self._doing(run, progress, "verify", places=(source, target)) as (store, row, how, bar):
             return _after.verify(store, row.id, how, self._who(store, how.profile), workers=workers, progress=bar)
 
-    def rollback(self, run: Run | int, *, progress: Progress | bool | None = None) -> dict[str, int]:
+    def rollback(
+        self, run: Run | int, *, source: Any = None, target: Any = None, progress: Progress | bool | None = None
+    ) -> dict[str, int]:
         """Take back what a run stored: only what was not in the target before, and still has the same bytes.
 
-        How many were "removed", were "gone" already, or are "changed" and stay. Originals are not touched.
+        How many were "removed", were "gone" already, or are "changed" and stay. Originals are not touched. Places are
+        as for `resume`.
         """
-        with self._doing(run, progress, "rollback", change=True) as (store, row, how, bar):
+        with self._doing(run, progress, "rollback", places=(source, target), change=True) as (store, row, how, bar):
             return _after.rollback(store, row.id, how, self._who(store, how.profile), bar)
 
     def delete_originals(
-        self, run: Run | int, *, expect: int, progress: Progress | bool | None = None
+        self,
+        run: Run | int,
+        *,
+        expect: int,
+        source: Any = None,
+        target: Any = None,
+        progress: Progress | bool | None = None,
     ) -> dict[str, int]:
         """Delete the originals of a run from its source. This cannot be undone.
 
         `expect` is how many instances that is, typed by you. `QueryError` for another number and for a run that is not
         done and verified as a whole; `DeidError` when a copy is not in the target as it was stored. Nothing is
-        deleted then. An original that has changed since stays.
+        deleted then. An original that has changed since stays. Places are as for `resume`.
         """
-        with self._doing(run, progress, "delete originals", change=True) as (store, row, how, bar):
+        with self._doing(run, progress, "delete originals", places=(source, target), change=True) as (
+            store,
+            row,
+            how,
+            bar,
+        ):
             who = self._who(store, how.profile)
             return _after.delete_originals(store, row.id, how, who, expect=expect, progress=bar)
 
@@ -225,21 +241,21 @@ class Project:
         try:
             with self._writing() if change else self.reading() as store:
                 row = self._row(store, run)
-                how = self._setting(Profile.from_json(row.profile), *self._reopened(row, *places))
-                yield store, row, how, bar
+                with self._at(row, places) as how:
+                    yield store, row, how, bar
         finally:
             end()
 
-    def _setting(self, profile: Profile, source: Any, target: Any) -> Setting:
-        how = setting(self._key, profile, source, target, self.folder)
-        self._places |= {how.source_about["place"]: source, how.target_about["place"]: target}
-        return how
-
-    def _reopened(self, row: RunRow, source: Any, target: Any) -> tuple[Any, Any]:
-        """The places of a run: given, or still open from a plan of this session, or opened again."""
-        source = source if source is not None else self._places.get(row.source["place"])
-        target = target if target is not None else self._places.get(row.target["place"])
-        return reopened(row.source, source, "source"), reopened(row.target, target, "target")
+    @contextmanager
+    def _at(self, row: RunRow, places: tuple[Any, Any]) -> Iterator[Setting]:
+        """A run's places: those given, else those of a plan of this session, else opened for as long as this takes."""
+        with ExitStack() as opened:
+            found = []
+            for about, given, what in zip((row.source, row.target), places, ("source", "target"), strict=True):
+                known = given if given is not None else self._places.get(about["place"])
+                place = reopened(about, known, what)
+                found.append(opened.enter_context(place) if known is None and isinstance(place, Orthanc) else place)
+            yield setting(self._key, Profile.from_json(row.profile), found[0], found[1], self.folder)
 
     def _row(self, store: Store, run: Run | int | None) -> RunRow:
         rows = store.runs()
