@@ -320,7 +320,8 @@ def _tags(pair: _Pair) -> Iterator[Check]:
         keyword, now = leaf.keyword, pair.new.get(path)
         if len(path) == 1 and keyword in _MUST_BE:
             yield pair.check("tag_retained", keyword, now is not None, "gone")
-        if keyword in _NOT_EMPTY and (len(path) == 1 or pair.file.kind in ("seg", "rtstruct")) and leaf.full:
+        asked = len(path) == 1 or pair.file.kind in ("seg", "rtstruct")
+        if keyword in _NOT_EMPTY and asked and leaf.full and pair.file.kind != "typed":
             yield pair.check("text_notnull", keyword, now is not None and now.full, "empty or gone")
         drawn = path[0] == _ICON or pair.file.kind in ("everything", "sequences", "private", "typed")
         if keyword in _RETAINED and leaf.text and not drawn:
