@@ -6,6 +6,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 
+from pydicom import DataElement, Dataset
+from pydicom.config import IGNORE
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+
 from orthanc_research.deid import Known, Subject
 from orthanc_research.errors import AccessError, CancelledError, DeidError, Error, OrthancError
 from orthanc_research.parallel import MAX_THREADS, abandoned, thread_map
@@ -195,13 +199,13 @@ def _sentence(error: Exception) -> str:
 
 def known_of(facts: Iterable[Mapping[str, str]]) -> Known:
     """What a patient is called, from all of their headers."""
-    from pydicom import Dataset
-
     found = Known()
     for each in facts:
         dataset = Dataset()
-        dataset.SpecificCharacterSet = "ISO_IR 192"
-        for keyword, text in each.items():
-            setattr(dataset, keyword, text.split("\\") if "\\" in text else text)
+        for keyword, text in {"SpecificCharacterSet": "ISO_IR 192", **each}.items():
+            tag = tag_for_keyword(keyword) or 0
+            # Unchecked: pydicom's warnings quote the value.
+            values = text.split("\\") if "\\" in text else text
+            dataset.add(DataElement(tag, dictionary_VR(tag), values, validation_mode=IGNORE))
         found |= Known.of(dataset)
     return found
