@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydicom import DataElement, Dataset
 from pydicom.config import IGNORE
@@ -34,6 +34,7 @@ class Whose:
 
     subject: Subject
     known: Known
+    apart: str = ""  # what tells patients apart whose PatientID is blank
 
 
 def carry_out(
@@ -129,6 +130,8 @@ class _Task:
         self.pace.add(len(content))
         if (made.sop, made.series, made.study) != (unit.new_sop, unit.new_series, unit.new_study):
             raise PlaceError("Its UIDs in the header and in the list of the source are not the same.")
+        if whose.apart:
+            made = replace(made, examined=replace(made.examined, patient=whose.apart))
         wrong = failures(made)
         if wrong:
             raise PlaceError(wrong)
