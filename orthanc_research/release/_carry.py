@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from pydicom import DataElement, Dataset
+from pydicom.config import IGNORE
+from pydicom.datadict import dictionary_VR, tag_for_keyword
 
 from orthanc_research.deid import Known, Subject
 from orthanc_research.errors import AccessError, CancelledError, DeidError, Error, OrthancError
@@ -30,6 +34,7 @@ class Whose:
 
     subject: Subject
     known: Known
+    apart: str = ""  # what tells patients apart whose PatientID is blank
 
 
 def carry_out(
@@ -125,6 +130,8 @@ class _Task:
         self.pace.add(len(content))
         if (made.sop, made.series, made.study) != (unit.new_sop, unit.new_series, unit.new_study):
             raise PlaceError("Its UIDs in the header and in the list of the source are not the same.")
+        if whose.apart:
+            made = replace(made, examined=replace(made.examined, patient=whose.apart))
         wrong = failures(made)
         if wrong:
             raise PlaceError(wrong)
@@ -195,13 +202,13 @@ def _sentence(error: Exception) -> str:
 
 def known_of(facts: Iterable[Mapping[str, str]]) -> Known:
     """What a patient is called, from all of their headers."""
-    from pydicom import Dataset
-
     found = Known()
     for each in facts:
         dataset = Dataset()
-        dataset.SpecificCharacterSet = "ISO_IR 192"
-        for keyword, text in each.items():
-            setattr(dataset, keyword, text.split("\\") if "\\" in text else text)
+        for keyword, text in {"SpecificCharacterSet": "ISO_IR 192", **each}.items():
+            tag = tag_for_keyword(keyword) or 0
+            # Unchecked: pydicom's warnings quote the value.
+            values = text.split("\\") if "\\" in text else text
+            dataset.add(DataElement(tag, dictionary_VR(tag), values, validation_mode=IGNORE))
         found |= Known.of(dataset)
     return found

@@ -229,7 +229,11 @@ def _settle(
 
 
 def _add(plan: Draft, group: Group, status: str, reason: str) -> None:
-    notice = "face" if any(facts.face for facts in group.facts) else ""
+    notices = {
+        "burned-in": any(facts.risk for facts in group.facts),
+        "face": any(facts.face for facts in group.facts),
+    }
+    notice = ", ".join(name for name, true in notices.items() if true)
     first = group.facts[0]
     size = sum(facts.size for facts in group.facts)
     modality = first.modality if len(first.modality) <= 16 and first.modality.replace("_", "").isalnum() else ""

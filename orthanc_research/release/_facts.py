@@ -11,8 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
-from pydicom import Dataset
 from pydicom.datadict import tag_for_keyword
+
+from orthanc_research.deid._reading import Malformed, read_leniently
+from orthanc_research.deid._text import charset_of, decoded
+from orthanc_research.errors import DeidError
 
 __all__ = ["Facts", "Patient", "facts_of", "tags_of", "unreadable"]
 
@@ -130,23 +133,38 @@ def unreadable(key: str, reason: str, *, md5: str = "", size: int = 0) -> Facts:
     return Facts(key, md5, size, Patient("", ""), "", "", "", "", "", "", "", False, (), (), reason)
 
 
-def tags_of(dataset: Dataset) -> dict[str, str | None]:
-    """The tags that `facts_of` looks at, of a header that pydicom read, as an Orthanc would give them."""
+def tags_of(content: bytes) -> dict[str, str | None]:
+    """The tags that `facts_of` looks at, of a file's bytes, as an Orthanc would give them. `DeidError` when unreadable.
+
+    By the verifier's reader: pydicom's warnings and log lines quote what they complain of.
+    """
+    try:
+        elements = read_leniently(content).elements
+    except Malformed as error:
+        raise DeidError(f"No DICOM file that can be read: {error}.") from None
+    if not content[128:132] == b"DICM" and _number("SOPClassUID") not in elements:
+        raise DeidError("No DICOM file: it has neither the mark of one nor a SOPClassUID.")
+    charset = charset_of(elements)
     found: dict[str, str | None] = {}
     for keyword in (*IDENTITY, *_OTHER):
-        value = dataset.get(keyword)
-        if value is not None:
-            many = value if isinstance(value, list | tuple) or type(value).__name__ == "MultiValue" else [value]
-            found[_key(keyword)] = "\\".join(str(each) for each in many)
-    for tag in dataset.keys():  # noqa: SIM118 - pydicom's iterates over elements
-        if 0x6000 <= tag.group < 0x6100 and tag.element == 0x3000:
-            found[f"{tag.group:04x},3000"] = None
-    return found
+        element = elements.get(_number(keyword))
+        if element is not None and element.items is None:
+            number = element.vr == "US" and len(element.value) == 2
+            found[_key(keyword)] = (
+                str(int.from_bytes(element.value, "little")) if number else decoded(element.value, element.vr, charset)
+            )
+    overlays = (tag for tag in elements if 0x6000 <= tag >> 16 < 0x6100 and tag & 0xFFFF == 0x3000)
+    return found | {f"{tag >> 16:04x},3000": None for tag in overlays}
+
+
+@cache
+def _number(keyword: str) -> int:
+    return tag_for_keyword(keyword) or 0
 
 
 @cache
 def _key(keyword: str) -> str:
-    tag = tag_for_keyword(keyword) or 0
+    tag = _number(keyword)
     return f"{tag >> 16:04x},{tag & 0xFFFF:04x}"
 
 

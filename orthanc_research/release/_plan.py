@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -11,7 +14,10 @@ import pandas as pd
 from orthanc_research.errors import QueryError
 from orthanc_research.progress import Progress
 from orthanc_research.release._draft import Draft
+from orthanc_research.release._pictures import pictures, spread
 from orthanc_research.release._preview import preview
+from orthanc_research.release._records import write_page
+from orthanc_research.release._report import render
 
 if TYPE_CHECKING:
     from orthanc_research.release._run import Run
@@ -37,7 +43,8 @@ PLAN_COLUMNS = {
 class Plan:
     """What a run would do. Made by `Project.plan`; it holds for as long as source, target and project stay as they are.
 
-    `notice` "face" says that images of a head may show a face: this package removes none.
+    `notice` "burned-in" says that pixels may show whose they are, "face" that images of a head may show a face: this
+    package removes neither.
     """
 
     def __init__(self, draft: Draft, setting: Setting, start: Callable[[Plan, int, Any], Run]) -> None:
@@ -101,6 +108,21 @@ class Plan:
         if named is None and not line.identity:
             raise QueryError("Nobody knows whose that row is; name a pseudonym for it in patient_ids first.")
         return preview(self._setting, named, keys[:instances])
+
+    def contact_sheet(self, path: str | os.PathLike[str], *, per_series: int = 4) -> Path:
+        """Write an HTML page with pictures of every series whose pixels may show whose it is: look, then acknowledge.
+
+        So many instances of each, from the first to the last. It shows originals: PHI; the file is 0600.
+        """
+        lines = [line for line in self._draft.lines if "burned-in" in line.notice]
+        source = self._setting.source
+        wanted = (
+            (f"{line.row}: {line.modality}", partial(source.read, key))
+            for line in lines
+            for key in spread(self._draft.keys[line.row], per_series)
+        )
+        facts = [("series", len(lines)), ("pictures of each, at most", per_series)]
+        return write_page(path, render(title="Pixels to look at", passed=None, facts=facts, sheet=pictures(wanted)))
 
     def run(self, *, workers: int = 2, progress: Progress | bool | None = None) -> Run:
         """Do it: the copies of all planned rows are made, examined and stored; the others stay as they are.

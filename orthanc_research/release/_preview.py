@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import pandas as pd
-from pydicom import Dataset
 
 from orthanc_research.deid import Subject, deidentify
-from orthanc_research.pixels import read_dataset
+from orthanc_research.deid._reading import WORD, Element, name_of, read_leniently
+from orthanc_research.deid._text import TEXTS, charset_of, decoded
 from orthanc_research.release._patients import subject_of
 from orthanc_research.release._rows import Named
 from orthanc_research.release._setting import Setting
@@ -35,18 +35,21 @@ def preview(setting: Setting, named: Named | None, keys: Sequence[str]) -> pd.Da
 
 
 def _elements(content: bytes) -> Iterator[tuple[str, str]]:
-    dataset = read_dataset(content)
-    yield from _walk(dataset.file_meta, "meta.")
-    yield from _walk(dataset, "")
+    file = read_leniently(content)
+    yield from _walk(file.meta, "meta.", b"")
+    yield from _walk(file.elements, "", b"")
 
 
-def _walk(dataset: Dataset, above: str) -> Iterator[tuple[str, str]]:
-    for element in dataset:
-        name = f"{above}{element.keyword or f'({element.tag.group:04x},{element.tag.element:04x})'}"
-        if element.VR == "SQ":
-            for number, item in enumerate(element.value):
-                yield from _walk(item, f"{name}[{number}].")
-        elif isinstance(element.value, bytes):
-            yield name, f"{len(element.value)} bytes"
+def _walk(elements: Mapping[int, Element], above: str, charset: bytes) -> Iterator[tuple[str, str]]:
+    here = charset_of(dict(elements), charset)
+    for element in elements.values():
+        name = f"{above}{name_of(element.tag, element.creator)}"
+        if element.items is not None:
+            for number, item in enumerate(element.items):
+                yield from _walk(item, f"{name}[{number}].", here)
+        elif element.vr in TEXTS:
+            yield name, decoded(element.value, element.vr, here)[:_WIDTH]
+        elif element.vr in WORD and len(element.value) == WORD[element.vr] and element.vr in ("US", "UL"):
+            yield name, str(int.from_bytes(element.value, "little"))
         else:
-            yield name, str(element.value)[:_WIDTH]
+            yield name, f"{len(element.value) + sum(map(len, element.fragments or ()))} bytes"

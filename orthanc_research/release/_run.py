@@ -103,7 +103,10 @@ class Run:
         return self._project.verify(self.number, workers=workers, progress=progress)
 
     def report(self, path: str | os.PathLike[str]) -> Path:
-        """Write a self-contained HTML report: pseudonyms, new UIDs, rules, checks, and what text is left."""
+        """Write a self-contained HTML report: pseudonyms, new UIDs, rules, checks, what text is left, and pictures.
+
+        It holds nothing of the source, but every text of the copies, and a picture of each series that may show text.
+        """
         return self._project.report(self.number, path)
 
     def manifest(self, path: str | os.PathLike[str]) -> Path:

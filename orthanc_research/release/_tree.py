@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from pydicom import Dataset, dcmread
-from pydicom.errors import InvalidDicomError
-
-from orthanc_research.errors import QueryError
+from orthanc_research.errors import DeidError, QueryError
 from orthanc_research.files import atomic_write, private_folder, sweep
 from orthanc_research.progress import Progress
 from orthanc_research.release._facts import Facts, facts_of, tags_of, unreadable
@@ -77,9 +73,9 @@ class FolderSource:
             return unreadable(key, f"It cannot be read ({error.strerror or type(error).__name__}).")
         md5, size = md5_of(content), len(content)
         try:
-            return facts_of(key, tags_of(_header(content)), md5, size)
-        except Exception as error:  # noqa: BLE001 - pydicom raises anything on bytes that are no DICOM
-            return unreadable(key, f"No DICOM file that can be read ({type(error).__name__}).", md5=md5, size=size)
+            return facts_of(key, tags_of(content), md5, size)
+        except DeidError as error:
+            return unreadable(key, str(error), md5=md5, size=size)
 
 
 class FolderTarget:
@@ -159,16 +155,6 @@ def _is_folder(path: Path) -> bool:
         return path.is_dir()
     except OSError:
         return False
-
-
-def _header(content: bytes) -> Dataset:
-    try:
-        return dcmread(io.BytesIO(content), stop_before_pixels=True)
-    except InvalidDicomError:
-        found = dcmread(io.BytesIO(content), stop_before_pixels=True, force=True)
-        if "SOPClassUID" not in found:  # forced reading finds elements in anything
-            raise
-        return found
 
 
 def _encoded(path: Path) -> str:

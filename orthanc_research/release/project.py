@@ -206,10 +206,16 @@ class Project:
         with self.reading() as store:
             return _mapping.export_midi(store, folder)
 
-    def report(self, run: Run | int | None, path: str | os.PathLike[str]) -> Path:
-        """See `Run.report`."""
+    def report(
+        self, run: Run | int | None, path: str | os.PathLike[str], *, source: Any = None, target: Any = None
+    ) -> Path:
+        """See `Run.report`; places are as for `resume`, and needed where there are pictures to show."""
         with self.reading() as store:
-            return _records.report(store, self._row(store, run), self._key.id, Path(path))
+            row = self._row(store, run)
+            if not any("burned-in" in line.notice for line in store.lines(row.id)):
+                return _records.report(store, row, self._key.id, Path(path), None)
+            with self._at(row, (source, target)) as how:
+                return _records.report(store, row, self._key.id, Path(path), how.target)
 
     def manifest(self, run: Run | int | None, path: str | os.PathLike[str]) -> Path:
         """See `Run.manifest`."""
@@ -308,7 +314,9 @@ class Project:
 
         @lru_cache(maxsize=256)
         def who(identity: str) -> Whose:
-            return Whose(subject_of(patients[identity], profile), known_of(store.known(identity)))
+            named = patients[identity]
+            apart = "" if named.original else named.pseudonym
+            return Whose(subject_of(named, profile), known_of(store.known(identity)), apart)
 
         return who
 
