@@ -33,7 +33,7 @@ from benchmarks._lab import OURS, RESULTS, ROOT, Run, Server, Worker, in_turns, 
 
 sys.path.append(str(ROOT / "tests"))  # the cohort and its scorer are not part of the package
 
-__all__ = ["Sizes", "main", "scores", "speeds"]
+__all__ = ["BLOCKS", "Sizes", "main", "scores", "speeds"]
 
 COMPARED = "1.12.7"
 PAGE = ROOT / "docs" / "deid.md"
@@ -312,9 +312,12 @@ def _machine(found: Mapping[str, Any]) -> str:
     return f"{found['date']}, {found['cores']} cores for all together, {found['system']}: {versions}."
 
 
+BLOCKS = {"deid-score": _score_table, "deid-speed": _speed_table}
+
+
 def write(page: Path, results: Path) -> None:
     """Write the tables of the page that there are results for."""
-    for name, block in {"deid-score": _score_table, "deid-speed": _speed_table}.items():
+    for name, block in BLOCKS.items():
         kept = results / f"{name}.json"
         if kept.exists():
             write_block(page, name, block(json.loads(kept.read_text())))
