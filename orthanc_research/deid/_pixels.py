@@ -102,10 +102,13 @@ def compressed(value: bytes, frames: int, extended: bytes) -> Compressed:
     groups = _frames(table, fragments, starts, frames, extended)
     out = Compressed([b""])
     position, offsets, lengths = 0, [], []
-    for group in groups:
+    results = [_without(group) for group in groups]
+    out.dropped = sum(dropped for _, dropped in results)
+    for cleaned, _ in results:
         offsets.append(position)
-        cleaned, dropped = _without(group)
-        out.dropped += dropped
+        if out.dropped:
+            # All frames alike: without an offset table, readers count fragments.
+            cleaned = [b"".join(cleaned)]
         lengths.append(sum(map(len, cleaned)))
         for fragment in cleaned:
             padded = fragment + b"\0" * (len(fragment) % 2)
