@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import pickle
 import struct
 import zlib
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from deid_originals import KEY, SUBJECT, compressed, original, output_of, spoilt, written
+from PIL import ImageCms
 from pydicom import Dataset, dcmread
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.sequence import Sequence
 from pydicom.uid import UID
 
+import orthanc_research.deid
 from orthanc_research.deid import Examined, Key, Known, Profile, Subject, conclude, deidentify, examine
+from orthanc_research.deid._blanked import is_blanked
 from orthanc_research.deid._leaks import leaks_in_bytes, leaks_in_text, search_for
 from orthanc_research.deid._siemens import is_reduced
 from orthanc_research.errors import DeidError
@@ -70,6 +75,39 @@ def test_the_original_itself_fails_in_every_way_that_counts() -> None:
         "text_retained",
         "text_notnull",
     }
+
+
+def test_the_verifier_knows_nothing_of_the_engine() -> None:
+    folder = Path(orthanc_research.deid.__file__).parent
+    found: set[str] = set()
+    verifier = {"_examine", "_known", "_verdict"}
+    while verifier - found:
+        name = min(verifier - found)
+        found.add(name)
+        tree = ast.parse((folder / f"{name}.py").read_text())
+        typing = {node for block in ast.walk(tree) if isinstance(block, ast.If) for node in ast.walk(block)}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and node not in typing:
+                assert node.level == 0
+                module = node.module or ""
+                if module.startswith("orthanc_research.deid."):
+                    verifier.add(module.removeprefix("orthanc_research.deid."))
+                else:
+                    assert module == "orthanc_research.errors" or not module.startswith("orthanc_research")
+    engine = {
+        "_engine",
+        "_table",
+        "_rules",
+        "_profile",
+        "_values",
+        "_walk",
+        "_actions",
+        "_dates",
+        "_pixels",
+        "_streams",
+    }
+    assert "_promise" in verifier
+    assert not verifier & engine
 
 
 def put(keyword: str, value: object) -> Change:
@@ -293,6 +331,17 @@ def test_ordinary_words_may_stand_where_they_belong_and_it_is_told(
     assert (keyword in told) == passes
 
 
+def test_of_a_colour_profile_only_texts_may_be_blanked() -> None:
+    old = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    table = [struct.unpack_from(">4sII", old, 132 + 12 * n) for n in range(struct.unpack_from(">I", old, 128)[0])]
+    text = next(start for name, start, _ in table if name == b"cprt")
+    colour = next(start for name, start, _ in table if name == b"rXYZ")
+    assert is_blanked(old, old[: text + 12] + bytes(4) + old[text + 16 :])
+    assert not is_blanked(old, old[: text + 12] + b"Li" + old[text + 14 :])
+    assert not is_blanked(old, old[: colour + 8] + bytes(4) + old[colour + 12 :])
+    assert not is_blanked(old, old[:-1])
+
+
 def csa(**values: bytes) -> bytes:
     """A CSA header of one value a name."""
     out = b"SV10\4\3\2\1" + struct.pack("<II", len(values), 77)
@@ -403,6 +452,12 @@ def test_known_is_read_at_every_depth_and_shows_nothing() -> None:
     assert (known | KNOWN).names == known.names | KNOWN.names
     with pytest.raises(DeidError):
         Known.of(b"no file")
+
+
+def test_an_examination_is_small() -> None:
+    examined = look(OUTPUT)
+    assert len(pickle.dumps(examined)) < 4096
+    assert sum(check.count for check in examined.checks) > 60
 
 
 def test_an_examination_holds_no_original_value() -> None:

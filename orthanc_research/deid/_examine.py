@@ -103,6 +103,8 @@ def _walk(judge: Judge, old: Elements, new: Elements, path: str, above: tuple[by
             _sequence(judge, here, before, after, promised, charsets, loose)
         elif promised == "keep" and after is not None and after.value == before.value and before.value.strip(b"\0 "):
             judge.findings.say("text_retained", here, True)
+        elif promised == "gone" and after is None and before.value.strip(b"\0 "):
+            judge.findings.say("text_removed", here, True)
         elif after is not None and after.items is not None:
             judge.findings.say("tag_retained", here, False, "has become a sequence")
         else:

@@ -28,7 +28,8 @@ ACTIONS = (
 class Check:
     """One thing that was checked, `count` times: an action of MIDI-B, a path without item numbers, whether it holds.
 
-    `reason` says why not, or, with `passed`, what was let pass and why; it never holds an original value.
+    `reason` says why not, or, with `passed`, what was let pass and why; it never holds an original value. What passed
+    without more to say is counted by action alone (path "").
     """
 
     action: str
