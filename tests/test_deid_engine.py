@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from deid_files import KEY, ROOT, SUBJECT, done, item, made, result, written
-from pydicom import dcmread
+from pydicom import Dataset, dcmread
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, EncapsulatedPDFStorage, ImplicitVRLittleEndian
 
 from orthanc_research.deid import Profile, Subject, deidentify, uid_of
@@ -109,6 +109,12 @@ def nested(depth: int, *, defined: bool) -> bytes:
     return content
 
 
+def spaced(text: str) -> Dataset:
+    dataset = made()
+    dataset.add_new("PixelSpacing", "LO", text)
+    return dataset
+
+
 PLAIN = written(made())
 STUDY = PLAIN.index(b"\x20\0\x0d\0UI")
 
@@ -129,21 +135,8 @@ STUDY = PLAIN.index(b"\x20\0\x0d\0UI")
         (written(made(SOPClassUID=EncapsulatedPDFStorage, EncapsulatedDocument=b"%PDF Li")), "document"),
         (written(made(SOPClassUID="1.2.840.10008.5.1.4.1.1.9.4.1")), "voice"),
         (written(made(SOPClassUID="1.2.840.10008.1.3.10")), "DICOMDIR"),
-    ],
-    ids=[
-        "empty",
-        "pdf",
-        "cut",
-        "deep",
-        "deep-defined",
-        "length",
-        "stray",
-        "vr",
-        "syntax",
-        "study",
-        "document",
-        "voice",
-        "dicomdir",
+        (written(made(SOPClassUID="1.2.840.10008.5.1.4.1.1.2.4711")), "not registered"),
+        (written(spaced("Li Wu")), "PixelSpacing"),
     ],
 )
 def test_what_cannot_be_done_safely_is_refused_in_a_sentence(content: bytes, why: str) -> None:

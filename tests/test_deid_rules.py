@@ -121,6 +121,10 @@ def test_the_values_of_the_whole_dictionary_go_where_nothing_allows_them() -> No
         ("SeriesTime of Li", None),
         ("SliceThickness 4711 Li", None),
         ("SliceThickness 1.5e-1", "1.5e-1"),
+        ("PatientSex F", "F"),
+        ("ImageType Original", "Original"),
+        ("Modality 7301846", None),
+        ("BodyPartExamined of Li", None),
     ],
 )
 def test_a_value_is_kept_when_it_is_one(value: str, expected: str | None) -> None:

@@ -69,6 +69,18 @@ def test_a_release_that_is_killed_goes_on(tmp_path: Path) -> None:
     assert check_folders(tmp_path, range(5)) >= 4
 
 
+def test_of_two_processes_on_one_project_one_refuses(tmp_path: Path) -> None:
+    cohort(tmp_path / "in")
+    children = [_forks.Process(target=dying_run, args=(str(tmp_path), 10**9, False, ())) for _ in range(2)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join(120)
+    assert 0 in [child.exitcode for child in children]  # the other one has refused, or found all done
+    assert len(kept(tmp_path / "out")) == 16
+    assert {run.state for run in project(tmp_path).runs()} == {"done"}
+
+
 @pytest.mark.long
 @pytest.mark.timeout(3600)
 def test_a_release_that_is_killed_anywhere_goes_on(tmp_path: Path) -> None:

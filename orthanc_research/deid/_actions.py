@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable
 from functools import lru_cache
 
-from pydicom._uid_dict import UID_dictionary
 from pydicom.dataelem import RawDataElement
 
 from ._codes import is_code, is_public_scheme, standard_meaning
@@ -22,6 +21,7 @@ from ._read import Elements
 from ._rules import NUMBERS, Rule
 from ._subject import Subject
 from ._texts import decoded, speaks_vocabulary
+from ._uids import is_class, is_registered
 from ._values import dummy, kept
 
 __all__ = ["Actions"]
@@ -33,6 +33,16 @@ _PERSONS = frozenset(
 )
 _BIRTH_DATE, _AGE = "121031", "121033"
 _OLDEST = 89  # years
+_CODE_STRING = re.compile(rb"(?!.*\d{6})[A-Z0-9 _]{0,16}")
+# Of the patient, and of what was asked most often: only what the standard enumerates (PS3.3).
+_ENUMERATED = {
+    "PatientSex": (b"M", b"F", b"O"),
+    "SmokingStatus": (b"YES", b"NO", b"UNKNOWN"),
+    "PatientSexNeutered": (b"ALTERED", b"UNALTERED"),
+    "BurnedInAnnotation": (b"YES", b"NO"),
+    "RecognizableVisualFeatures": (b"YES", b"NO"),
+    "QualityControlSubject": (b"YES", b"NO"),
+}
 _TERM = re.compile(rb"[A-Z]{1,16}|\d{1,2}(\.\d{1,4})?(:1)?")
 _MOST_VALUES, _LONGEST = 512, 18
 _TOKEN = re.compile(r"\w{2,}")
@@ -76,6 +86,7 @@ class Actions:
             "age": self._age,
             "uid": self.uid,
             "registered": self._registered,
+            "class": self._class,
             "dummy": self.dummy,
             "replace": self._replace,
             "patient": self._patient,
@@ -118,7 +129,18 @@ class Actions:
             return without_texts(value)
         if level.concept == _AGE and rule.vr == "DS" and rule.keyword == "NumericValue":
             return _capped(value)
+        if rule.vr == "CS":
+            return value if self._are_terms(rule.keyword, value, level) else None
         return kept(rule.vr, value, level.encodings)
+
+    def _are_terms(self, keyword: str, value: bytes, level: Level) -> bool:
+        """Code strings (PS3.5 section 6.2) that are no number of somebody; what else stands there must be words."""
+        parts = [part.strip(b" \0") for part in value.split(b"\\")]
+        known = _ENUMERATED.get(keyword)
+        if known is not None:
+            return all(not part or part in known for part in parts)
+        texts = [decoded(part, level.encodings) for part in parts if not _CODE_STRING.fullmatch(part)]
+        return all(text is not None and speaks_vocabulary(text, self.profile.vocabulary) for text in texts)
 
     def _words(self, rule: Rule, value: bytes, level: Level) -> bytes | None:
         text = decoded(value, level.encodings)
@@ -153,6 +175,11 @@ class Actions:
         """Every UID but those of the standard as a keyed one."""
         self.count(rule, level, "mapped", value)
         return _mapped_uids(self.key, value, self.subject.namespace)
+
+    def _class(self, rule: Rule, value: bytes, level: Level) -> bytes | None:
+        """Classes of makers stay; under DICOM's root only what is registered there."""
+        parts = [part.strip(b" \0").decode("latin-1") for part in value.split(b"\\")]
+        return kept("UI", value, level.encodings) if all(map(is_class, parts)) else None
 
     def _registered(self, rule: Rule, value: bytes, level: Level) -> bytes:
         """A scheme's UID: a public one stays, that of a house names the house."""
@@ -234,7 +261,7 @@ class Actions:
 def _mapped_uids(key: Key, value: bytes, namespace: str) -> bytes:
     parts = (part.strip(b" \0").decode("latin-1") for part in value.split(b"\\"))
     return "\\".join(
-        part if not part or part in UID_dictionary else uid_of(key, part, namespace) for part in parts
+        part if not part or is_registered(part) else uid_of(key, part, namespace) for part in parts
     ).encode("ascii", "replace")
 
 

@@ -15,6 +15,7 @@ from ._pixels import Facts, compressed, native
 from ._profile import CODES, Profile
 from ._read import Elements, File, read
 from ._subject import Deidentified, Subject
+from ._uids import is_class
 from ._walk import Walk
 
 __all__ = ["deidentify"]
@@ -81,6 +82,8 @@ def _refuse(elements: Elements, profile: Profile) -> None:
     for tag, name in ((_CLASS, "SOPClassUID"), (_INSTANCE, "SOPInstanceUID")):
         if not _text(elements, tag):
             raise DeidError(f"This file has no {name}, so it is no instance that could be stored.")
+    if not is_class(sop_class):
+        raise DeidError("Its SOP class is under DICOM's root and not registered there, so it may hold anything.")
     for tag, name in ((_STUDY, "StudyInstanceUID"), (_SERIES, "SeriesInstanceUID")):
         if not _text(elements, tag):
             raise DeidError(f"This file has no {name}, so it belongs to no study.")

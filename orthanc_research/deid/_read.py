@@ -14,6 +14,8 @@ from pydicom.uid import UID
 
 from orthanc_research.errors import DeidError
 
+from ._uids import is_class
+
 __all__ = ["Elements", "File", "Syntax", "items_of", "read"]
 
 Elements = dict[int, RawDataElement | DataElement]
@@ -110,7 +112,7 @@ def _guessed(head: bytes) -> str:
 
 
 def _syntax(uid: str) -> Syntax:
-    if not uid.startswith("1.2.840.10008.1.2") or not re.fullmatch(r"[0-9.]+", uid):
+    if not uid.startswith("1.2.840.10008.1.2") or not is_class(uid):
         raise DeidError("This file has a transfer syntax that is not of the standard.")
     known = UID(uid)
     if known in ("1.2.840.10008.1.2.6.1", "1.2.840.10008.1.2.6.2"):

@@ -193,8 +193,10 @@ def _unlisted(profile: Profile, keyword: str, vr: str) -> Rule:
         action = "remove" if profile.dates == "remove" else "time" if vr == "TM" else "date"
         return Rule(keyword, vr, action, "remove", f"{why}; dates: {profile.dates}")
     if vr == "UI":
-        if "uid" in profile.kept_uids or _is_class(keyword):
+        if "uid" in profile.kept_uids:
             return Rule(keyword, vr, "keep", "uid", f"{why}; kept")
+        if _is_class(keyword):
+            return Rule(keyword, vr, "class", "uid", f"{why}; kept")
         return Rule(keyword, vr, "registered" if keyword in _SCHEME_UID else "uid", "uid", f"{why}; mapped")
     if vr in _SHORT or vr in _LONG or vr in _BULK or vr == "AE":
         return Rule(keyword, vr, "remove", "remove", f"{why}; not known to be technical")

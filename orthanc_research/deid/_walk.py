@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pydicom.datadict import keyword_for_tag
 from pydicom.dataelem import DataElement, RawDataElement
 
 from orthanc_research.errors import DeidError
@@ -22,6 +23,28 @@ __all__ = ["Walk"]
 _DEEPEST = 64
 _CHARSET = 0x00080005
 _CONCEPT_NAME = 0x0040A043
+# Removed or changed, these would make another image of it.
+_STRUCTURE = frozenset(
+    (
+        "Rows",
+        "Columns",
+        "SamplesPerPixel",
+        "PlanarConfiguration",
+        "PhotometricInterpretation",
+        "NumberOfFrames",
+        "BitsAllocated",
+        "BitsStored",
+        "HighBit",
+        "PixelRepresentation",
+        "RescaleSlope",
+        "RescaleIntercept",
+        "PixelSpacing",
+        "ImagePositionPatient",
+        "ImageOrientationPatient",
+        "ImagerPixelSpacing",
+        "GridFrameOffsetVector",
+    )
+)
 _UNUSUAL = {
     "unknown attribute": "is unknown: removed",
     "VR is not the attribute's": "has a VR that is not its own: removed",
@@ -117,12 +140,18 @@ class Walk:
         if rule.action == "empty":
             self.actions.count(rule, level, "emptied", value)
             return encode.element(self.syntax, tag, rule.vr, b"")
+        if rule.why in _UNUSUAL and keyword_for_tag(tag) in _STRUCTURE:
+            raise DeidError(f"{keyword_for_tag(tag)} has a VR that is not its own, and without it no image is right.")
         if rule.why in _UNUSUAL:
             self.actions.note(f"{rule.keyword} {_UNUSUAL[rule.why]}.")
         return self._removed(rule, level)
 
     def _rejected(self, rule: Rule, tag: int, value: bytes, level: Level) -> bytes | None:
         """A value that is not what its VR allows, or a text that is not of the vocabulary."""
+        if rule.keyword in _STRUCTURE:
+            raise DeidError(
+                f"{rule.keyword} holds a value that its VR does not allow, and without it no image is right."
+            )
         if rule.action == "words":
             self.actions.done.add("text removed")
         else:
@@ -193,3 +222,7 @@ class Walk:
         action = self.actions.find(rule.action)
         new = action(rule, element.value or b"", level) if action else None
         return None if new is None else encode.element(self.syntax, tag, self._written_vr(element.VR, rule), new)
+
+
+def _keyword(tag: int) -> str:
+    return keyword_for_tag(tag)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import replace
 
 import pandas as pd
 
@@ -42,8 +41,7 @@ def verify(store: Store, run: int, setting: Setting, who: Who, *, workers: int, 
         content = setting.source.read(unit.key)
         if unit.md5 and md5_of(content) != unit.md5:
             raise PlaceError("The original has changed since its copy was made.")
-        found = bench.call(compare, content, copy, whose.subject, whose.known)
-        return replace(found, patient=whose.apart) if whose.apart else found
+        return bench.call(compare, content, copy, whose.subject, whose.known, whose.apart)
 
     def examined() -> Iterator[Examined]:
         work = thread_map(again, units, workers=workers, progress=progress, fatal=(AccessError,))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from pydicom import DataElement, Dataset
 from pydicom.config import IGNORE
@@ -26,6 +26,7 @@ __all__ = ["Whose", "carry_out", "copy_of", "handfuls"]
 
 # Instances that share two lines of the journal, and at most so many bytes of them: what a thread holds in memory.
 _MANY, _BYTES = 16, 16_000_000
+_LEFT: tuple[State, ...] = ("planned", "running", "stored")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +53,13 @@ def carry_out(
     """
     count = max(1, min(workers, MAX_THREADS))
     halted: list[str] = []
-    left = list(handfuls(store.units(run, "planned", "running", "stored")))
-    progress.total(sum(map(len, left)), "instances")
+    counts = store.counts(run).values()
+    progress.total(sum(of.get(state, 0) for of in counts for state in _LEFT), "instances")
     bench = Bench(count, setting.key, setting.profile)
     try:
         with Pace(progress) as pace:
             task = _Task(store, run, setting, whose, bench, progress, pace, halted)
-            work = thread_map(task, left, workers=count, progress=progress, fatal=(DeidError,))
+            work = thread_map(task, handfuls(store.units(run, *_LEFT)), workers=count, progress=progress, fatal=(DeidError,))
             with closing(work) as outcomes:
                 for outcome in outcomes:
                     outcome.get()
@@ -126,22 +127,19 @@ class _Task:
         content = self.setting.source.read(unit.key)
         if unit.md5 and md5_of(content) != unit.md5:
             raise PlaceError("The original has changed since it was planned; plan again.")
-        made = self.bench.call(make, content, whose.subject, whose.known)
+        made = self.bench.call(make, content, whose.subject, whose.known, whose.apart)
         self.pace.add(len(content))
         if (made.sop, made.series, made.study) != (unit.new_sop, unit.new_series, unit.new_study):
             raise PlaceError("Its UIDs in the header and in the list of the source are not the same.")
-        if whose.apart:
-            made = replace(made, examined=replace(made.examined, patient=whose.apart))
-        wrong = failures(made)
-        if wrong:
-            raise PlaceError(wrong)
+        if made.wrong:
+            raise PlaceError(made.wrong)
         return made
 
     def _keep(self, made: list[tuple[Unit, Made]], subject: Subject) -> None:
         """Say what comes, then store it, then say what came of it."""
         self.store.intend(
             self.run,
-            [(unit.key, md5_of(each.content), (each.examined, each.changes, each.notes)) for unit, each in made],
+            [(unit.key, md5_of(each.content), each.found) for unit, each in made],
         )
         ended: list[tuple[str, State, str]] = []
         try:
@@ -182,16 +180,6 @@ class _Task:
             self.halted.append(_sentence(error))
             return True
         return False
-
-
-def failures(made: Made) -> str:
-    """Why a copy may not be stored, in a sentence; "" when it may."""
-    wrong = [check for check in made.examined.checks if not check.passed]
-    if not wrong:
-        return ""
-    first = wrong[0]
-    more = f", and {len(wrong) - 1} more" if len(wrong) > 1 else ""
-    return f"The copy did not pass: {first.action} at {first.path or 'the file'} ({first.reason}){more}."
 
 
 def _sentence(error: Exception) -> str:

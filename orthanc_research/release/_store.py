@@ -5,9 +5,7 @@ Everything in it that is not new is PHI. The file is 0600 in a folder that is 07
 
 from __future__ import annotations
 
-import pickle
 import time
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -18,6 +16,7 @@ import orjson
 from orthanc_research.database import BusyError, Database, DiskError, Execute, ForeignError
 from orthanc_research.errors import DeidError, QueryError
 from orthanc_research.release._rows import Line, Named, RunRow, State, Unit
+from orthanc_research.release._work import packed, unpacked
 
 __all__ = ["Store"]
 
@@ -184,13 +183,13 @@ class Store:
         text = "SELECT row, sop, state, error FROM unit WHERE run = ? AND error != '' ORDER BY rowid"
         return [(row[0], row[1], row[2], row[3]) for row in self._database.rows(text, (run,))]
 
-    def intend(self, run: int, made: Iterable[tuple[str, str, Any]]) -> None:
-        """(key, MD5 of the copy, what was found) of instances that are stored next: on the disk before that."""
+    def intend(self, run: int, made: Iterable[tuple[str, str, bytes]]) -> None:
+        """(key, MD5 of the copy, what was found, packed) of instances that are stored next: on the disk before that."""
         self._write(
             (
                 "UPDATE unit SET state = 'running', target_md5 = ?, found = ?, error = '', changed = ?"
                 " WHERE run = ? AND key = ?",
-                [(md5, _packed(found), time.time(), run, key) for key, md5, found in made],
+                [(md5, found, time.time(), run, key) for key, md5, found in made],
             )
         )
 
@@ -208,7 +207,7 @@ class Store:
         steps: list[tuple[str, Iterable[Sequence[Any]]]] = [
             (
                 "UPDATE run SET state = ?, ended = ?, verdict = ? WHERE id = ?",
-                [(state, time.time(), _packed(verdict), run)],
+                [(state, time.time(), packed(verdict), run)],
             )
         ]
         if state != "unverified":
@@ -225,7 +224,7 @@ class Store:
     def verdict(self, run: int) -> Any:
         """As `close_run` was given it; None before."""
         packed = self._database.rows("SELECT verdict FROM run WHERE id = ?", (run,))[0][0]
-        return None if packed is None else _unpacked(packed)
+        return None if packed is None else unpacked(packed)
 
     def found(self, *runs: int) -> Iterator[Any]:
         """What was found in each copy of these runs that is stored, some at a time."""
@@ -237,7 +236,7 @@ class Store:
                 f" ORDER BY rowid LIMIT {_PAGE}",
                 (last, *runs),
             )
-            yield from (_unpacked(row[1]) for row in rows)
+            yield from (unpacked(row[1]) for row in rows)
             if len(rows) < _PAGE:
                 return
             last = rows[-1][0]
@@ -318,11 +317,3 @@ def _unit(row: Sequence[Any]) -> Unit:
     values = list(row)
     values[11] = bool(values[11])
     return Unit(*values)
-
-
-def _packed(value: Any) -> bytes:
-    return zlib.compress(pickle.dumps(value, protocol=5), 1)
-
-
-def _unpacked(blob: bytes) -> Any:
-    return pickle.loads(zlib.decompress(blob))  # noqa: S301 - from our own file, which is 0600
