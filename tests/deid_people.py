@@ -100,7 +100,7 @@ PEOPLE = (
         name="Müller-Łukasz^Žofia Anđela^^Prof.=山田^太郎=やまだ^たろう",
         id="KB84127",
         birth="19580314",
-        other_id="VERS-88213-Q",
+        other_id="W88213-Q",
         accession="ACQ9920553",
         physician="Szczepański^Ojo",
         operator="Ng^Ürsel",

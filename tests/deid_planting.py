@@ -82,8 +82,9 @@ class Planter:
         if limit <= 64:
             return f"{word} {family} {who.id} {who.birth}"[:limit]
         dates = " ".join(date_forms(who.birth))
+        name = who.name.replace("^^Prof.", "").replace("^", " ").replace("=", " ")
         return (
-            f"{word} {who.name.replace('^', ' ').replace('=', ' ')} ({dates}), MRN {who.id}, {who.other_id}, "
+            f"{word} {name} ({dates}), MRN {who.id}, {who.other_id}, "
             f"by {who.physician.replace('^', ' ')} and {who.operator.replace('^', ' ')}, {who.institution}, "
             f"{who.address}, {who.phone}, {who.accession} {uid(self.file, where, 'in text')}"
         )
