@@ -59,7 +59,7 @@ def test_an_orthanc_and_a_folder_give_the_same_copies(
     before = orthanc.rest.instances.list()
     here = project(tmp_path / "a")
     made = here.plan(orthanc, orthanc.studies(), profile=PROFILE, target=emptied(second), progress=False)
-    run = made.run(workers=1, progress=False)
+    run = made.run(workers=2, progress=False)
     assert (run.state, set(run.frame["status"])) == ("done", {"done"})
     assert run.failures.empty
     released(tmp_path, source)
@@ -92,6 +92,7 @@ def test_an_orthanc_and_a_folder_give_the_same_copies(
     assert project(tmp_path / "b").rollback(found, source=orthanc, target=second, progress=False) == {"removed": 15}
 
 
+@pytest.mark.one_version
 def test_originals_go_only_after_a_verified_run_and_a_typed_number(
     orthanc: ores.Orthanc, second: ores.LocalOrthanc, tmp_path: Path
 ) -> None:
