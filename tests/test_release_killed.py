@@ -40,8 +40,8 @@ def killed(folder: Path, seed: str, steps: int, *places: ores.Orthanc) -> bool:
 def resumed(folder: Path, source: Path | ores.Orthanc, target: Path | ores.Orthanc) -> Run:
     here = project(folder)
     if here.runs():
-        return here.resume(source=source, target=target, progress=False)
-    return here.plan(source, profile=PROFILE, target=target, progress=False).run(progress=False)
+        return here.resume(source=source, target=target, workers=1, progress=False)
+    return here.plan(source, profile=PROFILE, target=target, progress=False).run(workers=1, progress=False)
 
 
 def check_folders(tmp_path: Path, seeds: range) -> int:

@@ -60,7 +60,7 @@ def test_blank_patient_ids_are_many_people(tmp_path: Path) -> None:
     made = plan(tmp_path, source, patient_ids=pd.Series(names))
     assert set(made.frame["status"]) == {"planned"}
     assert set(made.frame["PatientID"]) == {"P-0", "P-1"}
-    assert made.run(progress=False).state == "done"  # the check of the whole takes them for two people
+    assert made.run(workers=1, progress=False).state == "done"  # the check of the whole takes them for two people
     names.popitem()
     assert plan(tmp_path, source, patient_ids=names).frame["status"].value_counts().to_dict() == {
         "done": 2,
@@ -80,7 +80,7 @@ def test_who_is_who_is_one_to_one_or_nothing_is_planned(tmp_path: Path) -> None:
         plan(tmp_path, source, patient_ids={ids[0]: "Müller"})
     first = plan(tmp_path, source, patient_ids=dict(zip(ids, ("P1", "P2"), strict=True)))
     assert set(first.frame["PatientID"]) == {"P1", "P2"}
-    first.run(progress=False)
+    first.run(workers=1, progress=False)
     with pytest.raises(errors.DeidError, match="another pseudonym in this project"):
         plan(tmp_path, source, patient_ids=dict(zip(ids, ("P2", "P1"), strict=True)))
 
@@ -89,7 +89,7 @@ def test_sequential_pseudonyms_go_on_and_say_nothing_of_the_order(tmp_path: Path
     source = cohort(tmp_path / "in", patients=3)
     made = plan(tmp_path, source, sequential=True)
     assert sorted(set(made.frame["PatientID"])) == ["00001", "00002", "00003"]
-    made.run(progress=False)
+    made.run(workers=1, progress=False)
     more = changed(files(source)[0], tmp_path / "more" / "x", PatientID="someone else", SeriesInstanceUID="1.2.3")
     made = project(tmp_path).plan(
         more.parent, profile=PROFILE, target=tmp_path / "out", sequential=True, progress=False
@@ -155,7 +155,7 @@ def test_an_overlay_holds_a_series_back_until_it_was_looked_at(tmp_path: Path) -
     for acknowledge in ([series], "all"):
         made = plan(tmp_path, source, acknowledge=acknowledge)
         assert set(made.frame["status"]) == {"planned"}
-    run = made.run(progress=False)
+    run = made.run(workers=1, progress=False)
     text = run.report(tmp_path / "report.html").read_text()
     assert run.state == "done", run.failures["error"].tolist()
     assert text.count("<img") == 1
@@ -177,7 +177,7 @@ def test_a_head_gets_a_notice(ct_small: Path) -> None:
 def test_dates_can_be_anchored(tmp_path: Path) -> None:
     source = cohort(tmp_path / "in", studies=2)
     profile = Profile(dates="anchor", anchor="19990101")
-    assert plan(tmp_path, source, profile=profile).run(progress=False).state == "done"
+    assert plan(tmp_path, source, profile=profile).run(workers=1, progress=False).state == "done"
     dates = {(each.PatientID, each.StudyDate) for each in map(dcmread, files(tmp_path / "out"))}
     patients = {patient for patient, _ in dates}
     assert len(dates) == 4
@@ -193,7 +193,7 @@ def test_two_files_with_one_uid_and_other_bytes_are_not_chosen_between(tmp_path:
 
 def test_deltas_and_conflicts(tmp_path: Path) -> None:
     source = cohort(tmp_path / "in")
-    plan(tmp_path, source).run(progress=False)
+    plan(tmp_path, source).run(workers=1, progress=False)
     before = kept(tmp_path / "out")
     assert set(plan(tmp_path, source).frame["status"]) == {"done"}
     # New in a series, changed in another, another profile, another file in the target.
@@ -208,7 +208,7 @@ def test_deltas_and_conflicts(tmp_path: Path) -> None:
     assert "original has changed" in str(made.problems.loc[row, "problem"])
     stricter = plan(tmp_path, source, profile=Profile(remove=("KVP",)))
     assert set(stricter.frame["status"]) == {"conflict"}
-    run = stricter.run(progress=False)
+    run = stricter.run(workers=1, progress=False)
     assert set(run.frame["status"]) == {"conflict"}
     assert kept(tmp_path / "out") == before
 

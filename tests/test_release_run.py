@@ -29,7 +29,11 @@ from orthanc_research.release._run import Run
 
 
 def released(folder: Path, source: Path, profile: Profile = PROFILE) -> Run:
-    return project(folder).plan(source, profile=profile, target=folder / "out", progress=False).run(progress=False)
+    return (
+        project(folder)
+        .plan(source, profile=profile, target=folder / "out", progress=False)
+        .run(workers=1, progress=False)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -55,14 +59,14 @@ def test_an_orthanc_and_a_folder_give_the_same_copies(
     before = orthanc.rest.instances.list()
     here = project(tmp_path / "a")
     made = here.plan(orthanc, orthanc.studies(), profile=PROFILE, target=emptied(second), progress=False)
-    run = made.run(progress=False)
+    run = made.run(workers=2, progress=False)
     assert (run.state, set(run.frame["status"])) == ("done", {"done"})
     assert run.failures.empty
     released(tmp_path, source)
     assert kept(second) == kept(tmp_path / "out")
     assert len(kept(second)) == 16
     assert orthanc.rest.instances.list() == before
-    assert set(run.verify(progress=False)["status"]) == {"verified"}
+    assert set(run.verify(workers=1, progress=False)["status"]) == {"verified"}
     # The same Orthanc can be the target: what was made is not taken for a source the next time.
     again = here.plan(second, profile=PROFILE, target=orthanc, progress=False)
     assert again.frame.empty
@@ -70,7 +74,7 @@ def test_an_orthanc_and_a_folder_give_the_same_copies(
     victim = second.rest.instances.list()[0]
     content = second.rest.instances.file(victim)
     second.rest.instances.delete(victim)
-    assert "failed" in set(run.verify(progress=False)["status"])
+    assert "failed" in set(run.verify(workers=1, progress=False)["status"])
     other = read(content)
     other.PatientSize = "1.7"
     changed_copy = io.BytesIO()
@@ -81,19 +85,20 @@ def test_an_orthanc_and_a_folder_give_the_same_copies(
     assert second.rest.instances.list() == [victim]
     # Another project with the same key does not know what is there: the run compares, and leaves it.
     stranger = project(tmp_path / "b").plan(orthanc, profile=PROFILE, target=second, progress=False)
-    found = stranger.run(progress=False)
+    found = stranger.run(workers=1, progress=False)
     assert found.frame["status"].value_counts().to_dict() == {"done": 3, "conflict": 1}
     assert found.failures["status"].tolist() == ["conflict"]
     assert second.rest.instances.file(victim) == changed_copy.getvalue()
     assert project(tmp_path / "b").rollback(found, source=orthanc, target=second, progress=False) == {"removed": 15}
 
 
+@pytest.mark.one_version
 def test_originals_go_only_after_a_verified_run_and_a_typed_number(
     orthanc: ores.Orthanc, second: ores.LocalOrthanc, tmp_path: Path
 ) -> None:
     orthanc.upload(ores.samples.cohort(patients=1, studies=1, slices=3, size=16), progress=False)
     here = project(tmp_path)
-    run = here.plan(orthanc, profile=PROFILE, target=emptied(second), progress=False).run(progress=False)
+    run = here.plan(orthanc, profile=PROFILE, target=emptied(second), progress=False).run(workers=1, progress=False)
     with pytest.raises(errors.QueryError, match="8 originals and expect=7"):
         here.delete_originals(run, expect=7, progress=False)
     victim = second.rest.instances.list()[0]
@@ -133,7 +138,7 @@ def test_a_second_run_a_month_later_goes_on_with_the_first(tmp_path: Path) -> No
     assert {read(path.read_bytes()).PatientID for path in files(tmp_path / "out")} == set(first)
     # Another key gives other names, and no UID in common.
     other = ores.Project(tmp_path / "c" / "project", Key.parse("01" * 32))
-    other.plan(straight, profile=PROFILE, target=tmp_path / "c" / "out", progress=False).run(progress=False)
+    other.plan(straight, profile=PROFILE, target=tmp_path / "c" / "out", progress=False).run(workers=1, progress=False)
     assert not set(other.mapping().pseudonyms) & set(first)
     assert not set(kept(tmp_path / "c" / "out")) & set(kept(tmp_path / "out"))
 
@@ -162,7 +167,7 @@ def test_what_cannot_be_done_is_a_row_and_the_others_go_on(tmp_path: Path, monke
     content = victims[0].read_bytes()
     victims[0].write_bytes(content[:-100])  # changed since it was planned
     victims[1].rename(tmp_path / "elsewhere")
-    run = made.run(progress=False)
+    run = made.run(workers=1, progress=False)
     assert run.frame["status"].value_counts().to_dict() == {"done": 3, "partial": 1}
     assert run.failures["status"].tolist() == ["failed", "failed"]
     assert run.failures["error"].str.contains(r"changed since|cannot be read").all()
@@ -170,7 +175,7 @@ def test_what_cannot_be_done_is_a_row_and_the_others_go_on(tmp_path: Path, monke
     assert len(kept(tmp_path / "out")) == 14
     victims[0].write_bytes(content)
     (tmp_path / "elsewhere").rename(victims[1])
-    assert set(project(tmp_path).resume(progress=False).frame["status"]) == {"done"}
+    assert set(project(tmp_path).resume(workers=1, progress=False).frame["status"]) == {"done"}
     assert len(kept(tmp_path / "out")) == 16
     with pytest.raises(errors.QueryError, match="no such run"):
         project(tmp_path).resume(17, progress=False)
@@ -215,7 +220,7 @@ def test_cancel_returns_at_once_and_resume_does_the_rest(tmp_path: Path) -> None
     assert "not-done" in set(run.frame["status"])
     assert run.frame["error"].dropna().str.contains("resume").all()
     assert len(kept(tmp_path / "out")) < 32
-    assert set(project(tmp_path).resume(progress=False).frame["status"]) == {"done"}
+    assert set(project(tmp_path).resume(workers=1, progress=False).frame["status"]) == {"done"}
     assert len(kept(tmp_path / "out")) == 32
 
 
@@ -230,7 +235,7 @@ def test_a_worker_that_hangs_does_not_hold_a_cancel(tmp_path: Path, monkeypatch:
     assert time.monotonic() - start < 7
     assert run.state == "open"
     monkeypatch.undo()
-    assert set(project(tmp_path).resume(progress=False).frame["status"]) == {"done"}
+    assert set(project(tmp_path).resume(workers=1, progress=False).frame["status"]) == {"done"}
 
 
 def test_a_full_disk_ends_a_run_and_resume_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -244,13 +249,13 @@ def test_a_full_disk_ends_a_run_and_resume_goes_on(tmp_path: Path, monkeypatch: 
         link(old, new)
 
     monkeypatch.setattr(os, "link", full)
-    run = made.run(progress=False)
+    run = made.run(workers=1, progress=False)
     monkeypatch.undo()
     assert run.halted is not None
     assert "No space left" in run.halted
     assert len(kept(tmp_path / "out")) == 3
     assert not [path for path in files(tmp_path / "out") if path.suffix != ".dcm"]
-    assert set(project(tmp_path).resume(progress=False).frame["status"]) == {"done"}
+    assert set(project(tmp_path).resume(workers=1, progress=False).frame["status"]) == {"done"}
 
 
 def test_one_process_at_a_time(tmp_path: Path) -> None:
@@ -262,14 +267,14 @@ def test_one_process_at_a_time(tmp_path: Path) -> None:
             with pytest.raises(errors.QueryError, match="Another process or notebook works on that project"):
                 act(progress=False)
         assert here.mapping().pseudonyms == []  # to look at it disturbs nobody
-    assert set(made.run(progress=False).frame["status"]) == {"done"}
+    assert set(made.run(workers=1, progress=False).frame["status"]) == {"done"}
     # What was planned before that does not know what has happened since.
     late = here.plan(cohort(tmp_path / "more", seed=7), profile=PROFILE, target=tmp_path / "out", progress=False)
     project(tmp_path).plan(
         tmp_path / "more", profile=PROFILE, target=tmp_path / "out", sequential=True, progress=False
-    ).run(progress=False)
+    ).run(workers=1, progress=False)
     with pytest.raises(errors.DeidError, match="plan again"):
-        late.run(progress=False)
+        late.run(workers=1, progress=False)
 
 
 def test_the_mapping_hides_itself_and_forgets(tmp_path: Path) -> None:

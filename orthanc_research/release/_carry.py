@@ -59,7 +59,9 @@ def carry_out(
     try:
         with Pace(progress) as pace:
             task = _Task(store, run, setting, whose, bench, progress, pace, halted)
-            work = thread_map(task, handfuls(store.units(run, *_LEFT)), workers=count, progress=progress, fatal=(DeidError,))
+            work = thread_map(
+                task, handfuls(store.units(run, *_LEFT)), workers=count, progress=progress, fatal=(DeidError,)
+            )
             with closing(work) as outcomes:
                 for outcome in outcomes:
                     outcome.get()

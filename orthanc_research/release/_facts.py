@@ -7,13 +7,14 @@ PT that are ORIGINAL and monochrome pass, since nearly none of them carries the 
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
 from pydicom.datadict import tag_for_keyword
 
-from orthanc_research.deid._reading import Malformed, read_leniently
+from orthanc_research.deid._reading import Element, Malformed, read_leniently
 from orthanc_research.deid._text import charset_of, decoded
 from orthanc_research.errors import DeidError
 
@@ -149,12 +150,17 @@ def tags_of(content: bytes) -> dict[str, str | None]:
     for keyword in (*IDENTITY, *_OTHER):
         element = elements.get(_number(keyword))
         if element is not None and element.items is None:
-            number = element.vr == "US" and len(element.value) == 2
-            found[_key(keyword)] = (
-                str(int.from_bytes(element.value, "little")) if number else decoded(element.value, element.vr, charset)
-            )
+            found[_key(keyword)] = _text_of(element, charset)
     overlays = (tag for tag in elements if 0x6000 <= tag >> 16 < 0x6100 and tag & 0xFFFF == 0x3000)
     return found | {f"{tag >> 16:04x},3000": None for tag in overlays}
+
+
+def _text_of(element: Element, charset: bytes) -> str:
+    if element.vr == "US":
+        return str(int.from_bytes(element.value[:2], "little"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of bytes that are not in the character set that they claim
+        return decoded(element.value, element.vr, charset)
 
 
 @cache
