@@ -86,6 +86,7 @@ def scores(orthanc: ores.Orthanc) -> dict[str, Any]:
             {
                 "tool": tool,
                 "refused": len(found.refused),
+                "kinds": sorted({file.kind for file in made.files if file.name in found.refused}),
                 **{action: list(found.of(action)) for action in (*ACTIONS, *HARDER)},
             }
         )
@@ -128,8 +129,12 @@ _ASKED = {
 def _score_table(found: Mapping[str, Any]) -> str:
     rows = found["rows"]
     lines = [[asked, *(_of(row[action]) for row in rows)] for action, asked in _ASKED.items()]
-    lines.append(["files that it did not take", *(row["refused"] for row in rows)])
+    lines.append(["files that it did not take", *(_refused(row) for row in rows)])
     return f"{_machine(found)} {found['files']} files.\n\n" + table(["", *(row["tool"] for row in rows)], lines)
+
+
+def _refused(row: Mapping[str, Any]) -> str:
+    return f"{row['refused']} ({', '.join(row['kinds'])})" if row["refused"] else "0"
 
 
 def _of(counts: Sequence[int]) -> str:
@@ -272,14 +277,15 @@ def _memory(place: Path, sizes: Sizes) -> Iterator[dict[str, Any]]:
 
 
 def _speed_table(found: Mapping[str, Any]) -> str:
-    text = (
-        f"{_machine(found)} Instances a second, medians of {found['repeats']}; in brackets for each second of "
-        "processor time of the tool's own processes (a server's not counted).\n"
+    about = (
+        f"{_machine(found)} Instances a second, medians of {found['repeats']}; in brackets for each second of processor "
+        f"time of the tool's own processes. {found.get('note', '')}"
     )
+    text = f"{about.strip()}\n"
     for where, title in (("folder", "Folder to folder"), ("Orthanc", "Orthanc to Orthanc")):
         rows = [row for row in found["rows"] if row["where"] == where]
         tools = list(dict.fromkeys(row["tool"] for row in rows))
-        rate = {(row["job"], row["tool"]): f"{row['rate']:,.0f} ({row['per_cpu']:,.0f})" for row in rows}
+        rate = {(row["job"], row["tool"]): _rate(row) for row in rows}
         lines = [[tool, *(rate.get((job, tool), "") for job in found["jobs"])] for tool in tools]
         text += f"\n**{title}**\n\n" + table(["", *found["jobs"].values()], lines)
     head = ["instances", "peak MB of the process that plans and writes", "of these above its start"]
@@ -287,6 +293,11 @@ def _speed_table(found: Mapping[str, Any]) -> str:
     text += table(head, [[f"{row['instances']:,}", row["peak_mb"], row["above_mb"]] for row in found["memory"]])
     lines = [(what, measured, "yes" if held else "**no**") for what, measured, held in _targets(found)]
     return text + "\n**What we hold to**\n\n" + table(["", "measured", "held"], lines)
+
+
+def _rate(row: Mapping[str, Any]) -> str:
+    """Of a server's job the process that asked for it tells nothing."""
+    return f"{row['rate']:,.0f}" + (f" ({row['per_cpu']:,.0f})" if row["tool"] != OWN_JOB else "")
 
 
 def _targets(found: Mapping[str, Any]) -> Iterator[tuple[str, str, bool]]:
