@@ -278,8 +278,8 @@ def _memory(place: Path, sizes: Sizes) -> Iterator[dict[str, Any]]:
 
 def _speed_table(found: Mapping[str, Any]) -> str:
     about = (
-        f"{_machine(found)} Instances a second, medians of {found['repeats']}; in brackets for each second of processor "
-        f"time of the tool's own processes. {found.get('note', '')}"
+        f"{_machine(found)} Instances a second, medians of {found['repeats']}; in brackets for each second of "
+        f"processor time of the tool's own processes. {found.get('note', '')}"
     )
     text = f"{about.strip()}\n"
     for where, title in (("folder", "Folder to folder"), ("Orthanc", "Orthanc to Orthanc")):
