@@ -22,6 +22,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -100,10 +101,8 @@ def _outputs(
     yield OURS, with_ours_deid.cohort(runs, patients)
     yield "Orthanc, as it is", with_orthanc_job.cohort(orthanc, runs, patients, replace=False)
     yield "Orthanc, ID and name replaced", with_orthanc_job.cohort(orthanc, runs, patients, replace=True)
-    from benchmarks import with_dicognito, with_dicom_anonymizer
-
-    yield DICOGNITO, with_dicognito.cohort(runs)
-    yield ANONYMIZER, with_dicom_anonymizer.cohort(runs)
+    for tool, module in ((DICOGNITO, "with_dicognito"), (ANONYMIZER, "with_dicom_anonymizer")):
+        yield tool, import_module(f"benchmarks.{module}").cohort(runs)  # only the benchmarks' environment has them
 
 
 _ASKED = {
@@ -291,8 +290,8 @@ def _speed_table(found: Mapping[str, Any]) -> str:
     head = ["instances", "peak MB of the process that plans and writes", "of these above its start"]
     text += "\n**Memory**, small MR images, two workers\n\n"
     text += table(head, [[f"{row['instances']:,}", row["peak_mb"], row["above_mb"]] for row in found["memory"]])
-    lines = [(what, measured, "yes" if held else "**no**") for what, measured, held in _targets(found)]
-    return text + "\n**What we hold to**\n\n" + table(["", "measured", "held"], lines)
+    held = [(what, measured, "yes" if held else "**no**") for what, measured, held in _targets(found)]
+    return text + "\n**What we hold to**\n\n" + table(["", "measured", "held"], held)
 
 
 def _rate(row: Mapping[str, Any]) -> str:
