@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from orthanc_research.deid import Key, Profile
 from orthanc_research.errors import CancelledError
-from orthanc_research.parallel import abandoned
+from orthanc_research.parallel import unwanted
 from orthanc_research.release._work import begin
 from orthanc_research.workers import Workers
 
@@ -45,7 +45,7 @@ class Bench:
                 except TimeoutError:
                     if future.done():
                         raise  # it is the work's own
-                    if abandoned():
+                    if unwanted():
                         worker.close()
                         raise CancelledError("Nobody waits for this any more.") from None
         finally:

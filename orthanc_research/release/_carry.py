@@ -12,7 +12,7 @@ from pydicom.datadict import dictionary_VR, tag_for_keyword
 
 from orthanc_research.deid import Known, Subject
 from orthanc_research.errors import AccessError, CancelledError, DeidError, Error, OrthancError
-from orthanc_research.parallel import MAX_THREADS, abandoned, thread_map
+from orthanc_research.parallel import MAX_THREADS, thread_map, unwanted
 from orthanc_research.progress import Pace, Progress
 from orthanc_research.release._bench import Bench
 from orthanc_research.release._places import Copy, PlaceError, md5_of
@@ -172,7 +172,7 @@ class _Task:
         return "verified", ""
 
     def _stops(self) -> bool:
-        return bool(self.halted) or self.progress.cancelled or abandoned()
+        return bool(self.halted) or self.progress.cancelled or unwanted()
 
     def _halts(self, error: Exception) -> bool:
         """Whether all others would fail the same way: a refused password, a server that is gone, a full disk."""
