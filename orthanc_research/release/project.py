@@ -15,10 +15,11 @@ from orthanc_research.deid import Key, Profile, conclude
 from orthanc_research.errors import DeidError, QueryError
 from orthanc_research.files import private_folder
 from orthanc_research.orthanc import Orthanc
+from orthanc_research.parallel import MAX_THREADS
 from orthanc_research.progress import Progress, progress_for
 from orthanc_research.release import _after, _mapping, _records
 from orthanc_research.release._carry import Whose, carry_out, known_of
-from orthanc_research.release._draft import draft, grouped
+from orthanc_research.release._draft import draft, gone, grouped
 from orthanc_research.release._keys import key_of
 from orthanc_research.release._mapping import Mapping as PatientMapping
 from orthanc_research.release._patients import Naming, caller_names, subject_of
@@ -87,8 +88,10 @@ class Project:
             names = caller_names(patient_ids, resources)
             with self.reading() as store:
                 ours, there, before = store.made_here(), store.patients(), store.before(how.target_about)
+                last = len(store.runs())
+            groups = grouped(how.source.facts(resources, bar), ours, names, bar)
             made = draft(
-                grouped(how.source.facts(resources, bar), ours, names, bar),
+                groups,
                 key=self._key,
                 profile=profile,
                 naming=Naming(self._key, there, sequential=sequential),
@@ -97,6 +100,9 @@ class Project:
                 must_be_named=patient_ids is not None,
                 acknowledge=wanted,
             )
+            made.last_run = last
+            if resources is None:
+                made.problems += gone(groups, before, how.source_about)
         finally:
             end()
         return Plan(made, how, self._begin)
@@ -121,6 +127,7 @@ class Project:
         Places whose password the journal does not have are to be given again. `QueryError` when there is no run, or
         when another process works on the project.
         """
+        _check_workers(workers)
         with self._writing() as store:
             row = self._row(store, run)
             if row.state == "done":
@@ -139,6 +146,7 @@ class Project:
         progress: Progress | bool | None = None,
     ) -> pd.DataFrame:
         """See `Run.verify`; places are as for `resume`."""
+        _check_workers(workers)
         with self._doing(run, progress, "verify", places=(source, target)) as (store, row, how, bar):
             return _after.verify(store, row.id, how, self._who(store, how.profile), workers=workers, progress=bar)
 
@@ -272,6 +280,7 @@ class Project:
         return found[0]
 
     def _begin(self, plan: Plan, workers: int, progress: Any) -> Run:
+        _check_workers(workers)
         how, made = plan._setting, plan._draft
         about = {
             "source": how.source_about,
@@ -281,6 +290,9 @@ class Project:
             "options": _records.versions(),
         }
         with self._writing() as store:
+            # What was absent from the target when it was planned is what a rollback may take out of it again.
+            if len(store.runs()) != made.last_run:
+                raise DeidError("The project has had a run since this was planned; plan again.")
             now = store.patients()
             fresh = {each.pseudonym: each.identity for each in now.values()}
             for each in made.named.values():
@@ -291,8 +303,6 @@ class Project:
             return self._carry(store, number, how, workers, progress)
 
     def _carry(self, store: Store, number: int, how: Setting, workers: int, progress: Any) -> Run:
-        if not isinstance(workers, int) or isinstance(workers, bool) or workers < 1:
-            raise QueryError("workers is a number of processes, 1 or more.")
         bar, end = progress_for(progress, "release")
         try:
             who = self._who(store, how.profile)
@@ -322,6 +332,11 @@ class Project:
 
     def __repr__(self) -> str:
         return f"<Project with the key {self._key.id}>"
+
+
+def _check_workers(workers: Any) -> None:
+    if not isinstance(workers, int) or isinstance(workers, bool) or not 1 <= workers <= MAX_THREADS:
+        raise QueryError(f"workers is a number of processes, from 1 to {MAX_THREADS}.")
 
 
 def _make_private(folder: Path) -> None:
