@@ -206,6 +206,10 @@ def test_deltas_and_conflicts(tmp_path: Path) -> None:
     row, frame = str(dcmread(old).SeriesInstanceUID), made.frame
     assert frame.loc[row, ["status", "changed"]].tolist() == ["conflict", 1]
     assert "original has changed" in str(made.problems.loc[row, "problem"])
+    old.unlink()
+    lost = plan(tmp_path, source).problems
+    assert lost.loc[row, "problem"] == "Originals are gone from the source, and their copies are in the target still."
+    assert plan(tmp_path, source, resources=files(source)[0].relative_to(source)).problems.empty
     stricter = plan(tmp_path, source, profile=Profile(remove=("KVP",)))
     assert set(stricter.frame["status"]) == {"conflict"}
     run = stricter.run(workers=1, progress=False)

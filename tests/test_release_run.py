@@ -60,6 +60,8 @@ def test_an_orthanc_and_a_folder_give_the_same_copies(
     here = project(tmp_path / "a")
     made = here.plan(orthanc, orthanc.studies(), profile=PROFILE, target=emptied(second), progress=False)
     run = made.run(workers=2, progress=False)
+    with pytest.raises(errors.DeidError, match="plan again"):
+        made.run(progress=False)
     assert (run.state, set(run.frame["status"])) == ("done", {"done"})
     assert run.failures.empty
     released(tmp_path, source)

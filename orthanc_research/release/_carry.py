@@ -12,7 +12,7 @@ from pydicom.datadict import dictionary_VR, tag_for_keyword
 
 from orthanc_research.deid import Known, Subject
 from orthanc_research.errors import AccessError, CancelledError, DeidError, Error, OrthancError
-from orthanc_research.parallel import MAX_THREADS, thread_map, unwanted
+from orthanc_research.parallel import thread_map, unwanted
 from orthanc_research.progress import Pace, Progress
 from orthanc_research.release._bench import Bench
 from orthanc_research.release._places import Copy, PlaceError, md5_of
@@ -51,16 +51,15 @@ def carry_out(
 
     Raises `DeidError` when the project's own disk fails. Another instance's failure is in its row.
     """
-    count = max(1, min(workers, MAX_THREADS))
     halted: list[str] = []
     counts = store.counts(run).values()
     progress.total(sum(of.get(state, 0) for of in counts for state in _LEFT), "instances")
-    bench = Bench(count, setting.key, setting.profile)
+    bench = Bench(workers, setting.key, setting.profile)
     try:
         with Pace(progress) as pace:
             task = _Task(store, run, setting, whose, bench, progress, pace, halted)
             work = thread_map(
-                task, handfuls(store.units(run, *_LEFT)), workers=count, progress=progress, fatal=(DeidError,)
+                task, handfuls(store.units(run, *_LEFT)), workers=workers, progress=progress, fatal=(DeidError,)
             )
             with closing(work) as outcomes:
                 for outcome in outcomes:

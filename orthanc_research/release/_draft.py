@@ -17,7 +17,7 @@ from orthanc_research.release._patients import Names, Naming, first_date, identi
 from orthanc_research.release._places import Copy, Target
 from orthanc_research.release._rows import Line, Named, RunRow, Unit
 
-__all__ = ["Before", "Draft", "Group", "draft", "grouped"]
+__all__ = ["Before", "Draft", "Group", "draft", "gone", "grouped"]
 
 Before = Mapping[str, tuple[Unit, RunRow]]
 _AGAIN = "Roll back the run that made it, or choose another target."
@@ -47,6 +47,7 @@ class Draft:
     named: dict[str, Named] = field(default_factory=dict)
     known: dict[tuple[str, bytes], None] = field(default_factory=dict)
     keys: dict[str, list[str]] = field(default_factory=dict)
+    last_run: int = 0
 
     def __repr__(self) -> str:
         return f"<Draft of {len(self.lines)} rows>"
@@ -114,6 +115,16 @@ def draft(
         named = plan.named[group.identity]
         _settle(plan, group, list(planned[group.row].values()), named, profile, before, there)
     return plan
+
+
+def gone(groups: Sequence[Group], before: Before, source: Mapping[str, str]) -> list[tuple[str, str, str, int]]:
+    """Problems: copies that are in the target while their originals are no longer in the source."""
+    seen = {facts.sop for group in groups for facts in group.facts}
+    lost = Counter(
+        unit.row for unit, run in before.values() if unit.sop not in seen and run.source["place"] == source["place"]
+    )
+    reason = "Originals are gone from the source, and their copies are in the target still."
+    return [(row, reason, "If their patient has withdrawn, take the copies out.", count) for row, count in lost.items()]
 
 
 def _check_acknowledged(acknowledge: Collection[str], groups: Sequence[Group]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
 from importlib.metadata import version
@@ -54,7 +53,7 @@ def manifest(store: Store, row: RunRow, key_id: str, path: Path) -> Path:
             "series": len(series),
             "instances": sum(map(len, series.values())),
         },
-        "checks": _checks(store, row.id, verdict),
+        "checks": verdict.summary() if verdict is not None else [],
         "series": [
             {"PatientID": patient, "StudyInstanceUID": study, "SeriesInstanceUID": uid, "instances": instances}
             for (patient, study, uid), instances in sorted(series.items())
@@ -116,16 +115,6 @@ def report(store: Store, row: RunRow, key_id: str, path: Path, target: Target | 
 def write_page(path: str | os.PathLike[str], page: str) -> Path:
     """An HTML page as a file, 0600."""
     return _write(path, page.encode())
-
-
-def _checks(store: Store, run: int, verdict: Any) -> list[Mapping[str, Any]]:
-    counted: Counter[tuple[str, bool]] = Counter()
-    for found in store.found(run):
-        counted.update((check.action, check.passed) for check in found[0].checks)
-    if verdict is not None:
-        counted.update((check.action, check.passed) for check in verdict.checks)
-    actions = sorted({action for action, _ in counted})
-    return [{"action": each, "passed": counted[each, True], "failed": counted[each, False]} for each in actions]
 
 
 def _write(path: str | os.PathLike[str], content: bytes) -> Path:

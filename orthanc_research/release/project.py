@@ -15,10 +15,11 @@ from orthanc_research.deid import Key, Profile, conclude
 from orthanc_research.errors import DeidError, QueryError
 from orthanc_research.files import private_folder
 from orthanc_research.orthanc import Orthanc
-from orthanc_research.progress import Progress, progress_for
+from orthanc_research.parallel import MAX_THREADS, reporting
+from orthanc_research.progress import Progress
 from orthanc_research.release import _after, _mapping, _records
 from orthanc_research.release._carry import Whose, carry_out, known_of
-from orthanc_research.release._draft import draft, grouped
+from orthanc_research.release._draft import draft, gone, grouped
 from orthanc_research.release._keys import key_of
 from orthanc_research.release._mapping import Mapping as PatientMapping
 from orthanc_research.release._patients import Naming, caller_names, subject_of
@@ -79,16 +80,17 @@ class Project:
         series whose pixels you have looked at (or "all"). All headers are read. `DeidError` when patients and
         pseudonyms are not one to one, here and with what the project has.
         """
-        bar, end = progress_for(progress, "plan")
         wanted = [acknowledge] if isinstance(acknowledge, str) else list(acknowledge)
-        try:
+        with reporting(progress, "plan") as bar:
             how = setting(self._key, profile, source, target, self.folder)
             self._places |= {how.source_about["place"]: source, how.target_about["place"]: target}
             names = caller_names(patient_ids, resources)
             with self.reading() as store:
                 ours, there, before = store.made_here(), store.patients(), store.before(how.target_about)
+                last = len(store.runs())
+            groups = grouped(how.source.facts(resources, bar), ours, names, bar)
             made = draft(
-                grouped(how.source.facts(resources, bar), ours, names, bar),
+                groups,
                 key=self._key,
                 profile=profile,
                 naming=Naming(self._key, there, sequential=sequential),
@@ -97,8 +99,9 @@ class Project:
                 must_be_named=patient_ids is not None,
                 acknowledge=wanted,
             )
-        finally:
-            end()
+            made.last_run = last
+            if resources is None:
+                made.problems += gone(groups, before, how.source_about)
         return Plan(made, how, self._begin)
 
     def runs(self) -> list[Run]:
@@ -121,6 +124,7 @@ class Project:
         Places whose password the journal does not have are to be given again. `QueryError` when there is no run, or
         when another process works on the project.
         """
+        _check_workers(workers)
         with self._writing() as store:
             row = self._row(store, run)
             if row.state == "done":
@@ -139,6 +143,7 @@ class Project:
         progress: Progress | bool | None = None,
     ) -> pd.DataFrame:
         """See `Run.verify`; places are as for `resume`."""
+        _check_workers(workers)
         with self._doing(run, progress, "verify", places=(source, target)) as (store, row, how, bar):
             return _after.verify(store, row.id, how, self._who(store, how.profile), workers=workers, progress=bar)
 
@@ -243,14 +248,10 @@ class Project:
         change: bool = False,
         places: tuple[Any, Any] = (None, None),
     ) -> Iterator[tuple[Store, RunRow, Setting, Progress]]:
-        bar, end = progress_for(progress, what)
-        try:
-            with self._writing() if change else self.reading() as store:
-                row = self._row(store, run)
-                with self._at(row, places) as how:
-                    yield store, row, how, bar
-        finally:
-            end()
+        with reporting(progress, what) as bar, self._writing() if change else self.reading() as store:
+            row = self._row(store, run)
+            with self._at(row, places) as how:
+                yield store, row, how, bar
 
     @contextmanager
     def _at(self, row: RunRow, places: tuple[Any, Any]) -> Iterator[Setting]:
@@ -272,6 +273,7 @@ class Project:
         return found[0]
 
     def _begin(self, plan: Plan, workers: int, progress: Any) -> Run:
+        _check_workers(workers)
         how, made = plan._setting, plan._draft
         about = {
             "source": how.source_about,
@@ -281,6 +283,9 @@ class Project:
             "options": _records.versions(),
         }
         with self._writing() as store:
+            # What was absent from the target when it was planned is what a rollback may take out of it again.
+            if len(store.runs()) != made.last_run:
+                raise DeidError("The project has had a run since this was planned; plan again.")
             now = store.patients()
             fresh = {each.pseudonym: each.identity for each in now.values()}
             for each in made.named.values():
@@ -291,10 +296,7 @@ class Project:
             return self._carry(store, number, how, workers, progress)
 
     def _carry(self, store: Store, number: int, how: Setting, workers: int, progress: Any) -> Run:
-        if not isinstance(workers, int) or isinstance(workers, bool) or workers < 1:
-            raise QueryError("workers is a number of processes, 1 or more.")
-        bar, end = progress_for(progress, "release")
-        try:
+        with reporting(progress, "release") as bar:
             who = self._who(store, how.profile)
             halted = carry_out(store, number, how, who, workers=workers, progress=bar)
             if halted is None:
@@ -305,8 +307,6 @@ class Project:
                 kept = "partial" if missed else "done"
                 # Where nothing could be stored there is nothing to verify.
                 store.close_run(number, kept if verdict.passed or not verdict.instances else "unverified", verdict)
-        finally:
-            end()
         return Run(self, number, halted)
 
     def _who(self, store: Store, profile: Profile) -> Callable[[str], Whose]:
@@ -322,6 +322,11 @@ class Project:
 
     def __repr__(self) -> str:
         return f"<Project with the key {self._key.id}>"
+
+
+def _check_workers(workers: Any) -> None:
+    if not isinstance(workers, int) or isinstance(workers, bool) or not 1 <= workers <= MAX_THREADS:
+        raise QueryError(f"workers is a number of processes, from 1 to {MAX_THREADS}.")
 
 
 def _make_private(folder: Path) -> None:
