@@ -107,7 +107,7 @@ def test_series_patients_and_bare_ids_are_taken(cohort: ores.Orthanc, tmp_path: 
     with cohort.rest.counting() as requests:
         ledger = run(cohort, [study, study], tmp_path, journal=tmp_path / "3")
     assert list(ledger.index) == [study]  # a repeat is one input
-    assert [target for _, target in requests if target == "tools/bulk-content"] == ["tools/bulk-content"] * 5
+    assert [target for _, target in requests if target == "tools/bulk-content"] == ["tools/bulk-content"] * 4
 
 
 def test_nothing_to_do_is_an_empty_ledger_and_no_request(cohort: ores.Orthanc, tmp_path: Path) -> None:
