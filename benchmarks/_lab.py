@@ -77,13 +77,15 @@ class Server:
 class Run:
     """One run: seconds, and the highest resident memory of the process meanwhile, in MB (10⁶ bytes).
 
-    `above_mb` is what of it is more than the process had before its first run, with all imports done.
+    `above_mb` is what of it is more than the process had before its first run, with all imports done; `cpu` the seconds
+    of processor time of the process and of the children that it ended.
     """
 
     seconds: float
     peak_mb: float = 0.0
     rows: int = 0
     above_mb: float = 0.0
+    cpu: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,8 @@ class Worker:
     def run(self, server: Server, **arguments: Any) -> Run:
         """Do the job once."""
         answer = self._ask(server, arguments, check=False)
-        return Run(answer["seconds"], answer["peak_mb"], answer["rows"], answer["peak_mb"] - answer["before_mb"])
+        above = answer["peak_mb"] - answer["before_mb"]
+        return Run(answer["seconds"], answer["peak_mb"], answer["rows"], above, answer["cpu"])
 
     def check(self, server: Server, *, second: bool = False, **arguments: Any) -> tuple[list[Sent], Any]:
         """Do the job once, untimed: the requests that it sent, and the cells of its table ({ID: {column: value}}).

@@ -42,11 +42,12 @@ def main(job: str) -> None:
 def _timed(function: Any, server: list[str], arguments: dict[str, Any]) -> dict[str, Any]:
     gc.collect()
     _forget_peak()
-    start = time.perf_counter()
+    start, used = time.perf_counter(), _cpu()
     result = function(*server, **arguments)
     seconds = time.perf_counter() - start
     return {
         "seconds": seconds,
+        "cpu": _cpu() - used,
         "peak_mb": _resident("VmHWM"),
         "rows": result if isinstance(result, int) else len(result),
     }
@@ -108,6 +109,11 @@ def _plain(text: str) -> float | str | None:
     with suppress(ValueError):
         return float(text)
     return text or None
+
+
+def _cpu() -> float:
+    """Seconds of processor time of this process and of its children that have ended."""
+    return sum(os.times()[:4])
 
 
 def _forget_peak() -> None:

@@ -43,6 +43,7 @@ from orthanc_research.volumes import SeriesVolume
 if TYPE_CHECKING:
     from orthanc_research import deid, plots, samples
     from orthanc_research.local import LocalOrthanc, OrthancServer
+    from orthanc_research.release.project import Project
 
 __version__ = _version("orthanc-research")
 
@@ -69,6 +70,7 @@ __all__ = [
     "OrthancServer",
     "PixelError",
     "Progress",
+    "Project",
     "QueryError",
     "ResponseError",
     "Rest",
@@ -105,6 +107,7 @@ _LAZY = {
     "samples": "orthanc_research.samples",
     "LocalOrthanc": "orthanc_research.local",
     "OrthancServer": "orthanc_research.local",
+    "Project": "orthanc_research.release.project",
 }
 
 

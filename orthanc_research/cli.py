@@ -17,7 +17,9 @@ import pandas as pd
 import typer
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 
-from orthanc_research import batch, read_parquet, write_csv, write_table
+from orthanc_research import batch, read_parquet
+from orthanc_research.cli_deid import app as deid_app
+from orthanc_research.cli_tables import DryRun, Out, finish, show
 from orthanc_research.errors import Error, QueryError
 from orthanc_research.orthanc import Orthanc
 from orthanc_research.tables import LEVELS, Level
@@ -31,15 +33,12 @@ app = typer.Typer(
     epilog="Where Orthanc is: --url, or ORTHANC_URL with ORTHANC_USERNAME and ORTHANC_PASSWORD, or ORTHANC_TOKEN.",
 )
 
+app.add_typer(deid_app, name="deid")
+
 Url = Annotated[str | None, typer.Option("--url", help="Address of Orthanc; without it, ORTHANC_URL.")]
 AuthName = Annotated[
     str | None, typer.Option("--auth-env", metavar="NAME", help="Variable that holds user:password for --url.")
 ]
-Out = Annotated[
-    Path | None,
-    typer.Option("--out", "-o", help="Write the table here: .parquet or .csv.", callback=lambda out: _checked(out)),
-]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and do nothing.")]
 Ids = Annotated[list[str], typer.Argument(help="Orthanc IDs, or the path of a parquet table that `find` wrote.")]
 
 
@@ -60,34 +59,6 @@ def main() -> None:
 def _client(url: str | None, auth_env: str | None) -> Iterator[Orthanc]:
     with Orthanc(url, auth=f"env:{auth_env}" if auth_env else None) as orthanc:
         yield orthanc
-
-
-def _checked(out: Path | None) -> Path | None:
-    if out is not None and out.suffix not in (".parquet", ".csv"):
-        raise QueryError("--out takes a name that ends in .parquet or .csv.")
-    if out is not None and not out.parent.is_dir():  # said before the work, not after it
-        raise QueryError(f"There is no folder {out.parent} for --out.")
-    return out
-
-
-def _show(frame: pd.DataFrame, out: Path | None) -> None:
-    if out is None:
-        with pd.option_context("display.width", 160, "display.max_columns", 12, "display.max_colwidth", 40):
-            print(frame)
-    elif out.suffix == ".csv":
-        write_csv(frame, out)
-    else:
-        write_table(frame, out)
-    if out is not None:
-        print(f"{len(frame)} rows → {out}", file=sys.stderr)
-
-
-def _finish(ledger: pd.DataFrame, good: tuple[str, ...], out: Path | None) -> None:
-    _show(ledger, out)
-    counts = ledger["status"].value_counts().to_dict()
-    print(" · ".join(f"{count} {status}" for status, count in counts.items()) or "nothing to do", file=sys.stderr)
-    if not ledger["status"].isin(good).all():
-        raise typer.Exit(1)
 
 
 def _resources(given: list[str]) -> Any:
@@ -134,7 +105,7 @@ def find(
 ) -> None:
     """Table of the resources that match."""
     with _client(url, auth_env) as orthanc:
-        _show(orthanc.find(_level(level), **_criteria(criteria or [])), out)
+        show(orthanc.find(_level(level), **_criteria(criteria or [])), out)
 
 
 @app.command()
@@ -152,14 +123,14 @@ def tags(
             count = orthanc.tags_to_parquet(_resources(resources), out, columns or None, per=per)
             print(f"{count} rows → {out}", file=sys.stderr)
         else:
-            _show(orthanc.tags(_resources(resources), columns or None, per=per, progress=None), out)
+            show(orthanc.tags(_resources(resources), columns or None, per=per, progress=None), out)
 
 
 @app.command()
 def overview(url: Url = None, auth_env: AuthName = None, out: Out = None) -> None:
     """Table of what there is, by modality and year of study."""
     with _client(url, auth_env) as orthanc:
-        _show(orthanc.overview(), out)
+        show(orthanc.overview(), out)
 
 
 @app.command()
@@ -172,10 +143,10 @@ def upload(
 ) -> None:
     """Store DICOM files; again to go on: what is stored already stays."""
     if dry_run:
-        _finish(batch.upload_plan(paths), ("planned", "skipped"), out)
+        finish(batch.upload_plan(paths), ("planned", "skipped"), out)
         return
     with _client(url, auth_env) as orthanc:
-        _finish(orthanc.upload(paths), ("stored", "already-stored", "skipped"), out)
+        finish(orthanc.upload(paths), ("stored", "already-stored", "skipped"), out)
 
 
 @app.command()
@@ -191,10 +162,10 @@ def download(
     """Bring the DICOM files of the resources, each held against its MD5; what is there and right stays."""
     with _client(url, auth_env) as orthanc:
         if dry_run:
-            _finish(batch.download_plan(orthanc.rest, _resources(resources), layout=layout), ("planned",), out)
+            finish(batch.download_plan(orthanc.rest, _resources(resources), layout=layout), ("planned",), out)
         else:
             ledger = orthanc.download(_resources(resources), folder, layout=layout)
-            _finish(ledger, ("done", "already-there"), out)
+            finish(ledger, ("done", "already-there"), out)
 
 
 @app.command()
@@ -219,14 +190,14 @@ def retrieve(
     """Bring a list of studies from a remote archive; again to go on: what is here is not sent twice."""
     names = _columns(columns or [])
     if dry_run:
-        _finish(batch.retrieve_plan(batch.read_table(table), names, several=several), ("planned",), out)
+        finish(batch.retrieve_plan(batch.read_table(table), names, several=several), ("planned",), out)
         return
     with _client(url, auth_env) as orthanc:
         chosen: Any = method  # `retrieve` says what a method can be
         report = orthanc.retrieve(
             table, modality=modality, columns=names, several=several, method=chosen, pause=pause, journal=resume
         )
-        _finish(report, ("complete", "already-there"), out)
+        finish(report, ("complete", "already-there"), out)
 
 
 def _columns(given: list[str]) -> dict[str, str]:
@@ -254,7 +225,7 @@ def anonymize(
             raise QueryError("Say what to anonymize: Orthanc IDs, a table that `find` wrote, or --resume JOURNAL.")
         else:
             ledger = orthanc.anonymize(_resources(resources), journal=journal, dicom_version=dicom_version)
-        _finish(ledger, ("done", "already-anonymized"), out)
+        finish(ledger, ("done", "already-anonymized"), out)
 
 
 @app.command()
@@ -281,7 +252,7 @@ def modify(
     """Changed copies: new values of tags, the same for all or one for each row; originals stay."""
     with _client(url, auth_env) as orthanc:
         if resume is not None:
-            _finish(orthanc.resume(resume), ("done",), out)
+            finish(orthanc.resume(resume), ("done",), out)
             return
         if not resources:
             raise QueryError("Say what to modify: Orthanc IDs, a table that `find` wrote, or --resume JOURNAL.")
@@ -297,7 +268,7 @@ def modify(
             dry_run=dry_run,
             journal=journal,
         )
-        _finish(ledger, ("done", "planned"), out)
+        finish(ledger, ("done", "planned"), out)
 
 
 def _assigned(given: list[str]) -> dict[str, str]:
@@ -344,7 +315,7 @@ def export(
             on_shear=on_shear,
             on_4d=on_4d,
         )
-        _finish(ledger, ("done",), out)
+        finish(ledger, ("done",), out)
 
 
 @app.command()

@@ -162,8 +162,8 @@ def fill_after(patch: pytest.MonkeyPatch, calls: int) -> None:
 
     def mark(journal: Journal, *arguments: Any, **options: Any) -> None:
         if next(left, None) is None:
-            pages = journal._database.execute("PRAGMA page_count").fetchone()[0]
-            journal._database.execute(f"PRAGMA max_page_count = {pages}")
+            pages = journal._database.rows("PRAGMA page_count")[0][0]
+            journal._database.rows(f"PRAGMA max_page_count = {pages}")
             options["output"] = {"long": "x" * 100_000}  # needs pages that are not there
         real(journal, *arguments, **options)
 

@@ -7,14 +7,10 @@ hashes of their PatientIDs.
 
 from __future__ import annotations
 
-import errno
 import os
 import secrets
-import sqlite3
-import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -22,19 +18,25 @@ from typing import Any, Literal, Self
 
 import orjson
 import platformdirs
-from filelock import FileLock, Timeout
 
+from orthanc_research.database import (
+    BESIDE,
+    BusyError,
+    Database,
+    DiskError,
+    Execute,
+    ForeignError,
+    complaint,
+    has_tables,
+)
 from orthanc_research.errors import QueryError
-from orthanc_research.files import atomic_path, private_folder
+from orthanc_research.files import private_folder
 
 __all__ = ["Journal", "JournalError", "State", "Unit", "claimed", "default_path", "newest"]
 
 State = Literal["planned", "sent", "running", "done", "partial", "failed", "unknown"]
 _VERSION = 1
-# What SQLite and the lock keep beside a journal.
-_BESIDE = ("-wal", "-shm", "-journal", ".lock")
-# What the disk is at fault for, not the file: no space, I/O, read-only, a file beside it that cannot be made.
-_DISK = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)
+_WHAT = "journal"
 
 
 class JournalError(Exception):
@@ -103,12 +105,10 @@ def _register(add: Path | None = None) -> str:
 def _readable(folders: Iterable[Path]) -> Iterator[tuple[Path, Journal]]:
     there = (folder for folder in folders if folder.is_dir())
     for path in sorted(path for folder in there for path in folder.glob("*") if path.is_file()):
-        if path.name.endswith(_BESIDE):
+        if path.name.endswith(BESIDE):
             continue
-        # By SQLite alone: to open and close a file drops all locks that this process has on it (POSIX), and without
-        # them another process that reads a journal of ours truncates what we have mapped: SIGBUS.
         try:
-            if not _has_our_tables(path):
+            if not has_tables(path, {"run", "unit"}):
                 continue
             with Journal.open(path, lock=False) as journal:
                 yield path, journal
@@ -119,11 +119,9 @@ def _readable(folders: Iterable[Path]) -> Iterator[tuple[Path, Journal]]:
 class Journal:
     """One run's journal. Safe to share between threads; one worker at a time, held by a lock beside the file."""
 
-    def __init__(self, path: Path, database: sqlite3.Connection, lock: FileLock | None) -> None:
-        self.path = path
+    def __init__(self, database: Database) -> None:
+        self.path = database.path
         self._database = database
-        self._file_lock = lock
-        self._lock = threading.Lock()
 
     @classmethod
     def create(
@@ -141,16 +139,21 @@ class Journal:
         target = Path(path)
         if target.is_dir():
             raise QueryError("journal= names a folder; give the path of a file in it.")
+
+        def fill(execute: Execute) -> None:
+            _fill(execute, kind, url, options, units)
+
         try:
             private_folder(target.parent)
             _register(target)
-            with atomic_path(target, overwrite=False) as partial:
-                _fill(partial, kind, url, options, units)
+            Database.create(target, fill, what=_WHAT)
             return cls.open(target)
         except FileExistsError:
             raise QueryError("That journal exists; orthanc.resume(journal) goes on with it.") from None
-        except (OSError, sqlite3.OperationalError) as error:
-            raise QueryError(f"{_complaint(target, error)} Nothing was asked for.") from error
+        except DiskError as error:
+            raise QueryError(f"{error} Nothing was asked for.") from error
+        except OSError as error:
+            raise QueryError(f"{complaint(target, error, _WHAT)} Nothing was asked for.") from error
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], *, lock: bool = True) -> Journal:
@@ -158,18 +161,16 @@ class Journal:
         target = Path(path)
         if not target.is_file():
             raise QueryError("There is no journal at that path.")
-        held = _hold(target) if lock else None
-        journal: Journal | None = None
+        database: Database | None = None
         try:
-            journal = cls(target, _connect(target) if lock else _read_only(target), held)
+            database = Database.open(target, what=_WHAT, lock=lock)
+            journal = cls(database)
             version = journal.run["version"]
-        except (sqlite3.DatabaseError, TypeError) as error:
-            if journal is not None:
-                journal.close()
-            elif held is not None:
-                held.release()
-            if _is_disk(error):
-                raise QueryError(_complaint(target, error)) from error
+        except (ForeignError, DiskError, BusyError, IndexError) as error:
+            if database is not None:
+                database.close()
+            if isinstance(error, DiskError | BusyError):
+                raise QueryError(str(error)) from error
             raise QueryError("That file is not a journal of orthanc_research.") from None
         if version != _VERSION:
             journal.close()
@@ -179,8 +180,7 @@ class Journal:
     @property
     def run(self) -> dict[str, Any]:
         """What the run is: version, kind, url, options, started."""
-        with self._lock:
-            row = self._database.execute("SELECT version, kind, url, options, started FROM run").fetchone()
+        row = self._database.rows("SELECT version, kind, url, options, started FROM run")[0]
         return {
             "version": row[0],
             "kind": row[1],
@@ -191,9 +191,8 @@ class Journal:
 
     def units(self, *states: State) -> list[Unit]:
         """The units in the order of the plan; all of them, or those in one of the states."""
-        with self._lock:
-            rows = self._database.execute("SELECT key, state, input, job, output, error FROM unit ORDER BY rowid")
-            units = [Unit(r[0], r[1], orjson.loads(r[2]), r[3], orjson.loads(r[4] or b"{}"), r[5]) for r in rows]
+        rows = self._database.rows("SELECT key, state, input, job, output, error FROM unit ORDER BY rowid")
+        units = [Unit(r[0], r[1], orjson.loads(r[2]), r[3], orjson.loads(r[4] or b"{}"), r[5]) for r in rows]
         return [unit for unit in units if not states or unit.state in states]
 
     def mark(
@@ -211,22 +210,17 @@ class Journal:
         """
         blob = None if output is None else orjson.dumps(dict(output))
         try:
-            with self._lock, self._database as database:
-                database.execute(
-                    "UPDATE unit SET state = ?, job = COALESCE(?, job), output = COALESCE(?, output), error = ?,"
-                    " changed = ? WHERE key = ?",
-                    (state, job, blob, error, time.time(), key),
-                )
-        except sqlite3.OperationalError as failure:
-            if not _is_disk(failure):
-                raise
-            raise JournalError(_complaint(self.path, failure)) from failure
+            self._database.write(
+                "UPDATE unit SET state = ?, job = COALESCE(?, job), output = COALESCE(?, output), error = ?,"
+                " changed = ? WHERE key = ?",
+                (state, job, blob, error, time.time(), key),
+            )
+        except DiskError as failure:
+            raise JournalError(str(failure)) from failure
 
     def close(self) -> None:
         """Close the file, and let others work on it."""
         self._database.close()
-        if self._file_lock is not None:
-            self._file_lock.release()
 
     def __enter__(self) -> Self:
         return self
@@ -240,73 +234,17 @@ class Journal:
         return f"<Journal {self.path.name}>"
 
 
-def _is_disk(error: Exception) -> bool:
-    # The lower byte is the kind, the upper ones say more of it.
-    return (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF in _DISK
-
-
-def _complaint(path: Path, error: Exception) -> str:
-    """What is wrong with the disk, in a sentence; with the room that is needed when it is full."""
-    code = getattr(error, "sqlite_errorcode", None)
-    if code != sqlite3.SQLITE_FULL and getattr(error, "errno", None) not in (errno.ENOSPC, errno.EDQUOT):
-        reason = getattr(error, "strerror", None) or str(error)
-        return f"The journal cannot be written ({reason})."
-    size = path.stat().st_size if path.exists() else 0
-    return f"The journal cannot be written: its disk is full; make {max(1, -(-2 * size // 10**6))} MB of room."
-
-
-def _read_only(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, check_same_thread=False, timeout=10)
-
-
-def _has_our_tables(path: Path) -> bool:
-    """Looked at as a file that nobody changes: else SQLite makes -wal and -shm beside a database that is not ours.
-
-    The tables of a journal are in its file before it has its name, so they are seen without what is beside it.
-    """
-    try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as database:
-            names = {row[0] for row in database.execute("SELECT name FROM sqlite_master")}
-    except sqlite3.DatabaseError as error:
-        # One that is being written may look broken for a moment: only what is no database at all is passed over.
-        return getattr(error, "sqlite_errorcode", None) not in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CANTOPEN)
-    return {"run", "unit"} <= names
-
-
-def _hold(path: Path) -> FileLock:
-    # Two workers on one journal would ask for everything twice.
-    lock = FileLock(f"{path}.lock", timeout=0, mode=0o600, thread_local=False)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise QueryError("Another process or notebook works on that journal; wait for it, or end it.") from None
-    return lock
-
-
 def _fill(
-    path: Path, kind: str, url: str, options: Mapping[str, Any], units: Iterable[tuple[str, Mapping[str, Any]]]
+    execute: Execute, kind: str, url: str, options: Mapping[str, Any], units: Iterable[tuple[str, Mapping[str, Any]]]
 ) -> None:
-    with closing(sqlite3.connect(path)) as database, database:
-        database.execute("CREATE TABLE run (version INTEGER, kind TEXT, url TEXT, options BLOB, started REAL)")
-        database.execute(
-            "CREATE TABLE unit (key TEXT PRIMARY KEY, state TEXT NOT NULL, input BLOB NOT NULL, job TEXT,"
-            " output BLOB, error TEXT, changed REAL)"
-        )
-        database.execute(
-            "INSERT INTO run VALUES (?, ?, ?, ?, ?)", (_VERSION, kind, url, orjson.dumps(dict(options)), time.time())
-        )
-        database.executemany(
-            "INSERT INTO unit VALUES (?, 'planned', ?, NULL, NULL, NULL, ?)",
-            [(key, orjson.dumps(dict(given)), time.time()) for key, given in units],
-        )
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    database = sqlite3.connect(path, check_same_thread=False, timeout=10)
-    try:
-        database.execute("PRAGMA journal_mode = WAL")
-        database.execute("PRAGMA synchronous = FULL")
-    except sqlite3.Error:
-        database.close()
-        raise
-    return database
+    execute("CREATE TABLE run (version INTEGER, kind TEXT, url TEXT, options BLOB, started REAL)", [()])
+    execute(
+        "CREATE TABLE unit (key TEXT PRIMARY KEY, state TEXT NOT NULL, input BLOB NOT NULL, job TEXT,"
+        " output BLOB, error TEXT, changed REAL)",
+        [()],
+    )
+    execute("INSERT INTO run VALUES (?, ?, ?, ?, ?)", [(_VERSION, kind, url, orjson.dumps(dict(options)), time.time())])
+    execute(
+        "INSERT INTO unit VALUES (?, 'planned', ?, NULL, NULL, NULL, ?)",
+        [(key, orjson.dumps(dict(given)), time.time()) for key, given in units],
+    )

@@ -1,0 +1,68 @@
+"""Worker processes that hold the key: each is given it when it starts, and again when it had to be replaced."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from queue import LifoQueue
+from typing import Any, TypeVar
+
+from orthanc_research.deid import Key, Profile
+from orthanc_research.errors import CancelledError
+from orthanc_research.parallel import abandoned
+from orthanc_research.release._work import begin
+from orthanc_research.workers import Workers
+
+__all__ = ["Bench"]
+
+R = TypeVar("R")
+_SECONDS = 1800.0  # for one instance: the largest multi-frame ones take minutes
+_LOOK = 0.25
+
+
+class Bench:
+    """So many workers; `call` may be used by as many threads."""
+
+    def __init__(self, count: int, key: Key, profile: Profile) -> None:
+        self._given = (key.reveal(), profile.to_json())
+        self._free: LifoQueue[Workers] = LifoQueue()
+        self._all = [Workers(1) for _ in range(count)]
+        self._threads = ThreadPoolExecutor(count, "orthanc-research-deid")
+        for each in self._all:
+            self._free.put(each)
+
+    def call(self, function: Callable[..., R | None], *arguments: Any) -> R:
+        """`function(*arguments)` in a worker that has the key; `WorkerDiedError` when it died on it.
+
+        `CancelledError` as soon as nobody waits for it any more; the worker is ended then.
+        """
+        worker = self._free.get()
+        try:
+            future: Future[R] = self._threads.submit(self._ask, worker, function, arguments)
+            while True:
+                try:
+                    return future.result(_LOOK)
+                except TimeoutError:
+                    if future.done():
+                        raise  # it is the work's own
+                    if abandoned():
+                        worker.close()
+                        raise CancelledError("Nobody waits for this any more.") from None
+        finally:
+            self._free.put(worker)
+
+    def close(self) -> None:
+        """End the workers."""
+        for each in self._all:
+            each.close()
+        self._threads.shutdown(wait=True)
+
+    def _ask(self, worker: Workers, function: Callable[..., R | None], arguments: tuple[Any, ...]) -> R:
+        while True:
+            found = worker.call(_SECONDS, function, *arguments)
+            if found is not None:
+                return found
+            worker.call(60, begin, *self._given)
+
+    def __repr__(self) -> str:
+        return f"<Bench of {len(self._all)}>"

@@ -1,0 +1,184 @@
+"""An Orthanc as a source, and as a target: what is stored is what was sent, by its MD5, or it is not stored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from typing import Any
+
+from orthanc_research import fetch, resolve
+from orthanc_research.batch._listing import files_of_series
+from orthanc_research.bulk import contents
+from orthanc_research.errors import AccessError, NotFoundError, OrthancError, ServerError
+from orthanc_research.orthanc import Orthanc
+from orthanc_research.parallel import thread_map
+from orthanc_research.progress import Progress
+from orthanc_research.release._facts import Facts, facts_of, unreadable
+from orthanc_research.release._places import Copy, Kept, PlaceError, Removed, md5_of
+from orthanc_research.rest import Rest
+from orthanc_research.tables import orthanc_id
+
+__all__ = ["OrthancSource", "OrthancTarget"]
+
+
+class OrthancSource:
+    """The instances of an Orthanc, or of the resources that are chosen of it."""
+
+    def __init__(self, orthanc: Orthanc) -> None:
+        self._orthanc = orthanc
+        self._rest = orthanc.rest
+
+    def facts(self, resources: Any, progress: Progress) -> Iterator[Facts]:
+        """All tags of each series by one request, one more for its MD5s (before 1.12.5 one for each instance)."""
+        if resources is None:
+            series: list[tuple[str, tuple[str, ...]]] = [(each, ()) for each in sorted(self._rest.series.list())]
+        else:
+            series = resolve.series_of(self._rest, resolve.select(self._rest, resources))
+        progress.total(len(series), "series")
+        above = self._above([each for each, _ in series])
+        work = thread_map(
+            lambda unit: _series(self._rest, *unit, above.get(unit[0], ())),
+            series,
+            workers=self._orthanc.workers,
+            progress=progress,
+            fatal=(Exception,),
+        )
+        with closing(work) as outcomes:
+            for outcome in outcomes:
+                yield from outcome.get()
+                progress.advance()
+
+    def read(self, key: str) -> bytes:
+        """The file, held against the server's MD5."""
+        return fetch.file(self._rest, key, verify=True)
+
+    def remove(self, key: str, md5: str) -> Removed:
+        """Delete the instance, and with the last one what is above it."""
+        return _remove(self._rest, key, md5)
+
+    def _above(self, series: Sequence[str]) -> dict[str, tuple[str, ...]]:
+        parents = {str(value["ID"]): str(value["ParentStudy"]) for value in contents(self._rest, series)}
+        studies = {str(value["ID"]): str(value["ParentPatient"]) for value in contents(self._rest, parents.values())}
+        return {each: (each, study, studies.get(study, "")) for each, study in parents.items()}
+
+
+class OrthancTarget:
+    """An Orthanc that keeps what it gets as it is."""
+
+    def __init__(self, orthanc: Orthanc) -> None:
+        self._rest = orthanc.rest
+
+    def there(self, copies: Sequence[Copy]) -> dict[str, str]:
+        """By their SeriesInstanceUIDs, under whatever patient: a look-up for each series, more where it is there."""
+        wanted = {copy.sop for copy in copies}
+        found: dict[str, str] = {}
+        for uid in dict.fromkeys(copy.series for copy in copies):
+            for series in self._ids(uid, "Series"):
+                for instance, sop in self._instances(series):
+                    if sop in wanted:
+                        md5 = _md5(self._rest, instance)
+                        found[sop] = md5 if found.get(sop, md5) == md5 else "several"
+        return found
+
+    def keep(self, copy: Copy, content: bytes) -> Kept:
+        """Send it, and ask for the MD5 of what is there then; what arrived changed is deleted again."""
+        answer = self._rest.instances.upload(content)
+        self._rest.find_caps.clear()  # what was learnt of a smaller archive
+        status, instance = answer.get("Status"), str(answer.get("ID"))
+        if status not in ("Success", "AlreadyStored"):
+            raise PlaceError(f"The target did not store it: {status or 'no status'}.")
+        if _md5(self._rest, instance) == md5_of(content):
+            return "stored" if status == "Success" else "same"
+        if status == "AlreadyStored":
+            return "conflict"
+        self._rest.instances.delete(instance)
+        raise PlaceError("The target stores something else than it is sent (IngestTranscoding, or damage on the way).")
+
+    def read(self, copy: Copy) -> bytes:
+        """The file, held against the server's MD5."""
+        return fetch.file(self._rest, _id(copy), verify=True)
+
+    def remove(self, copy: Copy, md5: str) -> Removed:
+        """Delete the instance, and with the last one what is above it."""
+        return _remove(self._rest, _id(copy), md5)
+
+    def _ids(self, uid: str, level: str) -> list[str]:
+        return [str(each["ID"]) for each in self._rest.tools.lookup(uid) if each["Type"] == level]
+
+    def _instances(self, series: str) -> Iterator[tuple[str, str]]:
+        for value in self._rest.series.children(series, "Instance"):
+            yield str(value["ID"]), str((value.get("MainDicomTags") or {}).get("SOPInstanceUID") or "").strip(" \0")
+
+
+def _id(copy: Copy) -> str:
+    return orthanc_id(*copy)
+
+
+def _remove(rest: Rest, instance: str, md5: str) -> Removed:
+    try:
+        if _md5(rest, instance) != md5:
+            return "changed"
+        rest.instances.delete(instance)
+    except NotFoundError:
+        return "gone"
+    return "removed"
+
+
+def _md5(rest: Rest, instance: str) -> str:
+    try:
+        return rest.instances.md5(instance).strip()
+    except NotFoundError:  # this server keeps none (StoreMD5ForAttachments), or the instance is gone
+        return md5_of(rest.instances.file(instance))
+
+
+def _series(rest: Rest, series: str, chosen: tuple[str, ...], above: tuple[str, ...]) -> list[Facts]:
+    files = _files(rest, series)
+    wanted = chosen or tuple(sorted(files))
+    tags = _tags(rest, series, wanted)
+    found = []
+    for instance in wanted:
+        md5, size = files.get(instance, ("", 0))
+        header = tags.get(instance)
+        if header is None:
+            found.append(
+                unreadable(instance, "This Orthanc cannot read the file of this instance.", md5=md5, size=size)
+            )
+        else:
+            found.append(facts_of(instance, header, md5, size, above))
+    return found
+
+
+def _files(rest: Rest, series: str) -> dict[str, tuple[str, int]]:
+    """{instance: (MD5, size)} of all instances of a series; "" where the server keeps no MD5."""
+    listed = {str(value["ID"]): int(value.get("FileSize") or 0) for value in rest.series.children(series, "Instance")}
+    known: dict[str, str] = {}
+    if rest.capabilities().has("extended-find"):
+        known = {key: str(file.get("UncompressedMD5") or "") for key, file in files_of_series(rest, series).items()}
+    return {each: (known.get(each) or _kept_md5(rest, each), size) for each, size in listed.items()}
+
+
+def _kept_md5(rest: Rest, instance: str) -> str:
+    try:
+        return rest.instances.md5(instance).strip()
+    except NotFoundError:
+        return ""
+
+
+def _tags(rest: Rest, series: str, wanted: Sequence[str]) -> Mapping[str, Mapping[str, Any] | None]:
+    if len(wanted) > 1:
+        try:
+            return rest.series.instances_tags(series)
+        except ServerError as error:
+            if error.status != 500:
+                raise  # one unreadable file fails the whole series' request: the others are read one by one
+    found: dict[str, Mapping[str, Any] | None] = {}
+    for instance in wanted:
+        try:
+            found[instance] = rest.instances.tags(instance)
+        except AccessError:
+            raise
+        except OrthancError as error:
+            if error.status not in (404, 500):
+                raise
+            found[instance] = None
+    return found

@@ -1,0 +1,171 @@
+"""A folder of DICOM files, as a source whatever they are called, and as a target laid out by the new UIDs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from orthanc_research.errors import DeidError, QueryError
+from orthanc_research.files import atomic_write, private_folder, sweep
+from orthanc_research.progress import Progress
+from orthanc_research.release._facts import Facts, facts_of, tags_of, unreadable
+from orthanc_research.release._places import Copy, Kept, PlaceError, Removed, md5_of
+
+__all__ = ["FolderSource", "FolderTarget"]
+
+
+class FolderSource:
+    """Every file below a folder, links included; each folder once."""
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self._folder = Path(folder)
+        if not self._folder.is_dir():
+            raise QueryError("There is no such folder to read from.")
+
+    def facts(self, resources: Any, progress: Progress) -> Iterator[Facts]:
+        """Each file is read once; `resources` are files or folders below this one."""
+        progress.total(None, "files")
+        for path in self._chosen(resources):
+            if progress.cancelled:
+                return
+            yield self._one(path)
+            progress.advance()
+
+    def read(self, key: str) -> bytes:
+        """The file."""
+        try:
+            return (self._folder / _decoded(key)).read_bytes()
+        except OSError as error:
+            raise PlaceError(f"The original cannot be read ({error.strerror or type(error).__name__}).") from None
+
+    def remove(self, key: str, md5: str) -> Removed:
+        """Delete the file; a folder that is empty then stays."""
+        path = self._folder / _decoded(key)
+        try:
+            if md5_of(path.read_bytes()) != md5:
+                return "changed"
+            path.unlink()
+        except FileNotFoundError:
+            return "gone"
+        except OSError as error:
+            raise PlaceError(f"An original cannot be deleted ({error.strerror or type(error).__name__}).") from None
+        return "removed"
+
+    def _chosen(self, resources: Any) -> Iterator[Path]:
+        if resources is None:
+            yield from _files(self._folder, set())
+            return
+        seen: set[Path] = set()
+        for each in [resources] if isinstance(resources, str | os.PathLike) else resources:
+            path = self._folder / each
+            if not path.exists() or not path.resolve().is_relative_to(self._folder.resolve()):
+                raise QueryError("resources of a folder are files and folders below it; one of these is none.")
+            yield from _files(path, seen) if path.is_dir() else [path]
+
+    def _one(self, path: Path) -> Facts:
+        key = _encoded(path.relative_to(self._folder))
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            return unreadable(key, f"It cannot be read ({error.strerror or type(error).__name__}).")
+        md5, size = md5_of(content), len(content)
+        try:
+            return facts_of(key, tags_of(content), md5, size)
+        except DeidError as error:
+            return unreadable(key, str(error), md5=md5, size=size)
+
+
+class FolderTarget:
+    """`<StudyInstanceUID>/<SeriesInstanceUID>/<SOPInstanceUID>.dcm`, all new; files are complete or absent."""
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self._folder = Path(folder)
+        self._swept: set[Path] = set()
+
+    def there(self, copies: Sequence[Copy]) -> dict[str, str]:
+        """By reading what is under their names."""
+        found: dict[str, str] = {}
+        for copy in copies:
+            with suppress(FileNotFoundError):
+                found[copy.sop] = md5_of(self._path(copy).read_bytes())
+        return found
+
+    def keep(self, copy: Copy, content: bytes) -> Kept:
+        """Write it; what runs that died left in its folder is swept away first."""
+        path = self._path(copy)
+        try:
+            private_folder(path.parent)
+            if path.parent not in self._swept:
+                sweep(path.parent)
+                self._swept.add(path.parent)
+            with atomic_write(path, overwrite=False) as stream:
+                stream.write(content)
+        except FileExistsError:
+            return "same" if md5_of(path.read_bytes()) == md5_of(content) else "conflict"
+        return "stored"
+
+    def read(self, copy: Copy) -> bytes:
+        """The file."""
+        try:
+            return self._path(copy).read_bytes()
+        except OSError as error:
+            raise PlaceError(f"The copy cannot be read ({error.strerror or type(error).__name__}).") from None
+
+    def remove(self, copy: Copy, md5: str) -> Removed:
+        """Delete the file, and the folders that are empty then."""
+        path = self._path(copy)
+        try:
+            if md5_of(path.read_bytes()) != md5:
+                return "changed"
+            path.unlink()
+        except FileNotFoundError:
+            return "gone"
+        with suppress(OSError):
+            path.parent.rmdir()
+            path.parent.parent.rmdir()
+        return "removed"
+
+    def _path(self, copy: Copy) -> Path:
+        return self._folder / copy.study / copy.series / f"{copy.sop}.dcm"
+
+
+def _files(folder: Path, seen: set[Path]) -> Iterator[Path]:
+    """All below, in the order of their names, but for DICOMDIRs."""
+    try:
+        real = folder.resolve()
+        if real in seen:
+            return
+        seen.add(real)
+        entries = sorted(folder.iterdir())
+    except (OSError, RuntimeError):  # a folder that may not be entered is a row that cannot be read
+        yield folder
+        return
+    for entry in entries:
+        if _is_folder(entry):
+            yield from _files(entry, seen)
+        elif entry.name.upper() != "DICOMDIR":
+            yield entry
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
+def _encoded(path: Path) -> str:
+    """As text that any database takes: names on a disk are bytes, and need not be UTF-8."""
+    text = path.as_posix()
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return "hex:" + os.fsencode(text).hex()
+    return text
+
+
+def _decoded(key: str) -> str:
+    return os.fsdecode(bytes.fromhex(key[4:])) if key.startswith("hex:") else key
