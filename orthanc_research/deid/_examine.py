@@ -12,13 +12,14 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from orthanc_research.deid._examined import Check, Examined
+from orthanc_research.deid._examined import NOBODY, Check, Examined
 from orthanc_research.deid._judge import Findings, Judge
 from orthanc_research.deid._known import Known
-from orthanc_research.deid._leaks import leaks_in, leaks_in_bytes, search_for
+from orthanc_research.deid._leaks import Search, leaks_in, leaks_in_bytes, search_for
 from orthanc_research.deid._pixeldata import judge_overlays, judge_pixels
-from orthanc_research.deid._promise import promises_of, safe_creators
+from orthanc_research.deid._promise import is_standard_meaning, promises_of, safe_creators
 from orthanc_research.deid._reading import Element, File, Malformed, name_of, read, read_leniently, vr_of
+from orthanc_research.deid._terms import is_nobodys
 from orthanc_research.deid._text import TEXTS, charset_of, decoded
 from orthanc_research.errors import DeidError
 
@@ -32,12 +33,15 @@ Elements = dict[int, Element]
 _PIXELS = {0x7FE00010, 0x7FE00008, 0x7FE00009, 0x7FE00001, 0x7FE00002}
 _PADDING = 0xFFFCFFFC
 _PATIENT_ID, _ISSUER, _SOP_UID, _SOP_CLASS = 0x00100020, 0x00100021, 0x00080018, 0x00080016
+_STUDY_UID = 0x0020000D
 _REMOVED, _METHOD, _CODES, _MODIFIED = 0x00120062, 0x00120063, 0x00120064, 0x00280303
+_CONCEPT = (0x00080102, 0x00080100, 0x00080104)
 _MAY_BE_ADDED = {_REMOVED, _METHOD, _CODES, _MODIFIED, _PATIENT_ID, 0x00100010, 0x00080005}
 _INVENTORY = frozenset({"PN", "DA", "DT", "LO", "SH", "ST", "LT", "UT", "UC"})
 _LONGEST = 200  # characters of a value in the inventory
 _UID_WITHIN = re.compile(r"\d+(?:\.\d+){4,}")
 _OURS = ("2.25.", "ORTHANC_RESEARCH")
+_WE = "orthanc_research, PS3.15 Table E.1-1, profile"
 _META_GONE = "holds what a file meta header has no need for"
 
 
@@ -59,12 +63,13 @@ def examine(original: bytes, output: bytes, *, known: Known, profile: Profile, s
         findings.say("tag_retained", "", False, f"the output cannot be read: {error}")
         new = File()
     else:
-        judge = Judge(profile, subject, findings, promises_of(profile))
+        search = search_for(known, _not_searched(profile))
+        judge = Judge(profile, subject, findings, promises_of(profile), search)
         _walk(judge, old.elements, new.elements, "", (b"", b""), loose=False)
         _judge_file(findings, old, new)
         _judge_marks(findings, new.elements, profile, subject)
         _judge_images(findings, old, new, profile)
-        _judge_leaks(findings, new, known, profile)
+        _judge_leaks(findings, new, search, profile)
         residual = Counter(_residual(new.elements))
     checks = tuple(Check(*row, count=count) for row, count in findings.rows.items())
     return Examined(
@@ -73,7 +78,7 @@ def examine(original: bytes, output: bytes, *, known: Known, profile: Profile, s
         residual=residual,
         uids=findings.uids,
         sop_instance_uid=_plain(new.elements, _SOP_UID),
-        patient=_hash(_plain(old.elements, _ISSUER), _plain(old.elements, _PATIENT_ID)),
+        patient=_patient(old.elements),
         patient_id=_plain(new.elements, _PATIENT_ID),
         days=subject.days,
         offsets=frozenset(findings.offsets),
@@ -89,8 +94,30 @@ def _hash(*parts: str) -> str:
     return hashlib.blake2b("\0".join(parts).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
-def _walk(judge: Judge, old: Elements, new: Elements, path: str, above: tuple[bytes, bytes], *, loose: bool) -> None:
-    """Two data sets or items side by side."""
+def _patient(old: Elements) -> str:
+    """Who an original is of. Without an ID it may be anybody, but a study is of one patient."""
+    if _plain(old, _PATIENT_ID):
+        return _hash(_plain(old, _ISSUER), _plain(old, _PATIENT_ID))
+    return NOBODY + _hash(_plain(old, _STUDY_UID))
+
+
+def _not_searched(profile: Profile) -> frozenset[str]:
+    """The kinds of known values that the profile keeps."""
+    kept = {"places": "retain_institution_identity" in profile.options, "dates": profile.dates == "keep"}
+    return frozenset(kind for kind, is_kept in kept.items() if is_kept)
+
+
+def _walk(
+    judge: Judge,
+    old: Elements,
+    new: Elements,
+    path: str,
+    above: tuple[bytes, bytes],
+    *,
+    loose: bool,
+    dummies: bool = False,
+) -> None:
+    """Two data sets or items side by side; `dummies`: the item may say that what was there is removed."""
     charsets = charset_of(old, above[0]), charset_of(new, above[1])
     for tag, before in old.items():
         if tag in _PIXELS:
@@ -102,7 +129,8 @@ def _walk(judge: Judge, old: Elements, new: Elements, path: str, above: tuple[by
         if before.items is not None:
             _sequence(judge, here, before, after, promised, charsets, loose)
         elif promised == "keep" and after is not None and after.value == before.value and before.value.strip(b"\0 "):
-            judge.findings.say("text_retained", here, True)
+            if judge.is_fit(here, after, charsets[1]):
+                judge.findings.say("text_retained", here, True)
         elif promised == "gone" and after is None and before.value.strip(b"\0 "):
             judge.findings.say("text_removed", here, True)
         elif after is not None and after.items is not None:
@@ -111,8 +139,9 @@ def _walk(judge: Judge, old: Elements, new: Elements, path: str, above: tuple[by
             judge.value(here, before, after, promised, charsets, loose)
     if 0x00080104 in old or 0x00080104 in new:
         judge.code(path, old, new, charsets)
+    dummy = dummies and is_nobodys(*(_plain(new, tag) for tag in _CONCEPT))
     for tag, after in new.items():
-        if tag not in old:
+        if tag not in old and not (dummy and tag in _CONCEPT):
             _added(judge, path, after)
 
 
@@ -140,16 +169,16 @@ def _sequence(
     if promised == "gone":
         judge.findings.say("text_removed", path, new is None or not new.items, "was promised to go, and has items")
     if new is None or not new.items:
-        if promised not in ("gone", "loose", "may", "other", "free") and not loose:
+        if promised not in ("gone", "loose", "dummy", "may", "other", "free") and not loose:
             judge.findings.say("tag_retained", path, False, "was promised to stay, and is gone")
         return
-    loose = loose or promised in ("loose", "may", "gone", "free")
+    loose = loose or promised in ("loose", "dummy", "may", "gone", "free")
     if promised == "free":
         return
     if len(new.items) != len(old.items) and not loose:
         judge.findings.say("tag_retained", path, False, "has another number of items")
     for before, after in _aligned(old.items, new.items):
-        _walk(judge, before, after, path + ".", charsets, loose=loose)
+        _walk(judge, before, after, path + ".", charsets, loose=loose, dummies=promised == "dummy")
 
 
 def _aligned(old: list[Elements], new: list[Elements]) -> Iterator[tuple[Elements, Elements]]:
@@ -203,9 +232,26 @@ def _judge_marks(findings: Findings, new: Elements, profile: Profile, subject: S
     right = _plain(new, _MODIFIED) == said
     findings.say("text_retained", "LongitudinalTemporalInformationModified", right, f"does not say {said}")
     codes = new.get(_CODES)
-    claimed = {_plain(item, 0x00080100) for item in (codes.items or ())} if codes is not None else set()
+    items = (codes.items or []) if codes is not None else []
     true = {str(getattr(code, "value", code)) for code in profile.codes}
-    findings.say("text_retained", "DeidentificationMethodCodeSequence", claimed <= true, "claims more than was done")
+    right = all(_plain(item, _CONCEPT[1]) in true for item in items)
+    findings.say("text_retained", "DeidentificationMethodCodeSequence", right, "claims more than was done")
+    right = all(_is_the_standards(item) for item in items)
+    findings.say("text_removed", "DeidentificationMethodCodeSequence", right, "has other words than the standard's")
+
+
+def _is_the_standards(item: Elements) -> bool:
+    """Whether a code of CID 7050 stands there with its meaning, and nothing else."""
+    scheme, code, meaning = (_plain(item, tag) for tag in _CONCEPT)
+    return set(item) == set(_CONCEPT) and scheme == "DCM" and is_standard_meaning(scheme, code, meaning)
+
+
+def _is_ours(path: str, element: Element, profile: Profile) -> bool:
+    """What we say of ourselves in fixed words, judged as such (`_judge_marks`): no place can be told by it."""
+    if path.startswith("DeidentificationMethodCodeSequence."):
+        return True
+    text = decoded(element.value, element.vr, b"").strip("\0 ")
+    return path == "DeidentificationMethod" and text == f"{_WE} {profile.hash[:8]}"
 
 
 def _judge_images(findings: Findings, old: File, new: File, profile: Profile) -> None:
@@ -228,21 +274,13 @@ def _images(
                 _images(findings, one, two, f"{path}{name_of(tag, after.creator)}.", syntax, profile, hidden)
 
 
-def _judge_leaks(findings: Findings, new: File, known: Known, profile: Profile) -> None:
-    without = frozenset(
-        kind
-        for kind, kept in (
-            ("places", "retain_institution_identity" in profile.options),
-            ("dates", profile.dates == "keep"),
-        )
-        if kept
-    )
-    search, promises = search_for(known, without), promises_of(profile)
+def _judge_leaks(findings: Findings, new: File, search: Search, profile: Profile) -> None:
+    promises = promises_of(profile)
     for part, data in (("preamble", new.preamble), ("tail", new.tail)):
         for kind in leaks_in_bytes(data, search):
             findings.say("text_removed", part, False, f"holds {kind}")
     for path, element, charset in (*_leaves(new.meta, "", b""), *_leaves(new.elements, "", b"")):
-        for leak in leaks_in(path, element, charset, search):
+        for leak in leaks_in(path, element, charset, search) if not _is_ours(path, element, profile) else ():
             kept = name_of(element.tag) in profile.keep or (
                 promises[element.tag, element.vr, ""] == "creator"
                 and decoded(element.value, "LO", b"").strip("\0 ") in safe_creators(profile)
