@@ -27,6 +27,7 @@ from orthanc_research.deid._terms import (
     counts,
     is_class,
     is_code,
+    is_colour_profile,
     is_kind,
     is_registered,
     is_valid,
@@ -97,6 +98,8 @@ class Judge:
         if new is None:
             if not loose and is_valid(old, charsets[0]):
                 self.findings.say("tag_retained", path, False, "was promised to stay, and is gone")
+        elif old.vr == "UI" and not is_kind(old):
+            self._map(path, old, new, charsets, loose)
         elif self.is_fit(path, new, charsets[1]):
             right = same(old, new, charsets) or (old.tag == _ICC and is_blanked(old.value, new.value))
             self.findings.say("text_retained", path, right, "was promised to stay, and differs")
@@ -134,6 +137,9 @@ class Judge:
         """Whether what stays is of its attribute's kind: no text among numbers, no free text among codes."""
         if not is_kind(new):
             self.findings.say("text_removed", path, False, "is not of the VR or the multiplicity of its attribute")
+            return False
+        if new.tag == _ICC and not is_colour_profile(new.value):
+            self.findings.say("text_removed", path, False, "is no colour profile")
             return False
         if new.vr == "CS" and not is_code(new, charset, self.profile):
             self.findings.say("text_removed", path, False, "is neither a defined term nor of ordinary words")
