@@ -109,6 +109,11 @@ CASES: dict[str, tuple[Change, list[Change], str]] = {
         [put("PatientPosition", "qzz marker"), put("PatientPosition", "HFS")],
         "PatientPosition",
     ),
+    "a code as a text": (
+        lambda ds: ds.add_new(0x00185100, "UT", "qzz marker"),
+        [lambda ds: ds.add_new(0x00185100, "UT", "qzz marker")],
+        "PatientPosition",
+    ),
     "a code with a number": (
         put("PatientPosition", "AB123456"),
         [put("PatientPosition", "AB123456"), put("PatientPosition", "HFS")],
@@ -274,6 +279,24 @@ def test_text_in_a_number_is_found_whatever_its_vr() -> None:
     source = written(ds)
     change = lambda ds: ds.add_new(0x00280010, "LO", "QZZMARKER")  # noqa: E731
     assert "Rows" in failures(spoilt(source, change), spoilt(output_of(source), change))
+
+
+@pytest.mark.parametrize(
+    ("number", "wrong"), [(0x0C, b"QZZ "), (0x0A, b"QZZMARKER "), (0x0E, struct.pack("<2d", 1, 2))]
+)
+def test_a_private_number_is_one_where_no_vr_says_so(number: int, wrong: bytes) -> None:
+    ds = original()
+    ds.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
+    right = {0x0C: b"1000", 0x0A: b"\x24\0", 0x0E: struct.pack("<3d", 1, 0, 0)}[number]
+    private("UN", right, number)(ds)
+    source = written(ds)
+    output = output_of(source)
+    assert right in output
+    assert not failures(source, output)
+    private("UN", wrong, number)(ds)
+    source = written(ds)
+    assert not failures(source, output_of(source))
+    assert failures(source, spoilt(output, private("UN", wrong, number))) == {f"(0019,xx{number:02X})"}
 
 
 def test_short_words_of_places_are_words_and_our_own_words_are_known() -> None:

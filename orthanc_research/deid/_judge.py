@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from orthanc_research.deid._blanked import is_blanked
@@ -18,9 +18,9 @@ from orthanc_research.deid._promise import (
     is_public,
     is_vocabulary,
     safe_creators,
-    safe_multiplicity,
+    safe_kind,
 )
-from orthanc_research.deid._reading import WORD, Element, name_of
+from orthanc_research.deid._reading import WORD, Element, name_of, vr_of
 from orthanc_research.deid._siemens import is_reduced
 from orthanc_research.deid._terms import (
     ENUMERATED,
@@ -116,10 +116,11 @@ class Judge:
         """A private element that is known to be a number, whatever a file calls it."""
         if new is None:
             return
-        size = WORD.get(new.vr, 0)
+        vr, multiplicity = safe_kind(self.profile, old.tag, old.creator)
+        known = replace(new, vr=vr if new.vr == "UN" else new.vr)
+        size = WORD.get(known.vr, 0)
         count = len(new.value) // size if size else new.value.count(b"\\") + 1
-        known = safe_multiplicity(self.profile, old.tag, old.creator)
-        right = new.vr == "UN" or (is_kind(new) and (not known or counts(known, count)))
+        right = is_kind(known) and (not multiplicity or counts(multiplicity, count))
         self.findings.say("text_removed", path, right, "is not the number that it is known to be")
         self._may(path, old, new, charsets, loose)
 
@@ -141,7 +142,7 @@ class Judge:
         if new.tag == _ICC and not is_colour_profile(new.value):
             self.findings.say("text_removed", path, False, "is no colour profile")
             return False
-        if new.vr == "CS" and not is_code(new, charset, self.profile):
+        if "CS" in (new.vr, vr_of(new.tag)) and not is_code(new, charset, self.profile):
             self.findings.say("text_removed", path, False, "is neither a defined term nor of ordinary words")
             return False
         return True

@@ -30,7 +30,7 @@ __all__ = [
     "is_vocabulary",
     "promises_of",
     "safe_creators",
-    "safe_multiplicity",
+    "safe_kind",
 ]
 
 # What may become of a value:
@@ -150,9 +150,10 @@ def _private(profile: Profile) -> dict[tuple[str, str], tuple[str, str]]:
     return {(creator, element.lower()): ("", "") for creator, element in profile.private} | shipped
 
 
-def safe_multiplicity(profile: Profile, tag: int, creator: str) -> str:
-    """How many values a private element that may stay has; "" where nobody knows."""
-    return _private(profile).get((creator, _element(tag)), ("", ""))[1].replace("n", "")
+def safe_kind(profile: Profile, tag: int, creator: str) -> tuple[str, str]:
+    """VR and multiplicity of a private element that may stay; "" where nobody knows."""
+    vr, multiplicity = _private(profile).get((creator, _element(tag)), ("", ""))
+    return vr, multiplicity.replace("n", "")
 
 
 class Promises(dict[tuple[int, str, str], str]):
