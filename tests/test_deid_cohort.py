@@ -143,18 +143,8 @@ def examined(
     }
 
 
-# What no file in the world has, the engine cleans, and the verifier will not believe: such an instance is not released.
-_NOT_BELIEVED = {
-    ("everything", "ICCProfile"),
-    ("everything", "QualityControlSubject"),
-    ("everything", "ReasonForTheAttributeModification"),
-    ("private", "(2001,xx08)"),
-    ("sequences", "CodeMeaning"),
-    ("sequences", "CodeValue"),
-    ("sequences", "CodingSchemeDesignator"),
-    ("tail", "PixelData"),
-    ("typed", "IrradiationEventUID"),
-}
+# Below the stored bits of pixels with another HighBit the engine leaves letters: the verifier is right.
+_TRULY_WRONG = {("tail", "PixelData")}
 
 
 def test_the_verifier_passes_them_all(examined: dict[str, Examined]) -> None:
@@ -163,7 +153,7 @@ def test_the_verifier_passes_them_all(examined: dict[str, Examined]) -> None:
         for name, each in examined.items()
         for check in each.failures
     )
-    assert not [each for each in failed if each[:2] not in _NOT_BELIEVED]
+    assert not [each for each in failed if each[:2] not in _TRULY_WRONG]
     assert conclude(each for each in examined.values() if each.passed).passed
 
 

@@ -105,6 +105,13 @@ def test_the_verifier_knows_nothing_of_the_engine() -> None:
         "_dates",
         "_pixels",
         "_streams",
+        "_private",
+        "_codes",
+        "_texts",
+        "_uids",
+        "_icc",
+        "_csa",
+        "_read",
     }
     assert "_promise" in verifier
     assert not verifier & engine

@@ -12,13 +12,15 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from orthanc_research.deid._examined import Check, Examined
+from orthanc_research.deid._examined import NOBODY, Check, Examined
 from orthanc_research.deid._judge import Findings, Judge
 from orthanc_research.deid._known import Known
-from orthanc_research.deid._leaks import leaks_in, leaks_in_bytes, search_for
+from orthanc_research.deid._leaks import Search, leaks_in, leaks_in_bytes, search_for
+from orthanc_research.deid._marks import CONCEPT, is_ours, judge_file, judge_marks, plain
 from orthanc_research.deid._pixeldata import judge_overlays, judge_pixels
 from orthanc_research.deid._promise import promises_of, safe_creators
 from orthanc_research.deid._reading import Element, File, Malformed, name_of, read, read_leniently, vr_of
+from orthanc_research.deid._terms import is_nobodys
 from orthanc_research.deid._text import TEXTS, charset_of, decoded
 from orthanc_research.errors import DeidError
 
@@ -30,15 +32,12 @@ __all__ = ["examine"]
 
 Elements = dict[int, Element]
 _PIXELS = {0x7FE00010, 0x7FE00008, 0x7FE00009, 0x7FE00001, 0x7FE00002}
-_PADDING = 0xFFFCFFFC
 _PATIENT_ID, _ISSUER, _SOP_UID, _SOP_CLASS = 0x00100020, 0x00100021, 0x00080018, 0x00080016
-_REMOVED, _METHOD, _CODES, _MODIFIED = 0x00120062, 0x00120063, 0x00120064, 0x00280303
-_MAY_BE_ADDED = {_REMOVED, _METHOD, _CODES, _MODIFIED, _PATIENT_ID, 0x00100010, 0x00080005}
+_STUDY_UID = 0x0020000D
+_MAY_BE_ADDED = {0x00120062, 0x00120063, 0x00120064, 0x00280303, _PATIENT_ID, 0x00100010, 0x00080005}
 _INVENTORY = frozenset({"PN", "DA", "DT", "LO", "SH", "ST", "LT", "UT", "UC"})
 _LONGEST = 200  # characters of a value in the inventory
 _UID_WITHIN = re.compile(r"\d+(?:\.\d+){4,}")
-_OURS = ("2.25.", "ORTHANC_RESEARCH")
-_META_GONE = "holds what a file meta header has no need for"
 
 
 def examine(original: bytes, output: bytes, *, known: Known, profile: Profile, subject: Subject) -> Examined:
@@ -59,12 +58,13 @@ def examine(original: bytes, output: bytes, *, known: Known, profile: Profile, s
         findings.say("tag_retained", "", False, f"the output cannot be read: {error}")
         new = File()
     else:
-        judge = Judge(profile, subject, findings, promises_of(profile))
+        search = search_for(known, _not_searched(profile))
+        judge = Judge(profile, subject, findings, promises_of(profile), search)
         _walk(judge, old.elements, new.elements, "", (b"", b""), loose=False)
-        _judge_file(findings, old, new)
-        _judge_marks(findings, new.elements, profile, subject)
+        judge_file(findings, old, new)
+        judge_marks(findings, new.elements, profile, subject)
         _judge_images(findings, old, new, profile)
-        _judge_leaks(findings, new, known, profile)
+        _judge_leaks(findings, new, search, profile)
         residual = Counter(_residual(new.elements))
     checks = tuple(Check(*row, count=count) for row, count in findings.rows.items())
     return Examined(
@@ -72,25 +72,42 @@ def examine(original: bytes, output: bytes, *, known: Known, profile: Profile, s
         checks=checks,
         residual=residual,
         uids=findings.uids,
-        sop_instance_uid=_plain(new.elements, _SOP_UID),
-        patient=_hash(_plain(old.elements, _ISSUER), _plain(old.elements, _PATIENT_ID)),
-        patient_id=_plain(new.elements, _PATIENT_ID),
+        sop_instance_uid=plain(new.elements, _SOP_UID),
+        patient=_patient(old.elements),
+        patient_id=plain(new.elements, _PATIENT_ID),
         days=subject.days,
         offsets=frozenset(findings.offsets),
     )
-
-
-def _plain(elements: Elements, tag: int) -> str:
-    element = elements.get(tag)
-    return "" if element is None else decoded(element.value, element.vr, charset_of(elements)).strip("\0 ")
 
 
 def _hash(*parts: str) -> str:
     return hashlib.blake2b("\0".join(parts).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
-def _walk(judge: Judge, old: Elements, new: Elements, path: str, above: tuple[bytes, bytes], *, loose: bool) -> None:
-    """Two data sets or items side by side."""
+def _patient(old: Elements) -> str:
+    """Who an original is of. Without an ID it may be anybody, but a study is of one patient."""
+    if plain(old, _PATIENT_ID):
+        return _hash(plain(old, _ISSUER), plain(old, _PATIENT_ID))
+    return NOBODY + _hash(plain(old, _STUDY_UID))
+
+
+def _not_searched(profile: Profile) -> frozenset[str]:
+    """The kinds of known values that the profile keeps."""
+    kept = {"places": "retain_institution_identity" in profile.options, "dates": profile.dates == "keep"}
+    return frozenset(kind for kind, is_kept in kept.items() if is_kept)
+
+
+def _walk(
+    judge: Judge,
+    old: Elements,
+    new: Elements,
+    path: str,
+    above: tuple[bytes, bytes],
+    *,
+    loose: bool,
+    dummies: bool = False,
+) -> None:
+    """Two data sets or items side by side; `dummies`: the item may say that what was there is removed."""
     charsets = charset_of(old, above[0]), charset_of(new, above[1])
     for tag, before in old.items():
         if tag in _PIXELS:
@@ -102,7 +119,8 @@ def _walk(judge: Judge, old: Elements, new: Elements, path: str, above: tuple[by
         if before.items is not None:
             _sequence(judge, here, before, after, promised, charsets, loose)
         elif promised == "keep" and after is not None and after.value == before.value and before.value.strip(b"\0 "):
-            judge.findings.say("text_retained", here, True)
+            if judge.is_fit(here, after, charsets[1]):
+                judge.findings.say("text_retained", here, True)
         elif promised == "gone" and after is None and before.value.strip(b"\0 "):
             judge.findings.say("text_removed", here, True)
         elif after is not None and after.items is not None:
@@ -111,8 +129,9 @@ def _walk(judge: Judge, old: Elements, new: Elements, path: str, above: tuple[by
             judge.value(here, before, after, promised, charsets, loose)
     if 0x00080104 in old or 0x00080104 in new:
         judge.code(path, old, new, charsets)
+    dummy = dummies and is_nobodys(*(plain(new, tag) for tag in CONCEPT))
     for tag, after in new.items():
-        if tag not in old:
+        if tag not in old and not (dummy and tag in CONCEPT):
             _added(judge, path, after)
 
 
@@ -140,16 +159,16 @@ def _sequence(
     if promised == "gone":
         judge.findings.say("text_removed", path, new is None or not new.items, "was promised to go, and has items")
     if new is None or not new.items:
-        if promised not in ("gone", "loose", "may", "other", "free") and not loose:
+        if promised not in ("gone", "loose", "dummy", "may", "other", "free") and not loose:
             judge.findings.say("tag_retained", path, False, "was promised to stay, and is gone")
         return
-    loose = loose or promised in ("loose", "may", "gone", "free")
+    loose = loose or promised in ("loose", "dummy", "may", "gone", "free")
     if promised == "free":
         return
     if len(new.items) != len(old.items) and not loose:
         judge.findings.say("tag_retained", path, False, "has another number of items")
     for before, after in _aligned(old.items, new.items):
-        _walk(judge, before, after, path + ".", charsets, loose=loose)
+        _walk(judge, before, after, path + ".", charsets, loose=loose, dummies=promised == "dummy")
 
 
 def _aligned(old: list[Elements], new: list[Elements]) -> Iterator[tuple[Elements, Elements]]:
@@ -167,45 +186,6 @@ def _aligned(old: list[Elements], new: list[Elements]) -> Iterator[tuple[Element
 
 def _fits(old: Element | None, new: Element) -> bool:
     return old is not None and (new.vr not in ("CS", "DS", "IS", "US", "FD", "FL") or old.value == new.value)
-
-
-def _judge_file(findings: Findings, old: File, new: File) -> None:
-    """Preamble, file meta, and what stands behind the last element (PS3.10 7.1)."""
-    findings.say("text_removed", "preamble", not new.preamble.strip(b"\0"), "is not empty")
-    findings.say("text_removed", "tail", not new.tail, "there are bytes behind the last element")
-    if _PADDING in new.elements:
-        findings.say("text_removed", "DataSetTrailingPadding", False, "is left")
-    findings.say("tag_retained", "TransferSyntaxUID", old.syntax == new.syntax, "another transfer syntax")
-    findings.say("tag_retained", "SOPClassUID", _SOP_CLASS in new.elements or _SOP_CLASS not in old.elements, "is gone")
-    for number, tag in ((2, _SOP_CLASS), (3, _SOP_UID)):
-        same = _plain(new.meta, 0x00020000 + number) == _plain(new.elements, tag)
-        findings.say("uid_consistent", name_of(0x00020000 + number), same, "is not the data set's")
-    for tag, element in new.meta.items():
-        if tag & 0xFFFF not in (0, 1, 2, 3, 0x10, 0x12, 0x13) and element.value.strip(b"\0 "):
-            findings.say("text_removed", name_of(tag), False, _META_GONE)
-    # Who wrote the original is told by these two; the output was written by us.
-    for tag in (0x00020012, 0x00020013):
-        ours = _plain(old.meta, tag).startswith(_OURS) or not _plain(old.meta, tag)
-        same = _plain(new.meta, tag) == _plain(old.meta, tag)
-        findings.say("text_removed", name_of(tag), ours or not same, "is the original's")
-
-
-def _judge_marks(findings: Findings, new: Elements, profile: Profile, subject: Subject) -> None:
-    """What an output says of its own de-identification (PS3.15 E.1.1, PS3.3 C.12.1.1, CID 7050)."""
-    findings.say(
-        "patid_consistent", "PatientID", _plain(new, _PATIENT_ID) == subject.patient_id, "is not the pseudonym"
-    )
-    wanted = "NO" if profile.allow_identifiers else "YES"
-    findings.say("text_retained", "PatientIdentityRemoved", _plain(new, _REMOVED) == wanted, f"does not say {wanted}")
-    method = bool(_plain(new, _METHOD)) or _CODES in new
-    findings.say("text_notnull", "DeidentificationMethod", method, "no method is named")
-    said = {"shift": "MODIFIED", "anchor": "MODIFIED", "remove": "REMOVED", "keep": "UNMODIFIED"}[profile.dates]
-    right = _plain(new, _MODIFIED) == said
-    findings.say("text_retained", "LongitudinalTemporalInformationModified", right, f"does not say {said}")
-    codes = new.get(_CODES)
-    claimed = {_plain(item, 0x00080100) for item in (codes.items or ())} if codes is not None else set()
-    true = {str(getattr(code, "value", code)) for code in profile.codes}
-    findings.say("text_retained", "DeidentificationMethodCodeSequence", claimed <= true, "claims more than was done")
 
 
 def _judge_images(findings: Findings, old: File, new: File, profile: Profile) -> None:
@@ -228,21 +208,13 @@ def _images(
                 _images(findings, one, two, f"{path}{name_of(tag, after.creator)}.", syntax, profile, hidden)
 
 
-def _judge_leaks(findings: Findings, new: File, known: Known, profile: Profile) -> None:
-    without = frozenset(
-        kind
-        for kind, kept in (
-            ("places", "retain_institution_identity" in profile.options),
-            ("dates", profile.dates == "keep"),
-        )
-        if kept
-    )
-    search, promises = search_for(known, without), promises_of(profile)
+def _judge_leaks(findings: Findings, new: File, search: Search, profile: Profile) -> None:
+    promises = promises_of(profile)
     for part, data in (("preamble", new.preamble), ("tail", new.tail)):
         for kind in leaks_in_bytes(data, search):
             findings.say("text_removed", part, False, f"holds {kind}")
     for path, element, charset in (*_leaves(new.meta, "", b""), *_leaves(new.elements, "", b"")):
-        for leak in leaks_in(path, element, charset, search):
+        for leak in leaks_in(path, element, charset, search) if not is_ours(path, element, profile) else ():
             kept = name_of(element.tag) in profile.keep or (
                 promises[element.tag, element.vr, ""] == "creator"
                 and decoded(element.value, "LO", b"").strip("\0 ") in safe_creators(profile)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-__all__ = ["ACTIONS", "Check", "Examined"]
+__all__ = ["ACTIONS", "NOBODY", "Check", "Examined"]
 
 ACTIONS = (
     "tag_retained",
@@ -22,6 +22,7 @@ ACTIONS = (
     "pixels_retained",
     "pixels_hidden",
 )
+NOBODY = "?"  # begins `Examined.patient` where the original has no PatientID, and the study stands for the patient
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import re
 from datetime import date, timedelta
 from functools import lru_cache
 
-__all__ = ["distance", "is_date", "moved"]
+__all__ = ["distance", "ends", "is_date", "moved"]
 
 _ONE = re.compile(
     r"(?P<y>\d{4})(?:(?P<dot>\.?)(?P<m>0[1-9]|1[0-2])(?:(?P=dot)(?P<d>0[1-9]|[12]\d|3[01])"
@@ -54,3 +54,15 @@ def _day(text: str) -> date | None:
         return date(int(found["y"]), int(found["m"] or 1), int(found["d"] or 1))
     except ValueError:
         return None
+
+
+@lru_cache(maxsize=8192)
+def ends(text: str, vr: str) -> tuple[str, ...]:
+    """A date as a single value, or the two ends of a range."""
+    if is_date(text, vr) or "-" not in text:
+        return (text,)
+    for at in (found.start() for found in re.finditer("-", text)):
+        pair = text[:at].strip(), text[at + 1 :].strip()
+        if any(pair) and all(not end or is_date(end, vr) for end in pair):
+            return pair
+    return (text,)

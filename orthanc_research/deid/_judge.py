@@ -4,17 +4,35 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass, field
-from functools import lru_cache
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from orthanc_research.deid._blanked import is_blanked
-from orthanc_research.deid._intervals import distance, is_date, moved
-from orthanc_research.deid._ordinary import NEUTRAL
-from orthanc_research.deid._promise import TYPE_1, Promises, is_meaning, is_public, is_vocabulary, safe_creators
+from orthanc_research.deid._compare import holds, is_neutral, same
+from orthanc_research.deid._intervals import distance, ends, is_date, moved
+from orthanc_research.deid._leaks import Search, leaks_in_text
+from orthanc_research.deid._promise import (
+    TYPE_1,
+    Promises,
+    is_meaning,
+    is_public,
+    is_vocabulary,
+    safe_creators,
+    safe_kind,
+)
 from orthanc_research.deid._reading import WORD, Element, name_of, vr_of
 from orthanc_research.deid._siemens import is_reduced
-from orthanc_research.deid._text import TEXTS, decoded, fold, values_of, words
+from orthanc_research.deid._terms import (
+    ENUMERATED,
+    counts,
+    is_class,
+    is_code,
+    is_colour_profile,
+    is_kind,
+    is_registered,
+    is_valid,
+)
+from orthanc_research.deid._text import decoded, values_of
 
 if TYPE_CHECKING:
     from orthanc_research.deid._profile import Profile
@@ -22,13 +40,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Findings", "Judge"]
 
-_STANDARD = "1.2.840.10008."
 _UID = re.compile(r"[0-9]+(\.[0-9]+)+")
 _OURS = re.compile(r"2\.25\.[1-9][0-9]{20,38}")
 _TIME = re.compile(r"([01]\d|2[0-3])(:?[0-5]\d(:?([0-5]\d|60)(\.\d{1,6})?)?)?")
 _AGE = re.compile(r"\d{1,3}[DWMY]")
 _ICC = 0x00282000
-_CSA = "SIEMENS CSA HEADER"
 _OLDEST = 89
 _VALUE, _SCHEME, _MEANING = 0x00080100, 0x00080102, 0x00080104
 _LONG = 4
@@ -58,13 +74,14 @@ class Judge:
     subject: Subject
     findings: Findings
     promises: Promises
+    search: Search
 
     def value(
         self, path: str, old: Element, new: Element | None, promised: str, charsets: tuple[bytes, bytes], loose: bool
     ) -> None:
         """An original's element that is no sequence; `loose`: it stands where items may be lost."""
         if not old.value.strip(b"\0 "):
-            if new is not None and promised not in _MADE and not _is_neutral(_text(new, charsets[1])):
+            if new is not None and promised not in _MADE and not is_neutral(_text(new, charsets[1])):
                 self.findings.say("text_removed", path, False, "has a value that its original lacks")
             return
         if new is not None and not new.value.strip(b"\0 "):
@@ -79,24 +96,62 @@ class Judge:
 
     def _keep(self, path: str, old: Element, new: Element | None, charsets: tuple[bytes, bytes], loose: bool) -> None:
         if new is None:
-            if not loose and _is_valid(old, charsets[0]):
+            if not loose and is_valid(old, charsets[0]):
                 self.findings.say("tag_retained", path, False, "was promised to stay, and is gone")
-        else:
-            right = _same(old, new, charsets) or (old.tag == _ICC and is_blanked(old.value, new.value))
+        elif old.vr == "UI" and not is_kind(old):
+            self._map(path, old, new, charsets, loose)
+        elif self.is_fit(path, new, charsets[1]):
+            right = same(old, new, charsets) or (old.tag == _ICC and is_blanked(old.value, new.value))
             self.findings.say("text_retained", path, right, "was promised to stay, and differs")
 
     def _may(self, path: str, old: Element, new: Element | None, charsets: tuple[bytes, bytes], loose: bool) -> None:
-        if new is not None and old.creator == _CSA and new.value != old.value:
-            right = is_reduced(old.value, new.value)
-            self.findings.say("text_removed", path, right, "holds more than numbers of its original")
+        if new is not None and self.is_fit(path, new, charsets[1]):
+            self.findings.say("text_retained", path, same(old, new, charsets), "was changed, as nothing promises")
+
+    def _csa(self, path: str, old: Element, new: Element | None, charsets: tuple[bytes, bytes], loose: bool) -> None:
+        right = new is None or is_reduced(old.value, new.value)
+        self.findings.say("text_removed", path, right, "holds more than numbers of its original")
+
+    def _number(self, path: str, old: Element, new: Element | None, charsets: tuple[bytes, bytes], loose: bool) -> None:
+        """A private element that is known to be a number, whatever a file calls it."""
+        if new is None:
+            return
+        vr, multiplicity = safe_kind(self.profile, old.tag, old.creator)
+        known = replace(new, vr=vr if new.vr == "UN" else new.vr)
+        size = WORD.get(known.vr, 0)
+        count = len(new.value) // size if size else new.value.count(b"\\") + 1
+        right = is_kind(known) and (not multiplicity or counts(multiplicity, count))
+        self.findings.say("text_removed", path, right, "is not the number that it is known to be")
+        self._may(path, old, new, charsets, loose)
+
+    def _word(self, path: str, old: Element, new: Element | None, charsets: tuple[bytes, bytes], loose: bool) -> None:
+        """To be kept, where anybody can type anything: what is no ordinary word may go, and may not stay."""
+        text = _text(old, charsets[0])
+        ordinary = is_vocabulary(text, self.profile) and not leaks_in_text(text, self.search)
+        if new is None and not loose:
+            self.findings.say("tag_retained", path, not ordinary, "was promised to stay, and is gone")
         elif new is not None:
-            self.findings.say("text_retained", path, _same(old, new, charsets), "was changed, as nothing promises")
+            self.findings.say("text_retained", path, same(old, new, charsets), "was promised to stay, and differs")
+            self.findings.say("text_removed", path, ordinary, "was kept with words that are not in the vocabulary")
+
+    def is_fit(self, path: str, new: Element, charset: bytes) -> bool:
+        """Whether what stays is of its attribute's kind: no text among numbers, no free text among codes."""
+        if not is_kind(new):
+            self.findings.say("text_removed", path, False, "is not of the VR or the multiplicity of its attribute")
+            return False
+        if new.tag == _ICC and not is_colour_profile(new.value):
+            self.findings.say("text_removed", path, False, "is no colour profile")
+            return False
+        if "CS" in (new.vr, vr_of(new.tag)) and not is_code(new, charset, self.profile):
+            self.findings.say("text_removed", path, False, "is neither a defined term nor of ordinary words")
+            return False
+        return True
 
     def _gone(self, path: str, old: Element, new: Element | None, charsets: tuple[bytes, bytes], loose: bool) -> None:
         self.findings.say("text_removed", path, new is None, "was promised to go, and has a value")
 
     def _other(self, path: str, old: Element, new: Element | None, charsets: tuple[bytes, bytes], loose: bool) -> None:
-        left = new is not None and _holds(old, new, charsets)
+        left = new is not None and holds(old, new, charsets)
         self.findings.say("text_removed", path, not left, "still says what the original said")
 
     def _filled(self, path: str, old: Element, new: Element | None, charsets: tuple[bytes, bytes], loose: bool) -> None:
@@ -106,10 +161,14 @@ class Judge:
             self._other(path, old, new, charsets, loose)
 
     def _clean(self, path: str, old: Element, new: Element | None, charsets: tuple[bytes, bytes], loose: bool) -> None:
-        if new is None or not _same(old, new, charsets):
+        if new is None or not same(old, new, charsets):
             self._other(path, old, new, charsets, loose)
+            if new is not None and old.vr == "CS":
+                dummy = is_neutral(_text(new, charsets[1]))
+                self.findings.say("text_removed", path, dummy, "is another code, and no dummy")
             return
         ordinary = is_vocabulary(_text(new, charsets[1]), self.profile)
+        ordinary = ordinary or (name_of(new.tag) in ENUMERATED and is_code(new, charsets[1], self.profile))
         self.findings.say("text_removed", path, ordinary, "was kept with words that are not in the vocabulary")
 
     def _text(self, path: str, old: Element, new: Element | None, charsets: tuple[bytes, bytes], loose: bool) -> None:
@@ -126,13 +185,13 @@ class Judge:
     def _charset(
         self, path: str, old: Element, new: Element | None, charsets: tuple[bytes, bytes], loose: bool
     ) -> None:
-        right = new is None or _same(old, new, charsets) or new.value.strip() == b"ISO_IR 192"
+        right = new is None or same(old, new, charsets) or new.value.strip() == b"ISO_IR 192"
         self.findings.say("text_retained", path, right, "is neither the original's nor UTF-8")
 
     def _creator(
         self, path: str, old: Element, new: Element | None, charsets: tuple[bytes, bytes], loose: bool
     ) -> None:
-        right = new is None or (_same(old, new, charsets) and _text(new, b"") in safe_creators(self.profile))
+        right = new is None or (same(old, new, charsets) and _text(new, b"") in safe_creators(self.profile))
         self.findings.say("text_removed", path, right, "is a private block that was not allowed")
 
     def code(self, path: str, old: dict[int, Element], new: dict[int, Element], charsets: tuple[bytes, bytes]) -> None:
@@ -141,7 +200,7 @@ class Judge:
         for tag in (_VALUE, _MEANING):
             if tag in old and old[tag].value.strip(b"\0 ") and not (tag in new and new[tag].value.strip(b"\0 ")):
                 self.findings.say("text_notnull", path + name_of(tag), False, "is empty, and must not be (type 1)")
-        kept = [one == two and not _is_neutral(one) for one, two in zip(before, after, strict=True)]
+        kept = [one == two and not is_neutral(one) for one, two in zip(before, after, strict=True)]
         if kept[1]:
             self.findings.say("text_removed", path + "CodeValue", is_public(after[0]), "is of no public scheme")
         if kept[2]:
@@ -175,7 +234,7 @@ class Judge:
 
     def _date(self, path: str, old: Element, new: Element | None, charsets: tuple[bytes, bytes], loose: bool) -> None:
         if self.profile.dates == "keep":
-            readable = all(is_date(end, old.vr) for each in values_of(old, b"") for end in _ends(each, old.vr) if end)
+            readable = all(is_date(end, old.vr) for each in values_of(old, b"") for end in ends(each, old.vr) if end)
             (self._keep if readable else self._may)(path, old, new, charsets, loose)
         elif self.profile.dates == "remove":
             self._other(path, old, new, charsets, loose)
@@ -184,8 +243,8 @@ class Judge:
 
     def _moved(self, path: str, old: Element, new: Element | None, charsets: tuple[bytes, bytes], loose: bool) -> None:
         olds = values_of(old, b"")
-        ends = [_ends(each, old.vr) for each in olds]
-        if not all(is_date(end, old.vr) for pair in ends for end in pair if end):
+        pairs = [ends(each, old.vr) for each in olds]
+        if not all(is_date(end, old.vr) for pair in pairs for end in pair if end):
             self._other(path, old, new, charsets, loose)
             return
         if new is None:
@@ -194,7 +253,7 @@ class Judge:
             return
         news = values_of(new, b"")
         days = self.subject.days
-        wanted = ["-".join("" if not end else moved(end, days) or "?" for end in pair) for pair in ends]
+        wanted = ["-".join("" if not end else moved(end, days) or "?" for end in pair) for pair in pairs]
         right = news == wanted and (days != 0 or self.profile.dates == "anchor")
         self.findings.say("date_shifted", path, right, "is not the original date moved by the patient's days")
         if len(olds) == len(news):
@@ -202,8 +261,17 @@ class Judge:
             self.findings.offsets.update(each for each in found if each is not None)
 
     def _class(self, path: str, old: Element, new: Element | None, charsets: tuple[bytes, bytes], loose: bool) -> None:
-        right = new is not None and (_same(old, new, charsets) or _OURS.fullmatch(_text(new, b"")) is not None)
+        right = new is not None and (same(old, new, charsets) or _OURS.fullmatch(_text(new, b"")) is not None)
         self.findings.say("tag_retained", path, right or loose, "names a class, and differs")
+        if new is not None:
+            known = all(is_class(uid) for uid in values_of(new, b""))
+            self.findings.say("uid_changed", path, known, "is of the standard's root, and not registered there")
+
+    def _scheme(self, path: str, old: Element, new: Element | None, charsets: tuple[bytes, bytes], loose: bool) -> None:
+        if new is None or not is_registered(_text(old, b""), scheme=True):
+            self._map(path, old, new, charsets, loose)
+        else:
+            self.findings.say("uid_consistent", path, same(old, new, charsets), "a UID of the standard was changed")
 
     def _map(self, path: str, old: Element, new: Element | None, charsets: tuple[bytes, bytes], loose: bool) -> None:
         olds = values_of(old, b"")
@@ -220,7 +288,7 @@ class Judge:
                 self._uid(path, one, two)
 
     def _uid(self, path: str, old: str, new: str) -> None:
-        if old.startswith(_STANDARD):
+        if is_registered(old):
             self.findings.say("uid_consistent", path, old == new, "a UID of the standard was changed")
             return
         if not new and not _UID.fullmatch(old):
@@ -237,60 +305,5 @@ def _concept(item: dict[int, Element], charset: bytes) -> tuple[str, str, str]:
     return scheme, code, meaning
 
 
-def _is_valid(element: Element, charset: bytes) -> bool:
-    """Whether a value is what its VR and its attribute's allow; what is not may always go."""
-    expected = vr_of(element.tag)
-    if expected not in (element.vr, "UN"):
-        return False
-    if element.vr == "CS":
-        return all(re.fullmatch(r"[A-Z0-9 _]{0,16}", value) for value in values_of(element, charset))
-    if element.vr in ("DS", "IS"):
-        return re.fullmatch(r"[0-9eE+\-. \\]*", _text(element, charset)) is not None
-    if element.vr in TEXTS:
-        return element.value.isascii() and _text(element, charset).isprintable()
-    return len(element.value) % WORD.get(element.vr, 1) == 0
-
-
 def _text(element: Element, charset: bytes) -> str:
     return decoded(element.value, element.vr, charset).strip("\0 ")
-
-
-def _same(old: Element, new: Element, charsets: tuple[bytes, bytes]) -> bool:
-    if old.value == new.value:
-        return True
-    if old.vr not in TEXTS or new.vr not in TEXTS:
-        return old.value.rstrip(b"\0") == new.value.rstrip(b"\0") and old.vr in ("UN", "OB")
-    return values_of(old, charsets[0]) == values_of(new, charsets[1])
-
-
-def _holds(old: Element, new: Element, charsets: tuple[bytes, bytes]) -> bool:
-    """Whether a replacement still holds one of the values that it replaces."""
-    if old.vr not in TEXTS or new.vr not in TEXTS:
-        kernel = old.value.strip(b"\0 ")
-        return len(kernel) > 1 and kernel in new.value
-    before, after = tuple(values_of(old, charsets[0])), tuple(values_of(new, charsets[1]))
-    return _still(before, after)
-
-
-@lru_cache(maxsize=8192)
-def _is_neutral(text: str) -> bool:
-    return not text.strip("0 ") or set(words(fold(text))) <= NEUTRAL
-
-
-@lru_cache(maxsize=8192)
-def _still(before: tuple[str, ...], after: tuple[str, ...]) -> bool:
-    olds = {fold(each) for each in before if not _is_neutral(each)}
-    news = [fold(each) for each in after if each]
-    return any(old == new or (len(old) >= _LONG and old in new) for old in olds for new in news)
-
-
-@lru_cache(maxsize=8192)
-def _ends(text: str, vr: str) -> tuple[str, ...]:
-    """A date as a single value, or the two ends of a range."""
-    if is_date(text, vr) or "-" not in text:
-        return (text,)
-    for at in (found.start() for found in re.finditer("-", text)):
-        pair = text[:at].strip(), text[at + 1 :].strip()
-        if any(pair) and all(not end or is_date(end, vr) for end in pair):
-            return pair
-    return (text,)

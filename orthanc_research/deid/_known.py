@@ -160,7 +160,7 @@ def _places(text: str) -> frozenset[str]:
     return frozenset(
         word
         for word in words(text)
-        if word not in GENERIC and (len(word) >= _SHORTEST_PLACE or not word.isascii()) and not word.isdigit()
+        if word not in GENERIC | TITLES and (len(word) >= _SHORTEST_PLACE or not word.isascii()) and not word.isdigit()
     )
 
 

@@ -21,6 +21,7 @@ from orthanc_research.deid._text import TEXTS, decoded, fold
 __all__ = ["Leak", "Search", "leaks_in", "leaks_in_bytes", "leaks_in_text", "search_for"]
 
 _LONG = 4
+_LONG_PLACE = 6  # a shorter one is a word or stands beside digits: "Prof" is in every profile
 _LONG_NUMBER = 5
 _LONG_IN_UID = 7
 _RUN = 8  # short words count in readable stretches of bytes from here on: random bytes have them in shorter ones
@@ -93,7 +94,9 @@ def search_for(known: Known, without: frozenset[str] = frozenset()) -> Search:
             for form in forms:
                 if form.isdigit() and form.isascii():
                     digits.append((form, kind))
-                elif len(form) >= _LONG or (len(form) > 1 and not form.isascii()):
+                elif len(form) >= (_LONG_PLACE if kind == "places" else _LONG) or (
+                    len(form) > 1 and not form.isascii()
+                ):
                     long.append((form, kind))
                 elif form:
                     short.append((form, kind))
@@ -104,11 +107,21 @@ def search_for(known: Known, without: frozenset[str] = frozenset()) -> Search:
 
 
 @lru_cache(maxsize=4096)
+def _between(word: str) -> re.Pattern[str]:
+    """As `_whole`, and digits may stand beside it."""
+    return re.compile(rf"(?<![^\W\d_]){re.escape(word)}(?![^\W\d_])")
+
+
+@lru_cache(maxsize=4096)
 def _whole(word: str) -> re.Pattern[str]:
     if word.isdigit():
         number = word.lstrip("0") if len(word.lstrip("0")) >= _LONG else word
         return re.compile(rf"(?<!\d)0*{number}(?!\d)")
     return re.compile(r"(?<![^\W_])" + r"[\W_]+".join(map(re.escape, word.split(" "))) + r"(?![^\W_])")
+
+
+def _pattern(word: str, kind: str) -> re.Pattern[str]:
+    return _between(word) if kind == "places" and len(word) >= _LONG else _whole(word)
 
 
 def _dates_in(text: str, dates: dict[str, str]) -> Iterator[tuple[str, str]]:
@@ -134,7 +147,7 @@ def _found(search: Search, text: str, short: bool) -> tuple[tuple[str, str], ...
     found = [each for each in search.long if each[0] in text]
     found += [each for each in search.digits if each[0].lstrip("0") in text and _whole(each[0]).search(text)]
     if short:
-        found += [each for each in search.short if each[0][0] in text and _whole(each[0]).search(text)]
+        found += [each for each in search.short if each[0][0] in text and _pattern(*each).search(text)]
     if search.dates:
         found += _dates_in(text, search.dates)
     return tuple(found)

@@ -40,7 +40,7 @@ _GENERIC_WORDS = """
     university universitat universite universita universidad universitats center centre centro zentrum medical
     medizin medicine health care healthcare institute institut department dept radiology radiologie radiologia
     imaging diagnostic diagnostics general regional national saint street road avenue strasse str st city building
-    floor room north south east west research group praxis institution foundation trust school college
+    here name floor room north south east west research group praxis institution foundation trust school college
 """
 GENERIC = frozenset(_GENERIC_WORDS.split())
 

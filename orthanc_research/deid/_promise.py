@@ -26,9 +26,11 @@ __all__ = [
     "is_meaning",
     "is_ordinary",
     "is_public",
+    "is_standard_meaning",
     "is_vocabulary",
     "promises_of",
     "safe_creators",
+    "safe_kind",
 ]
 
 # What may become of a value:
@@ -41,6 +43,9 @@ __all__ = [
 #   time      kept if it is a time, else gone   loose   a sequence that may lose items, or go
 #   charset   kept, or UTF-8                    creator a private creator, there if it has elements
 #   free      what the output says of itself    code    of a public scheme kept, else something else
+#   word      kept if its words are ordinary    dummy   a sequence that may become one of a dummy
+#   number    kept if it is one, else gone      scheme  a UID of a public coding scheme kept, else mapped
+#   csa       numbers of Siemens' header alone, or gone
 _COLUMNS = (
     "retain_uids",
     "retain_device_identity",
@@ -52,9 +57,9 @@ _COLUMNS = (
 )
 _TEXTS = {"LO", "SH", "CS", "AE", "LT", "ST", "UT", "UC", "UR", "UN", "OB"}
 _WORDED = {"LO", "SH", "AE", "LT", "ST", "UT", "UC", "UR"}
-_CLASS_UIDS = re.compile(
-    r".*SOPClass.*|.*TransferSyntaxUID.*|CodingSchemeUID|ContextUID|MappingResourceUID|SegmentationTemplateUID"
-)
+_CLASS_UIDS = re.compile(r".*SOPClass.*|.*TransferSyntaxUID.*|SegmentationTemplateUID")
+_SCHEME_UIDS = {"CodingSchemeUID", "ContextUID", "MappingResourceUID", "ContextGroupExtensionCreatorUID"}
+_NUMBERS = frozenset({"DS", "IS", "US", "SS", "UL", "SL", "SV", "UV", "FL", "FD"})
 _PATIENT_ID, _BIRTH_DATE = 0x00100020, 0x00100030
 _MARKS = frozenset({0x00120062, 0x00120063, 0x00120064, 0x00280303})
 _CODES = frozenset({0x00080100, 0x00080102, 0x00080104, 0x00080119, 0x00080120})
@@ -95,9 +100,10 @@ def _technical() -> tuple[frozenset[str], frozenset[str]]:
 
 
 @cache
-def _shipped_private() -> dict[tuple[str, str], str]:
+def _shipped_private() -> dict[tuple[str, str], tuple[str, str]]:
+    """(creator, element) → VR, multiplicity."""
     lines = [line for line in _text("private.csv").splitlines() if line and not line.startswith("#")]
-    return {(row["creator"], row["element"].lower()): row["vr"] for row in csv.DictReader(lines)}
+    return {(row["creator"], row["element"].lower()): (row["vr"], row["vm"]) for row in csv.DictReader(lines)}
 
 
 @cache
@@ -136,12 +142,18 @@ def safe_creators(profile: Profile) -> frozenset[str]:
 
 
 @lru_cache(maxsize=64)
-def _private(profile: Profile) -> dict[tuple[str, str], str]:
+def _private(profile: Profile) -> dict[tuple[str, str], tuple[str, str]]:
     if "retain_safe_private" not in profile.options:
-        shipped: dict[tuple[str, str], str] = {}
+        shipped: dict[tuple[str, str], tuple[str, str]] = {}
     else:
-        shipped = dict(_shipped_private())
-    return shipped | {(creator, element.lower()): "" for creator, element in profile.private}
+        shipped = _shipped_private()
+    return {(creator, element.lower()): ("", "") for creator, element in profile.private} | shipped
+
+
+def safe_kind(profile: Profile, tag: int, creator: str) -> tuple[str, str]:
+    """VR and multiplicity of a private element that may stay; "" where nobody knows."""
+    vr, multiplicity = _private(profile).get((creator, _element(tag)), ("", ""))
+    return vr, multiplicity.replace("n", "")
 
 
 class Promises(dict[tuple[int, str, str], str]):
@@ -192,17 +204,30 @@ def _promise(profile: Profile, tag: int, vr: str, creator: str) -> str:
 def _of_private(profile: Profile, tag: int, vr: str, creator: str) -> str:
     if 0x10 <= tag & 0xFFFF <= 0xFF:
         return "creator"
-    key = creator, f"{tag >> 16:04x},xx{tag & 0xFF:02x}"
+    key = creator, _element(tag)
     if not creator or key not in _private(profile):
         return "gone"
-    vr = _private(profile)[key] or vr if vr == "UN" else vr
+    own = _private(profile)[key][0]
+    if own and vr != "UN" and vr != own and not {vr, own} <= _NUMBERS and own != "OB":
+        return "gone"  # what is known of it is not of this
+    vr = own if own and vr == "UN" else vr
+    if own == "OB":
+        return "csa"
+    if own in _NUMBERS:
+        return "number"
     if vr in ("DA", "DT"):
         return "date" if profile.dates != "remove" else "other"
     return "map" if vr == "UI" else "other" if vr == "PN" else "may"
 
 
+def _element(tag: int) -> str:
+    return f"{tag >> 16:04x},xx{tag & 0xFF:02x}"
+
+
 def _of_row(profile: Profile, row: dict[str, str], vr: str, keyword: str) -> str:
     said = {row[column] for column in _COLUMNS if column in profile.options}
+    if "K" in said and vr in ("LO", "SH") and row["retain_patient_characteristics"] == "K":
+        return "word"
     if "K" in said:
         return {"AS": "age", "DA": "date", "DT": "date"}.get(vr, "keep")
     if row["retain_longitudinal_modified_dates"] and profile.dates != "remove":
@@ -212,12 +237,12 @@ def _of_row(profile: Profile, row: dict[str, str], vr: str, keyword: str) -> str
             return "keep" if profile.dates == "keep" else "time"
         return "may" if profile.dates == "keep" or keyword == "TimezoneOffsetFromUTC" else "other"
     if "C" in said and vr != "PN":
-        return "loose" if vr == "SQ" else "clean" if vr in _WORDED else "other" if vr in ("OB", "UN") else "may"
+        return {"SQ": "loose", "OB": "other", "UN": "other"}.get(vr, "clean" if vr in _WORDED | {"CS"} else "may")
     last = row["basic"].rstrip("*")[-1]
     if last == "U":
         return "keep" if vr == "SQ" else "map"
     if vr == "SQ":
-        return {"X": "gone", "Z": "loose", "D": "loose"}[last]
+        return {"X": "gone", "Z": "loose", "D": "dummy"}[last]
     # X alone means absent; as one of several letters it leaves the choice to the type in the IOD.
     return {"X": "gone", "Z": "other", "D": "filled"}[last]
 
@@ -235,6 +260,8 @@ def _outside(profile: Profile, tag: int, vr: str, keyword: str) -> str:
         return "keep" if keyword in kept else "clean"
     if vr in ("DA", "DT"):
         return "date"
+    if keyword in _SCHEME_UIDS and "retain_uids" not in profile.options:
+        return "scheme"
     if vr == "UI":
         return "class" if _CLASS_UIDS.fullmatch(keyword) else "keep" if "retain_uids" in profile.options else "map"
     if vr in _TEXTS:
@@ -252,8 +279,12 @@ def is_public(designator: str) -> bool:
 @lru_cache(maxsize=4096)
 def is_meaning(designator: str, code: str, meaning: str, profile: Profile) -> bool:
     """Whether a CodeMeaning is made of ordinary words, or is the standard's own for that code."""
-    if is_vocabulary(meaning, profile):
-        return True
+    return is_vocabulary(meaning, profile) or is_standard_meaning(designator, code, meaning)
+
+
+@lru_cache(maxsize=4096)
+def is_standard_meaning(designator: str, code: str, meaning: str) -> bool:
+    """Whether a CodeMeaning is the standard's own for a code, whatever its case."""
     from pydicom.sr import _concepts_dict  # big, and seldom needed
 
     schemes: dict[str, dict[str, dict[str, tuple[str, list[int]]]]] = vars(_concepts_dict)["concepts"]

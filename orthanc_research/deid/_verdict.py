@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from orthanc_research.deid._examined import ACTIONS, Check, Examined
+from orthanc_research.deid._examined import ACTIONS, NOBODY, Check, Examined
 
 __all__ = ["Verdict", "conclude"]
 
@@ -75,8 +75,10 @@ class _Ties:
             self.old_of[new].add(old)
         self.instances[each.sop_instance_uid] += 1
         self.pseudonyms[each.patient].add(each.patient_id)
-        self.patients[each.patient_id].add(each.patient)
-        self.days[each.patient] |= {each.days} | each.offsets
+        if not each.patient.startswith(NOBODY):  # several studies without an ID may well be of one patient
+            self.patients[each.patient_id].add(each.patient)
+        for whose in (each.patient, each.patient_id):
+            self.days[whose] |= {each.days} | each.offsets
 
     def checks(self) -> Iterable[tuple[str, str, bool, str]]:
         """Rows to be counted; a reference that was turned elsewhere shows as one UID with two new ones."""
