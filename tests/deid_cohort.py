@@ -86,6 +86,7 @@ def _kinds(person: Person, study: int) -> Iterator[tuple[str, Maker, bool]]:
     yield "jpegls", objects.jpegls, False
     yield "frames", objects.frames, False
     yield "tail", objects.tail, False
+    yield "below", objects.below, False
     yield "several", objects.several, False
     yield "deflated", objects.deflated, False
     yield "sr", objects.sr, True

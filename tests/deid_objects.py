@@ -383,14 +383,21 @@ def j2k(planter: Planter, study: int) -> Dataset:
 
 
 def tail(planter: Planter, study: int) -> Dataset:
-    """Letters behind the last pixel, and in the bits below those stored (HighBit 15 of 12 bits)."""
+    """Letters behind the last pixel."""
+    made = alone(planter, study)
+    said = planter.text((0x7FE00010,), "behind the pixels").encode()
+    made.PixelData = pixels(planter.file).astype("<u2").tobytes() + said + b"\0" * (len(said) % 2)
+    return made
+
+
+def below(planter: Planter, study: int) -> Dataset:
+    """Letters in the bits below those stored (HighBit 15 of 12 bits)."""
     made, who = alone(planter, study), planter.person
     letters = f"{who.id} {who.birth} {who.accession}".encode()
     nibbles = np.array([half for letter in letters for half in (letter >> 4, letter & 15)], dtype=np.uint16)
     made.HighBit = 15
-    below = pixels(planter.file) << 4 | np.resize(nibbles, (SIZE, SIZE))
-    said = planter.text((0x7FE00010,), "behind the pixels").encode()
-    made.PixelData = below.astype("<u2").tobytes() + said + b"\0" * (len(said) % 2)
+    values = pixels(planter.file) << 4 | np.resize(nibbles, (SIZE, SIZE))
+    made.PixelData = values.astype("<u2").tobytes()
     return made
 
 

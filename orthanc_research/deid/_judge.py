@@ -32,7 +32,7 @@ from orthanc_research.deid._terms import (
     is_registered,
     is_valid,
 )
-from orthanc_research.deid._text import decoded, values_of
+from orthanc_research.deid._text import TEXTS, decoded, values_of
 
 if TYPE_CHECKING:
     from orthanc_research.deid._profile import Profile
@@ -96,7 +96,9 @@ class Judge:
 
     def _keep(self, path: str, old: Element, new: Element | None, charsets: tuple[bytes, bytes], loose: bool) -> None:
         if new is None:
-            if not loose and is_valid(old, charsets[0]):
+            # What somebody is called may be taken out of any text.
+            named = old.vr in TEXTS and leaks_in_text(_text(old, charsets[0]), self.search)
+            if not loose and not named and is_valid(old, charsets[0]):
                 self.findings.say("tag_retained", path, False, "was promised to stay, and is gone")
         elif old.vr == "UI" and not is_kind(old):
             self._map(path, old, new, charsets, loose)

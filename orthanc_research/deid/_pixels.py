@@ -79,9 +79,12 @@ def native(value: bytes, facts: Facts, word: int, little: bool) -> tuple[bytes, 
 def _cleared(stored: npt.NDArray[Any], facts: Facts) -> npt.NDArray[Any] | None:
     """The values with sign extended or high bits cleared; None when they are so already.
 
-    Where HighBit is not BitsStored - 1, readers differ on which bits are meant: only what neither reads is cleared.
+    Where HighBit is not BitsStored - 1, readers differ on which bits are meant: only what neither reads is cleared, and
+    what one of them would pass over must be empty.
     """
     top = max(facts.stored, facts.high_bit + 1) if facts.high_bit else facts.stored
+    if np.bitwise_and(stored, np.array((1 << top - facts.stored) - 1, stored.dtype)).any():
+        raise DeidError("Its pixels have bits below those that HighBit and BitsStored name, where anything may stand.")
     if top >= facts.allocated:
         return None
     if facts.signed and top == facts.stored:

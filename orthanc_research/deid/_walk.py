@@ -43,6 +43,7 @@ _STRUCTURE = frozenset(
         "ImageOrientationPatient",
         "ImagerPixelSpacing",
         "GridFrameOffsetVector",
+        "Modality",
     )
 )
 _UNUSUAL = {
@@ -145,7 +146,9 @@ class Walk:
             self.actions.count(rule, level, "emptied", value)
             return encode.element(self.syntax, tag, rule.vr, b"")
         if rule.why in _UNUSUAL and keyword_for_tag(tag) in _STRUCTURE:
-            raise DeidError(f"{keyword_for_tag(tag)} has a VR that is not its own, and without it no image is right.")
+            raise DeidError(
+                f"{keyword_for_tag(tag)} has a VR that is not its own, and without it the file is none of its kind."
+            )
         if rule.why in _UNUSUAL:
             self.actions.note(f"{rule.keyword} {_UNUSUAL[rule.why]}.")
         return self._removed(rule, level)
@@ -154,7 +157,7 @@ class Walk:
         """A value that is not what its VR allows, or a text that is not of the vocabulary."""
         if rule.keyword in _STRUCTURE:
             raise DeidError(
-                f"{rule.keyword} holds a value that its VR does not allow, and without it no image is right."
+                f"{rule.keyword} holds a value that its VR does not allow, and without it the file is none of its kind."
             )
         if rule.action == "words":
             self.actions.done.add("text removed")
