@@ -19,7 +19,7 @@ ROOT = PACKAGE.parent
 # From the top down; what stands on one line may not import each other.
 LAYERS = [
     {"cli", "accessor"},
-    {"demo"},
+    {"demo", "dataset"},
     {"local", "samples"},
     {"orthanc"},
     {"modality", "feed"},
@@ -55,10 +55,11 @@ OWNERS = {
         "resolve",
         "samples",
         "demo",
+        "dataset",
         "cli",
         "accessor",
     },
-    "pyarrow": {"tables", "export", "demo"},
+    "pyarrow": {"tables", "export", "demo", "dataset"},
 }
 # The pure parts: no wire, no disk.
 PURE = {"tables", "pixels"}

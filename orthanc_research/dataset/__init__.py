@@ -1,0 +1,12 @@
+"""From a query to a dataset that anyone can rebuild: what a recipe, a split, a manifest and a card are made of.
+
+recipe.toml ──► Recipe: checked, frozen, hashed; filters are a language of their own
+patients ─────► splits by patient, in strata, in a keyed order, locked
+labels.csv ───► joined on an identifier
+folder ───────► content hash, manifest, Croissant, README card, sheet of pictures
+folder ───────► `open_dataset`: tables, frames and volumes, read when they are asked for
+"""
+
+from orthanc_research.dataset._recipe import Recipe
+
+__all__ = ["Recipe"]
