@@ -41,7 +41,8 @@ from orthanc_research.tables import issues, orthanc_id, to_numpy
 from orthanc_research.volumes import SeriesVolume
 
 if TYPE_CHECKING:
-    from orthanc_research import plots, samples
+    from orthanc_research import dataset, plots, samples
+    from orthanc_research.dataset import Recipe, open_dataset
     from orthanc_research.local import LocalOrthanc, OrthancServer
 
 __version__ = _version("orthanc-research")
@@ -70,6 +71,7 @@ __all__ = [
     "PixelError",
     "Progress",
     "QueryError",
+    "Recipe",
     "ResponseError",
     "Rest",
     "Segments",
@@ -82,7 +84,9 @@ __all__ = [
     "Volume",
     "__version__",
     "attach",
+    "dataset",
     "issues",
+    "open_dataset",
     "orthanc_id",
     "plots",
     "read_frames",
@@ -99,6 +103,9 @@ __all__ = [
 
 # Loaded when first used: matplotlib alone would double the time of an import.
 _LAZY = {
+    "Recipe": "orthanc_research.dataset",
+    "dataset": "orthanc_research.dataset",
+    "open_dataset": "orthanc_research.dataset",
     "plots": "orthanc_research.plots",
     "samples": "orthanc_research.samples",
     "LocalOrthanc": "orthanc_research.local",

@@ -7,6 +7,7 @@ folder ───────► content hash, manifest, Croissant, README card, 
 folder ───────► `open_dataset`: tables, frames and volumes, read when they are asked for
 """
 
+from orthanc_research.dataset._open import OpenDataset, open_dataset
 from orthanc_research.dataset._recipe import Recipe
 
-__all__ = ["Recipe"]
+__all__ = ["OpenDataset", "Recipe", "open_dataset"]
