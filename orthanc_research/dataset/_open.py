@@ -113,7 +113,7 @@ class OpenDataset:
 
     def stacks(self, series_uid: str) -> list[Stack]:
         """Every stack of a series with its verdict, as `Orthanc.stacks` gives it; no pixel is read."""
-        return stacks_of(self._headers(series_uid))
+        return stacks_of(self.headers(series_uid))
 
     def volume(self, series_uid: str, values: str = "stored", **how: Any) -> Volume:
         """The volume of a series, from its frames: axes, affine and errors as of `Orthanc.volume`.
@@ -132,7 +132,7 @@ class OpenDataset:
         if values == "suv":
             return [self._suv(volume) for volume in self.volumes(series_uid, "rescaled", **how)]
         reading = Reading(values=values, **how)
-        headers = self._headers(series_uid)
+        headers = self.headers(series_uid)
         if values == "rescaled":
             _check_rescale(headers, self._frames_file(series_uid))
         fillers = [Filler(stack, values, reading.dtype) for stack in reading.stacks(stacks_of(headers))]
@@ -193,8 +193,8 @@ class OpenDataset:
             raise QueryError("This series has no frames in this dataset; issues may say why.")
         return path
 
-    def _headers(self, series_uid: str) -> list[Frame]:
-        """The frames of a series as their file and the table of instances describe them."""
+    def headers(self, series_uid: str) -> list[Frame]:
+        """The frames of a series, as their file and the table of instances describe them; no pixel is read."""
         path = self._frames_file(series_uid)
         try:
             names = [name for name in pq.read_schema(path).names if name != "pixels"]
