@@ -24,12 +24,17 @@ def by_series(datasets: Sequence[Dataset]) -> dict[str, list[Dataset]]:
     return found
 
 
+def _days(datasets: Sequence[Dataset]) -> Any:
+    texts = pd.Series([str(each.get("StudyDate", "")) for each in datasets], dtype="str")
+    return pd.to_datetime(texts, format="%Y%m%d", errors="coerce").astype("M8[s]")
+
+
 def tables(datasets: Sequence[Dataset]) -> dict[str, pd.DataFrame]:
     instances = pd.DataFrame(
         {
             "SOPInstanceUID": [str(each.SOPInstanceUID) for each in datasets],
             "SeriesInstanceUID": [str(each.SeriesInstanceUID) for each in datasets],
-            "InstanceNumber": pd.array([int(each.InstanceNumber) for each in datasets], dtype="Int64"),
+            "InstanceNumber": pd.array([int(each.get("InstanceNumber") or 0) for each in datasets], dtype="Int64"),
             "EchoTime": [float(each.get("EchoTime") or "nan") for each in datasets],
         }
     )
@@ -37,9 +42,9 @@ def tables(datasets: Sequence[Dataset]) -> dict[str, pd.DataFrame]:
     series = pd.DataFrame(
         {
             "SeriesInstanceUID": [str(each.SeriesInstanceUID) for each in firsts],
-            "PatientID": [str(each.PatientID) for each in firsts],
+            "PatientID": [str(each.get("PatientID", "")) for each in firsts],
             "Modality": [str(each.Modality) for each in firsts],
-            "StudyDate": pd.Series([str(each.StudyDate) for each in firsts]).astype("M8[s]"),
+            "StudyDate": _days(firsts),
             "instances": [len(group) for group in by_series(datasets).values()],
         }
     )
@@ -55,7 +60,11 @@ def build(folder: Path, datasets: Sequence[Dataset] | None = None, **facts: Any)
     made = list(datasets or samples.cohort(patients=2, studies=1, slices=5, size=16))
     (folder / "frames").mkdir(parents=True)
     for uid, group in by_series(made).items():
-        rows = [row for each in sorted(group, key=lambda d: d.InstanceNumber) for row in frame_rows(each, decode(each))]
+        rows = [
+            row
+            for each in sorted(group, key=lambda d: d.get("InstanceNumber") or 0)
+            for row in frame_rows(each, decode(each))
+        ]
         write_frames(folder / "frames" / f"{uid}.parquet", rows, {})
     for name, frame in tables(made).items():
         write_table(frame, folder / f"{name}.parquet")

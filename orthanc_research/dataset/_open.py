@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -18,28 +19,13 @@ import pyarrow.parquet as pq
 from orthanc_research.dataset._manifest import read_manifest, verify
 from orthanc_research.errors import DatasetError, PixelError, QueryError
 from orthanc_research.export import read_frames, read_parquet
-from orthanc_research.export.frames import array_of
+from orthanc_research.export.frames import AXES, array_of
 from orthanc_research.pixels import Filler, Frame, Reading, Stack, Volume, frames_of, stacks_of
-from orthanc_research.tables import tag_of
 
 __all__ = ["OpenDataset", "open_dataset"]
 
 Array = npt.NDArray[Any]
 
-# What a column of `instances` can tell of a frame beside what stands in its file: axes of a 4-D series, and its kind.
-_TOLD = (
-    "ImageType",
-    "TemporalPositionIdentifier",
-    "TemporalPositionIndex",
-    "DiffusionBValue",
-    "EchoTime",
-    "EffectiveEchoTime",
-    "TriggerTime",
-    "AcquisitionNumber",
-    "InversionTime",
-    "FlipAngle",
-    "StackID",
-)
 _IN_FILE = {
     "SOPInstanceUID": "0008,0018",
     "SeriesInstanceUID": "0020,000e",
@@ -54,7 +40,11 @@ _IN_FILE = {
     "ImageOrientationPatient": "0020,0037",
     "ImagePositionPatient": "0020,0032",
     "FrameOfReferenceUID": "0020,0052",
+    "ImageType": "0008,0008",
+    "StackID": "0020,9056",
 }
+
+_REASONS = {"mosaic": "A mosaic is kept as the one frame that it is in its file, and not as slices."}
 
 
 def open_dataset(folder: str | os.PathLike[str], *, check: bool = False) -> OpenDataset:
@@ -194,28 +184,14 @@ class OpenDataset:
         return path
 
     def headers(self, series_uid: str) -> list[Frame]:
-        """The frames of a series, as their file and the table of instances describe them; no pixel is read."""
+        """The frames of a series, as their file describes them; no pixel is read."""
         path = self._frames_file(series_uid)
         try:
             names = [name for name in pq.read_schema(path).names if name != "pixels"]
             rows = pq.read_table(path, columns=names, page_checksum_verification=True).to_pylist()
         except (OSError, pa.ArrowException) as error:
             raise DatasetError(f"{path.name} is damaged; verify() names what else is.") from error
-        told = self._told({row["SOPInstanceUID"] for row in rows})
-        return [_frame_of(row, told.get(row["SOPInstanceUID"], {})) for row in rows]
-
-    def _told(self, uids: set[str]) -> dict[str, dict[str, str]]:
-        """SOPInstanceUID → what the table of instances says of it, as a header has it."""
-        if not (self.folder / "instances.parquet").is_file():
-            return {}
-        keys = {name: _key(name) for name in _TOLD if name in self.instances.columns}
-        if not keys:
-            return {}
-        rows = self.instances.loc[self.instances.index.isin(list(uids)), list(keys)]
-        return {
-            str(uid): {keys[name]: str(value) for name, value in zip(keys, values, strict=True) if pd.notna(value)}
-            for uid, *values in rows.itertuples(name=None)
-        }
+        return [_frame_of(row) for row in rows]
 
     def _suv(self, volume: Volume) -> Volume:
         """By the factors that the build wrote beside each instance."""
@@ -230,12 +206,7 @@ class OpenDataset:
         return replace(volume, array=array.astype(volume.array.dtype), values="suv", units="GML")
 
 
-def _key(keyword: str) -> str:
-    tag = tag_of(keyword) or 0
-    return f"{tag >> 16:04x},{tag & 0xFFFF:04x}"
-
-
-def _frame_of(row: Mapping[str, Any], told: Mapping[str, str]) -> Frame:
+def _frame_of(row: Mapping[str, Any]) -> Frame:
     """A row as a frame: its header written anew, read by the one piece of code that reads headers."""
     shape, dtype = row["shape"], np.dtype(row["dtype"])
     header: dict[str, Any] = {_IN_FILE[name]: _written(row[name]) for name in _IN_FILE if row.get(name) is not None}
@@ -245,10 +216,10 @@ def _frame_of(row: Mapping[str, Any], told: Mapping[str, str]) -> Frame:
         "0028,0002": str(shape[2] if len(shape) == 3 else 1),
         "0028,0100": str(8 * dtype.itemsize),
         "0028,0103": str(int(dtype.kind == "i")),
-        **told,
     }
     frame = frames_of(header)[0]
     code = row.get("code") or frame.code
+    axes: dict[str, Any] = {name: row.get(keyword) for keyword, name in AXES.items()}
     return replace(
         frame,
         index=int(row["FrameNumber"]) - 1,
@@ -256,8 +227,11 @@ def _frame_of(row: Mapping[str, Any], told: Mapping[str, str]) -> Frame:
         slope=row["RescaleSlope"],  # also of what has none in its header by that name: a dose
         intercept=row["RescaleIntercept"],
         units=row["RescaleType"] or "",
+        component=row.get("ComplexImageComponent") or "",
+        extra=tuple((str(name), float(value)) for name, value in json.loads(row.get("extra") or "[]")),
         code=code,
-        reason="" if code == "ok" else frame.reason or f"The file of this frame was judged {code} when it was built.",
+        reason="" if code == "ok" else _REASONS.get(code, frame.reason or f"Its own file was judged {code}."),
+        **axes,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -20,8 +21,25 @@ from orthanc_research.export._options import OWNER, PARQUET, existing
 from orthanc_research.files import atomic_path
 from orthanc_research.pixels import Frame, frames_of
 
-__all__ = ["FRAMES_SCHEMA", "FrameRow", "array_of", "frame_rows", "owner_of_frames", "read_frames", "write_frames"]
+__all__ = [
+    "AXES",
+    "FRAMES_SCHEMA",
+    "FrameRow",
+    "array_of",
+    "frame_rows",
+    "owner_of_frames",
+    "read_frames",
+    "write_frames",
+]
 
+# column → the field of a `Frame`: what a 4-D series may go by
+AXES: Mapping[str, str] = {
+    "TemporalPositionIndex": "temporal_position",
+    "DiffusionBValue": "b_value",
+    "EchoTime": "echo_time",
+    "TriggerTime": "trigger_time",
+    "AcquisitionNumber": "acquisition_number",
+}
 # One row a frame. Parquet has no int16, so typed lists would start at twice the size: bytes with shape and dtype.
 FRAMES_SCHEMA = pa.schema(
     [
@@ -41,6 +59,12 @@ FRAMES_SCHEMA = pa.schema(
         pa.field("ImagePositionPatient", pa.list_(pa.float64())),
         pa.field("FrameOfReferenceUID", pa.string()),
         pa.field("code", pa.string()),
+        # What tells frames at one position apart, wherever the header had it (see `pixels.Frame`).
+        pa.field("ImageType", pa.string()),
+        pa.field("ComplexImageComponent", pa.string()),
+        pa.field("StackID", pa.string()),
+        *(pa.field(keyword, pa.float64()) for keyword in AXES),
+        pa.field("extra", pa.string()),
         pa.field("shape", pa.list_(pa.int32()), nullable=False),
         pa.field("dtype", pa.string(), nullable=False),
         pa.field("pixels", pa.binary(), nullable=False),
@@ -119,6 +143,11 @@ def _record(row: FrameRow) -> dict[str, Any]:
         "ImagePositionPatient": frame.position,
         "FrameOfReferenceUID": frame.frame_of_reference or None,
         "code": frame.code,
+        "ImageType": "\\".join(frame.image_type) or None,
+        "ComplexImageComponent": frame.component or None,
+        "StackID": frame.stack_id or None,
+        **{keyword: getattr(frame, name) for keyword, name in AXES.items()},
+        "extra": json.dumps(frame.extra) if frame.extra else None,
         "shape": list(array.shape),
         "dtype": little.dtype.str,
         "pixels": little.tobytes(),
