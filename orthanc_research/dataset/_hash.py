@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -20,10 +20,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from orthanc_research.errors import DatasetError
-from orthanc_research.export import read_frames
+from orthanc_research.export import FrameRow, read_frames
+from orthanc_research.export.frames import columns_of
 from orthanc_research.tables import to_arrow
 
-__all__ = ["HASHED_TABLES", "content_hash", "pixel_hash", "pixel_hashes", "table_hash"]
+__all__ = ["HASHED_TABLES", "FramesHash", "content_hash", "frames_hash", "pixel_hash", "pixel_hashes", "table_hash"]
 
 # The tables of a build, where they are there; frames are added file by file.
 HASHED_TABLES = ("instances", "series", "issues", "splits", "labels")
@@ -35,18 +36,25 @@ Table: TypeAlias = pd.DataFrame | pa.Table | str | os.PathLike[str]
 
 
 def pixel_hash(array: npt.NDArray[Any]) -> str | None:
-    """sha256 (hex) of a frame's shape, type and little-endian values; None where all its values are the same.
+    """A hash (BLAKE2b, 64 hex digits) of a frame's shape, type and little-endian values; None where all are the same.
 
     An empty frame is equal to every other empty frame, which says nothing about whose they are.
     """
-    if array.size == 0 or bool((array == array.flat[0]).all()):
-        return None
-    return _digest(array)
+    return None if _is_even(array) else _digest(array)
+
+
+def _is_even(array: npt.NDArray[Any]) -> bool:
+    if array.size == 0:
+        return True
+    first = array.flat[0]
+    # Most frames differ in their first line already.
+    return bool((array[0] == first).all() and (array == first).all())
 
 
 def _digest(array: npt.NDArray[Any]) -> str:
     little = np.ascontiguousarray(array.astype(array.dtype.newbyteorder("<"), copy=False))
-    found = hashlib.sha256(f"{little.dtype.str} {little.shape} ".encode())
+    # Of raw pixels, BLAKE2b is three times as fast as SHA-256 in software.
+    found = hashlib.blake2b(f"{little.dtype.str} {little.shape} ".encode(), digest_size=32)
     found.update(little.data)
     return found.hexdigest()
 
@@ -60,6 +68,10 @@ def pixel_hashes(path: str | os.PathLike[str]) -> pd.DataFrame:
         (about["SeriesInstanceUID"], about["SOPInstanceUID"], about["FrameNumber"], pixel_hash(array))
         for about, array in read_frames(path)
     ]
+    return _pixel_frame(rows)
+
+
+def _pixel_frame(rows: list[tuple[Any, ...]]) -> pd.DataFrame:
     frame = pd.DataFrame(rows, columns=["SeriesInstanceUID", "SOPInstanceUID", "FrameNumber", "PixelHash"])
     return frame.astype({"SeriesInstanceUID": "str", "SOPInstanceUID": "str", "PixelHash": "str"})
 
@@ -82,13 +94,42 @@ def table_hash(table: Table, *, without: Collection[str] = ()) -> str:
 
 def frames_hash(path: str | os.PathLike[str]) -> str:
     """As `table_hash`, of a file of frames: what stands beside the pixels, and the pixels."""
-    names: list[str] = []
-    digests: list[bytes] = []
+    found = FramesHash()
     for about, array in read_frames(path):
-        names = sorted(about)
-        row = [*(about[name] for name in names), _digest(array)]
-        digests.append(hashlib.sha256(_bytes(row)).digest())
-    return _combined(names, digests)
+        found.add(about, array)
+    return found.hexdigest()
+
+
+class FramesHash:
+    """`frames_hash` and `pixel_hashes` of frames on their way: `write_frames(path, hash.through(rows), …)`."""
+
+    def __init__(self) -> None:
+        self._names: list[str] = []
+        self._digests: list[bytes] = []
+        self._pixels: list[tuple[Any, ...]] = []
+
+    def through(self, rows: Iterable[FrameRow]) -> Iterator[FrameRow]:
+        """The same rows, each hashed on its way."""
+        for row in rows:
+            self.add(columns_of(row), row.array)
+            yield row
+
+    def add(self, about: Mapping[str, Any], array: npt.NDArray[Any]) -> None:
+        """One frame: what stands beside its pixels, and these."""
+        self._names = sorted(about)
+        pixels = _digest(array)
+        row = [*(about[name] for name in self._names), pixels]
+        self._digests.append(hashlib.sha256(_bytes(row)).digest())
+        names = (about["SeriesInstanceUID"], about["SOPInstanceUID"], about["FrameNumber"])
+        self._pixels.append((*names, None if _is_even(array) else pixels))
+
+    def hexdigest(self) -> str:
+        """As `frames_hash` of the file."""
+        return _combined(self._names, self._digests)
+
+    def pixels(self) -> pd.DataFrame:
+        """As `pixel_hashes` of the file."""
+        return _pixel_frame(self._pixels)
 
 
 def content_hash(folder: str | os.PathLike[str], *, frames: Mapping[str, str] | None = None) -> str:

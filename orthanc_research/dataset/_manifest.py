@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from orthanc_research.errors import DatasetError
 from orthanc_research.files import atomic_write, private_folder
 
-__all__ = ["DONE", "MANIFEST", "done", "mark_done", "read_manifest", "verify", "write_manifest"]
+__all__ = ["DONE", "MANIFEST", "done", "mark_done", "marked", "read_manifest", "verify", "write_manifest"]
 
 MANIFEST = "manifest.json"
 DONE = "_done"
@@ -25,14 +25,17 @@ _TEMPORARY = ".ores-"
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,200}")
 
 
-def write_manifest(folder: str | os.PathLike[str], facts: Mapping[str, Any]) -> Path:
+def write_manifest(
+    folder: str | os.PathLike[str], facts: Mapping[str, Any], *, known: Mapping[str, Mapping[str, Any]] | None = None
+) -> Path:
     """Write manifest.json: `facts` (hashes of recipe, lock and content, counts, versions), and each file below.
 
     A file is {"path", "bytes", "sha256"} and, of parquet, "rows"; sorted by path. Done markers, temporary files and the
-    manifest itself are left out. It is written last, so a folder without one is not complete.
+    manifest itself are left out. It is written last, so a folder without one is not complete. `known` are entries that
+    need not be hashed again, as `marked` gives them: one whose size is another is.
     """
     root = Path(folder)
-    files = [_described(root, path) for path in _paths(root)]
+    files = [_entry(root, path, known or {}) for path in _paths(root)]
     target = root / MANIFEST
     with atomic_write(target) as stream:
         stream.write(orjson.dumps({"manifest": 1, **facts, "files": files}, option=orjson.OPT_INDENT_2))
@@ -92,6 +95,17 @@ def mark_done(
     return target
 
 
+def marked(folder: str | os.PathLike[str]) -> dict[str, dict[str, Any]]:
+    """The files of all done markers: path → its entry. What is damaged is left out."""
+    found: dict[str, dict[str, Any]] = {}
+    for path in sorted((Path(folder) / DONE).glob("*.json")):
+        try:
+            found |= {str(entry["path"]): dict(entry) for entry in orjson.loads(path.read_bytes())["files"]}
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return found
+
+
 def done(folder: str | os.PathLike[str], name: str) -> dict[str, Any] | None:
     """The facts of a unit that is complete, every byte of its files as it was; None when it has to be done again."""
     root = Path(folder)
@@ -135,6 +149,13 @@ def _paths(root: Path) -> Iterator[Path]:
         hidden = relative.parts[0] == DONE or relative.as_posix() == MANIFEST or path.name.startswith(_TEMPORARY)
         if not hidden and path.is_file() and not path.is_symlink():
             yield path
+
+
+def _entry(root: Path, path: Path, known: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    entry = known.get(path.relative_to(root).as_posix())
+    if entry is None or entry.get("bytes") != path.stat().st_size:
+        return _described(root, path)
+    return dict(entry)
 
 
 def _described(root: Path, path: Path) -> dict[str, Any]:

@@ -26,6 +26,7 @@ __all__ = [
     "FRAMES_SCHEMA",
     "FrameRow",
     "array_of",
+    "columns_of",
     "frame_rows",
     "owner_of_frames",
     "read_frames",
@@ -124,8 +125,18 @@ def _groups(first: FrameRow, rest: Iterator[FrameRow]) -> Iterator[list[FrameRow
 
 
 def _record(row: FrameRow) -> dict[str, Any]:
-    frame, array = row.frame, row.array
-    little = array.astype(array.dtype.newbyteorder("<"), copy=False)
+    little = row.array.astype(row.array.dtype.newbyteorder("<"), copy=False)
+    return {
+        **columns_of(row),
+        "shape": list(little.shape),
+        "dtype": little.dtype.str,
+        "pixels": little.tobytes(),
+    }
+
+
+def columns_of(row: FrameRow) -> dict[str, Any]:
+    """What stands beside the pixels of a row, as `read_frames` gives it again."""
+    frame = row.frame
     return {
         "SOPInstanceUID": frame.sop_uid,
         "SeriesInstanceUID": frame.series_uid or None,
@@ -148,9 +159,6 @@ def _record(row: FrameRow) -> dict[str, Any]:
         "StackID": frame.stack_id or None,
         **{keyword: getattr(frame, name) for keyword, name in AXES.items()},
         "extra": json.dumps(frame.extra) if frame.extra else None,
-        "shape": list(array.shape),
-        "dtype": little.dtype.str,
-        "pixels": little.tobytes(),
     }
 
 
