@@ -176,7 +176,8 @@ def test_importing_the_package_brings_no_plotting_and_no_widgets() -> None:
 
     code = (
         "import sys, orthanc_research; "
-        "heavy = 'matplotlib', 'ipywidgets', 'typer', 'nibabel', 'SimpleITK', 'orthanc_research.local'; "
+        "heavy = 'matplotlib', 'ipywidgets', 'typer', 'nibabel', 'SimpleITK', "
+        "'orthanc_research.local', 'orthanc_research.dataset'; "
         "print([m for m in heavy if m in sys.modules])"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -7,6 +7,7 @@ import pickle
 import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -191,6 +192,31 @@ def test_what_is_published_leads_to_nobody_and_widens_nothing() -> None:
     day = Recipe.parse(RECIPE.replace("20200101-20241231", "20200317"))
     assert "20200317" not in day.to_toml(public=True)
     assert "20200317" in day.to_toml()
+
+
+def test_series_are_left_out_with_a_reason() -> None:
+    series = pd.DataFrame(
+        {
+            "ImageType": [
+                "ORIGINAL\\PRIMARY\\AXIAL",
+                "ORIGINAL\\PRIMARY\\localizer",
+                None,
+                "ORIGINAL",
+                "X\\SECONDARYISH",
+            ],
+            "SliceThickness": [1.0, 1.0, 2.0, None, 9.0],
+            "instances": [50, 50, 50, 50, 50],
+        }
+    )
+    filtering = Recipe.parse(RECIPE).filter
+    assert set(filtering.columns) == set(series.columns)
+    assert filtering.reasons(series).tolist() == [
+        "",
+        "image type LOCALIZER",
+        "",
+        "filter: SliceThickness missing",
+        "filter: not met",
+    ]
 
 
 def test_labels_stay_in_the_folder_of_the_recipe(tmp_path: Path) -> None:

@@ -7,7 +7,9 @@ folder ───────► content hash, manifest, Croissant, README card, 
 folder ───────► `open_dataset`: tables, frames and volumes, read when they are asked for
 """
 
+from orthanc_research.dataset._manifest import verify
 from orthanc_research.dataset._open import OpenDataset, open_dataset
 from orthanc_research.dataset._recipe import Recipe
+from orthanc_research.dataset._splits import check_leakage
 
-__all__ = ["OpenDataset", "Recipe", "open_dataset"]
+__all__ = ["OpenDataset", "Recipe", "check_leakage", "open_dataset", "verify"]

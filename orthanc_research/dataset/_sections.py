@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+import pandas as pd
+
 from orthanc_research.dataset._filter import Filter
 from orthanc_research.dataset._reader import Table
 from orthanc_research.errors import QueryError
@@ -194,6 +196,26 @@ class Filtering:
             exclude_image_type=table.texts("exclude_image_type"),
             geometry=Geometry.read(table.table("geometry")),
         )
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What `reasons` reads of a series."""
+        return (*(self.expr.columns if self.expr else ()), *(("ImageType",) if self.exclude_image_type else ()))
+
+    def reasons(self, series: pd.DataFrame) -> pd.Series[str]:
+        """Why each series is left out, from its columns alone: "" for one that is kept. Geometry comes later.
+
+        `exclude_image_type` looks for whole values of ImageType, whatever their case; a series without one is kept.
+        """
+        reasons = pd.Series("", index=series.index, dtype="str")
+        if self.exclude_image_type:
+            unwanted = {each.upper() for each in self.exclude_image_type}
+            found = [
+                sorted(unwanted & {part.strip().upper() for part in str(value).split("\\")})
+                for value in series["ImageType"].fillna("")
+            ]
+            reasons = pd.Series([f"image type {each[0]}" if each else "" for each in found], series.index, dtype="str")
+        return reasons if self.expr is None else reasons.where(reasons != "", self.expr.reasons(series))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
