@@ -55,8 +55,8 @@ def assign(
     one patient. A missing value is a stratum of its own. The order of rows, of `strata`'s values and of `ratios` does
     not matter.
 
-    `placed` are patients that have their split already: they stay, also where they are not in `patients`; the others
-    bring the whole as near to `ratios` as it gets. `DatasetError` for a patient that nobody can tell from another (""),
+    `placed` are patients that have their split already, and keep it: the others bring all of `patients` as near to
+    `ratios` as it gets. Who is placed and not in `patients` does not count. `DatasetError` for a patient that nobody can tell from another (""),
     and for a split that `ratios` does not name; `QueryError` for two rows of one patient.
     """
     _check(patients, ratios, strata)
