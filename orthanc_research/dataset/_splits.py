@@ -56,7 +56,9 @@ def assign(
     not matter.
 
     `placed` are patients that have their split already, and keep it: the others bring all of `patients` as near to
-    `ratios` as it gets. Who is placed and not in `patients` does not count. `DatasetError` for a patient that nobody can tell from another (""),
+    `ratios` as it gets. Who is placed and not in `patients` does not count.
+
+    `DatasetError` for a patient that nobody can tell from another (""),
     and for a split that `ratios` does not name; `QueryError` for two rows of one patient.
     """
     _check(patients, ratios, strata)
