@@ -69,7 +69,7 @@ def test_sizes_are_exact_and_strata_are_off_by_one_at_most(case: tuple[pd.DataFr
     assert all(remainders[a] >= remainders[b] - 1e-6 for a in larger for b in set(ratios) - set(larger))
     for _, stratum in table.groupby(["sex", "label"], dropna=False):
         counts = split[stratum.index].value_counts()
-        assert all(abs(counts.get(name, 0) - ratio * len(stratum)) < 2 for name, ratio in ratios.items())
+        assert all(abs(counts.get(name, 0) - ratio * len(stratum)) <= 1 + 1e-6 for name, ratio in ratios.items())
 
 
 @settings(max_examples=15, deadline=None)

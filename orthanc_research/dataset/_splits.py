@@ -51,9 +51,9 @@ def assign(
 ) -> pd.Series[str]:
     """The split of each patient: `patients` is indexed by `identity_of`, one row each, with the columns in `strata`.
 
-    Sizes are exact: the largest remainder of `ratios` over all, and each stratum's share of a split is off by less than
-    one patient. A missing value is a stratum of its own. The order of rows, of `strata`'s values and of `ratios` does
-    not matter.
+    Sizes are exact: the largest remainder of `ratios` over all, and each stratum's share of a split is off by one
+    patient at most. A missing value is a stratum of its own. The order of rows, of `strata`'s values and of `ratios`
+    does not matter.
 
     `placed` are patients that have their split already, and keep it: the others bring all of `patients` as near to
     `ratios` as it gets. Who is placed and not in `patients` does not count.
