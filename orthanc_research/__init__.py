@@ -41,7 +41,8 @@ from orthanc_research.tables import issues, orthanc_id, to_numpy
 from orthanc_research.volumes import SeriesVolume
 
 if TYPE_CHECKING:
-    from orthanc_research import deid, plots, samples
+    from orthanc_research import dataset, deid, plots, samples
+    from orthanc_research.dataset import Recipe, open_dataset
     from orthanc_research.local import LocalOrthanc, OrthancServer
     from orthanc_research.release.project import Project
 
@@ -72,6 +73,7 @@ __all__ = [
     "Progress",
     "Project",
     "QueryError",
+    "Recipe",
     "ResponseError",
     "Rest",
     "Segments",
@@ -84,8 +86,10 @@ __all__ = [
     "Volume",
     "__version__",
     "attach",
+    "dataset",
     "deid",
     "issues",
+    "open_dataset",
     "orthanc_id",
     "plots",
     "read_frames",
@@ -103,6 +107,9 @@ __all__ = [
 # Loaded when first used: matplotlib alone would double the time of an import.
 _LAZY = {
     "deid": "orthanc_research.deid",
+    "Recipe": "orthanc_research.dataset",
+    "dataset": "orthanc_research.dataset",
+    "open_dataset": "orthanc_research.dataset",
     "plots": "orthanc_research.plots",
     "samples": "orthanc_research.samples",
     "LocalOrthanc": "orthanc_research.local",

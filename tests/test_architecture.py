@@ -21,6 +21,7 @@ LAYERS = [
     {"cli", "accessor"},
     {"cli_deid"},
     {"cli_tables"},
+    {"dataset"},
     {"demo", "release"},
     {"local", "samples"},
     {"orthanc"},
@@ -58,12 +59,13 @@ OWNERS = {
         "samples",
         "demo",
         "release",
+        "dataset",
         "cli",
         "cli_deid",
         "cli_tables",
         "accessor",
     },
-    "pyarrow": {"tables", "export", "demo"},
+    "pyarrow": {"tables", "export", "demo", "dataset"},
 }
 # The pure parts: no wire, no disk.
 PURE = {"tables", "pixels", "deid"}
@@ -180,7 +182,8 @@ def test_importing_the_package_brings_no_plotting_and_no_widgets() -> None:
 
     code = (
         "import sys, orthanc_research; "
-        "heavy = 'matplotlib', 'ipywidgets', 'typer', 'nibabel', 'SimpleITK', 'orthanc_research.local'; "
+        "heavy = 'matplotlib', 'ipywidgets', 'typer', 'nibabel', 'SimpleITK', "
+        "'orthanc_research.local', 'orthanc_research.dataset'; "
         "print([m for m in heavy if m in sys.modules])"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

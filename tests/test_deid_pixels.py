@@ -83,10 +83,13 @@ def test_clean_pixels_are_the_same_bytes() -> None:
     assert not result(dataset).notes
 
 
-def test_a_high_bit_elsewhere_leaves_what_any_reader_may_read() -> None:
-    dataset = image(ExplicitVRLittleEndian, np.array([[0xFFF0, 0xFFFF]], np.uint16), 12)
+def test_a_high_bit_elsewhere_leaves_what_any_reader_may_read_and_hides_nothing_below() -> None:
+    dataset = image(ExplicitVRLittleEndian, np.array([[0xFFF0, 0xFFFC]], np.uint16), 12)
     dataset.HighBit = 13
-    assert np.frombuffer(done(dataset).PixelData, "<u2").tolist() == [0x3FF0, 0x3FFF]
+    assert np.frombuffer(done(dataset).PixelData, "<u2").tolist() == [0x3FF0, 0x3FFC]
+    dataset.PixelData = np.array([0xFFF0, 0xFFFD], np.uint16).tobytes()
+    with pytest.raises(DeidError, match="HighBit"):
+        result(dataset)
 
 
 def test_what_stands_behind_the_last_frame_is_cut() -> None:

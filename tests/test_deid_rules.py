@@ -132,7 +132,7 @@ def test_the_values_of_the_whole_dictionary_go_where_nothing_allows_them() -> No
         ("SliceThickness 1.5e-1", "1.5e-1"),
         ("PatientSex F", "F"),
         ("ImageType Original", "Original"),
-        ("Modality 7301846", None),
+        ("PatientPosition 7301846", None),
         ("BodyPartExamined of Li", None),
     ],
 )
@@ -376,6 +376,11 @@ def test_more_binary_numbers_than_an_attribute_has_are_something_else() -> None:
     text = b"WU LI 4711"
     with pytest.raises(DeidError, match="Rows"):
         result(content.replace(two, two[:4] + len(text).to_bytes(4, "little") + text))
+
+
+def test_a_file_without_a_modality_of_the_standard_is_refused() -> None:
+    with pytest.raises(DeidError, match="Modality"):
+        result(made(Modality="7301846"))
 
 
 def test_a_number_of_unknown_byte_order_goes() -> None:

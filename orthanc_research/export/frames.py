@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -20,8 +21,26 @@ from orthanc_research.export._options import OWNER, PARQUET, existing
 from orthanc_research.files import atomic_path
 from orthanc_research.pixels import Frame, frames_of
 
-__all__ = ["FRAMES_SCHEMA", "FrameRow", "frame_rows", "owner_of_frames", "read_frames", "write_frames"]
+__all__ = [
+    "AXES",
+    "FRAMES_SCHEMA",
+    "FrameRow",
+    "array_of",
+    "columns_of",
+    "frame_rows",
+    "owner_of_frames",
+    "read_frames",
+    "write_frames",
+]
 
+# column → the field of a `Frame`: what a 4-D series may go by
+AXES: Mapping[str, str] = {
+    "TemporalPositionIndex": "temporal_position",
+    "DiffusionBValue": "b_value",
+    "EchoTime": "echo_time",
+    "TriggerTime": "trigger_time",
+    "AcquisitionNumber": "acquisition_number",
+}
 # One row a frame. Parquet has no int16, so typed lists would start at twice the size: bytes with shape and dtype.
 FRAMES_SCHEMA = pa.schema(
     [
@@ -35,10 +54,18 @@ FRAMES_SCHEMA = pa.schema(
         pa.field("RescaleSlope", pa.float64()),
         pa.field("RescaleIntercept", pa.float64()),
         pa.field("RescaleType", pa.string()),
+        pa.field("ModalityLUT", pa.bool_()),
         pa.field("PixelSpacing", pa.list_(pa.float64())),
         pa.field("ImageOrientationPatient", pa.list_(pa.float64())),
         pa.field("ImagePositionPatient", pa.list_(pa.float64())),
         pa.field("FrameOfReferenceUID", pa.string()),
+        pa.field("code", pa.string()),
+        # What tells frames at one position apart, wherever the header had it (see `pixels.Frame`).
+        pa.field("ImageType", pa.string()),
+        pa.field("ComplexImageComponent", pa.string()),
+        pa.field("StackID", pa.string()),
+        *(pa.field(keyword, pa.float64()) for keyword in AXES),
+        pa.field("extra", pa.string()),
         pa.field("shape", pa.list_(pa.int32()), nullable=False),
         pa.field("dtype", pa.string(), nullable=False),
         pa.field("pixels", pa.binary(), nullable=False),
@@ -46,6 +73,8 @@ FRAMES_SCHEMA = pa.schema(
 )
 # 8 frames a group: one slice is read in about 15 ms without reading the others.
 _ROWS_A_GROUP = 8
+# The columns that a row's array is made of.
+_PIXELS = ("pixels", "dtype", "shape")
 # What `decode` turns into RGB; YBR_PARTIAL is retired, and left as it is.
 _CONVERTED = frozenset({"YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"})
 
@@ -96,8 +125,18 @@ def _groups(first: FrameRow, rest: Iterator[FrameRow]) -> Iterator[list[FrameRow
 
 
 def _record(row: FrameRow) -> dict[str, Any]:
-    frame, array = row.frame, row.array
-    little = array.astype(array.dtype.newbyteorder("<"), copy=False)
+    little = row.array.astype(row.array.dtype.newbyteorder("<"), copy=False)
+    return {
+        **columns_of(row),
+        "shape": list(little.shape),
+        "dtype": little.dtype.str,
+        "pixels": little.tobytes(),
+    }
+
+
+def columns_of(row: FrameRow) -> dict[str, Any]:
+    """What stands beside the pixels of a row, as `read_frames` gives it again."""
+    frame = row.frame
     return {
         "SOPInstanceUID": frame.sop_uid,
         "SeriesInstanceUID": frame.series_uid or None,
@@ -109,13 +148,17 @@ def _record(row: FrameRow) -> dict[str, Any]:
         "RescaleSlope": frame.slope,
         "RescaleIntercept": frame.intercept,
         "RescaleType": frame.units or None,
+        "ModalityLUT": frame.modality_lut,
         "PixelSpacing": frame.spacing,
         "ImageOrientationPatient": frame.orientation,
         "ImagePositionPatient": frame.position,
         "FrameOfReferenceUID": frame.frame_of_reference or None,
-        "shape": list(array.shape),
-        "dtype": little.dtype.str,
-        "pixels": little.tobytes(),
+        "code": frame.code,
+        "ImageType": "\\".join(frame.image_type) or None,
+        "ComplexImageComponent": frame.component or None,
+        "StackID": frame.stack_id or None,
+        **{keyword: getattr(frame, name) for keyword, name in AXES.items()},
+        "extra": json.dumps(frame.extra) if frame.extra else None,
     }
 
 
@@ -141,6 +184,11 @@ def owner_of_frames(path: Path) -> str | None:
     return str(metadata.get(OWNER.encode(), b"").decode(errors="replace"))
 
 
+def array_of(record: Mapping[str, Any]) -> npt.NDArray[Any]:
+    """The pixels of a row: (row, column[, sample]), read-only; `ValueError` for a row that is none."""
+    return np.frombuffer(record["pixels"], dtype=record["dtype"]).reshape(record["shape"])
+
+
 def read_frames(path: str | os.PathLike[str]) -> Iterator[tuple[dict[str, Any], npt.NDArray[Any]]]:
     """(columns, array) of each frame of a file that `write_frames` wrote, in its order; checksums are verified.
 
@@ -154,7 +202,7 @@ def _read(path: Path) -> Iterator[tuple[dict[str, Any], npt.NDArray[Any]]]:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             for batch in file.iter_batches(batch_size=_ROWS_A_GROUP):
                 for record in batch.to_pylist():
-                    pixels = np.frombuffer(record.pop("pixels"), dtype=record.pop("dtype"))
-                    yield record, pixels.reshape(record.pop("shape"))
+                    array = array_of(record)
+                    yield {name: value for name, value in record.items() if name not in _PIXELS}, array
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
         raise DatasetError(f"{path.name} is damaged, or no file of frames of this package.") from error

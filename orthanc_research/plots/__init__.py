@@ -5,6 +5,7 @@ What a figure says is numbers, years and codes: no name, no identifier and no da
 
 from orthanc_research.plots._montage import montage
 from orthanc_research.plots._overview import overview
+from orthanc_research.plots._sheet import SheetRow, sheet, write_pdf
 from orthanc_research.plots._timeline import timeline
 
-__all__ = ["montage", "overview", "timeline"]
+__all__ = ["SheetRow", "montage", "overview", "sheet", "timeline", "write_pdf"]

@@ -1,0 +1,257 @@
+"""A built dataset, opened: its tables at once, its frames and volumes when they are asked for."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from orthanc_research.dataset._manifest import read_manifest, verify
+from orthanc_research.errors import DatasetError, PixelError, QueryError
+from orthanc_research.export import read_frames, read_parquet
+from orthanc_research.export.frames import AXES, array_of
+from orthanc_research.pixels import Filler, Frame, Reading, Stack, Volume, frames_of, stacks_of
+
+__all__ = ["OpenDataset", "open_dataset"]
+
+Array = npt.NDArray[Any]
+
+_IN_FILE = {
+    "SOPInstanceUID": "0008,0018",
+    "SeriesInstanceUID": "0020,000e",
+    "InstanceNumber": "0020,0013",
+    "Modality": "0008,0060",
+    "PhotometricInterpretation": "0028,0004",
+    "BitsStored": "0028,0101",
+    "RescaleSlope": "0028,1053",
+    "RescaleIntercept": "0028,1052",
+    "RescaleType": "0028,1054",
+    "PixelSpacing": "0028,0030",
+    "ImageOrientationPatient": "0020,0037",
+    "ImagePositionPatient": "0020,0032",
+    "FrameOfReferenceUID": "0020,0052",
+    "ImageType": "0008,0008",
+    "StackID": "0020,9056",
+}
+
+_REASONS = {"mosaic": "A mosaic is kept as the one frame that it is in its file, and not as slices."}
+
+
+def open_dataset(folder: str | os.PathLike[str], *, check: bool = False) -> OpenDataset:
+    """Open the folder that a build wrote; nothing is read yet.
+
+    `check=True` reads every file and holds it against the manifest first: `DatasetError` names one that differs.
+    `DatasetError` too when there is no manifest: the build is not complete.
+    """
+    root = Path(folder)
+    read_manifest(root)
+    if check:
+        wrong = verify(root)
+        if len(wrong):
+            first = wrong.iloc[0]
+            raise DatasetError(f"{len(wrong)} files are not as they were built; the first is {first['file']}.")
+    return OpenDataset(root)
+
+
+@dataclass(frozen=True, eq=False)
+class OpenDataset:
+    """A built dataset. Tables are read once, when first asked for; frames and volumes each time."""
+
+    folder: Path
+
+    @cached_property
+    def series(self) -> pd.DataFrame:
+        """A row a series, indexed by SeriesInstanceUID."""
+        return self._table("series", "SeriesInstanceUID")
+
+    @cached_property
+    def instances(self) -> pd.DataFrame:
+        """A row an instance, indexed by SOPInstanceUID."""
+        return self._table("instances", "SOPInstanceUID")
+
+    @cached_property
+    def splits(self) -> pd.DataFrame:
+        """A row a patient, indexed by PatientID (the pseudonym), with `split` and, where there are folds, `fold`."""
+        return self._table("splits", "PatientID")
+
+    @cached_property
+    def issues(self) -> pd.DataFrame:
+        """A row for everything that is unusual, left out or could not be read."""
+        return self._table("issues", None)
+
+    @cached_property
+    def manifest(self) -> Mapping[str, Any]:
+        """manifest.json: hashes, counts, versions, and each file with its sha256."""
+        return read_manifest(self.folder)
+
+    def frames(self, series_uid: str) -> Iterator[tuple[dict[str, Any], Array]]:
+        """(columns, stored values) of each frame of a series, in the order of InstanceNumber; one group in memory.
+
+        `QueryError` for a series that is not here, or without frames; `DatasetError` for a damaged file.
+        """
+        return read_frames(self._frames_file(series_uid))
+
+    def stacks(self, series_uid: str) -> list[Stack]:
+        """Every stack of a series with its verdict, as `Orthanc.stacks` gives it; no pixel is read."""
+        return stacks_of(self.headers(series_uid))
+
+    def volume(self, series_uid: str, values: str = "stored", **how: Any) -> Volume:
+        """The volume of a series, from its frames: axes, affine and errors as of `Orthanc.volume`.
+
+        `values` is "stored" or "rescaled"; "suv" is there where the build worked it out (a column SUVFactor of
+        `instances`). `how` are `dtype`, `min_slices`, `on_missing`, `on_shear`, and `on_4d` without "split".
+        `GeometryError` when it is not one volume; `PixelError` when its values cannot be given so.
+        """
+        found = self.volumes(series_uid, values, **how)
+        if len(found) != 1:
+            raise QueryError(f"This series gives {len(found)} volumes; ask for them with volumes().")
+        return found[0]
+
+    def volumes(self, series_uid: str, values: str = "stored", **how: Any) -> list[Volume]:
+        """The volumes of a series: one, or with on_4d="split" or on_missing="split" one for each stack."""
+        if values == "suv":
+            return [self._suv(volume) for volume in self.volumes(series_uid, "rescaled", **how)]
+        reading = Reading(values=values, **how)
+        headers = self.headers(series_uid)
+        if values == "rescaled":
+            _check_rescale(headers, self._frames_file(series_uid))
+        fillers = [Filler(stack, values, reading.dtype) for stack in reading.stacks(stacks_of(headers))]
+        wanted: dict[tuple[str, int], list[tuple[Filler, int]]] = {}
+        for filler in fillers:
+            for place, frame in enumerate(filler.stack.frames):
+                wanted.setdefault((frame.sop_uid, frame.index), []).append((filler, place))
+        for about, array in self.frames(series_uid):
+            for filler, place in wanted.get((about["SOPInstanceUID"], about["FrameNumber"] - 1), ()):
+                filler.put(place, array)
+        return [filler.volume() for filler in fillers]
+
+    def frame(self, series_uid: str, place: int) -> Array:
+        """The stored values of one frame, by its place in the file, from 0: its row group alone is read."""
+        path = self._frames_file(series_uid)
+        try:
+            with pq.ParquetFile(path, page_checksum_verification=True) as file:
+                start = 0
+                for group in range(file.num_row_groups):
+                    count = file.metadata.row_group(group).num_rows
+                    if 0 <= place - start < count:
+                        table = file.read_row_group(group, columns=["shape", "dtype", "pixels"])
+                        return array_of(table.slice(place - start, 1).to_pylist()[0])
+                    start += count
+        except (OSError, pa.ArrowException, ValueError, TypeError) as error:
+            raise DatasetError(f"{path.name} is damaged; verify() names what else is.") from error
+        raise QueryError(f"This series has {start} frames; the first is 0.")
+
+    def verify(self) -> pd.DataFrame:
+        """The files that are not as the manifest says: `file` and `problem`; empty when all are."""
+        return verify(self.folder)
+
+    def __repr__(self) -> str:
+        return f"<OpenDataset {self.folder.name}>"
+
+    def _table(self, name: str, index: str | None) -> pd.DataFrame:
+        path = self.folder / f"{name}.parquet"
+        if not path.is_file():
+            raise DatasetError(f"There is no {name}.parquet in this dataset.")
+        frame = read_parquet(path)
+        if index is None or frame.index.name == index:
+            return frame
+        frame = frame.reset_index(drop=frame.index.name is None)
+        if index not in frame.columns:
+            raise DatasetError(f"{name}.parquet has no column {index}.")
+        return frame.set_index(index)
+
+    def _frames_file(self, series_uid: str) -> Path:
+        """By the table where it says so, as one UID may be two series; else by the UID."""
+        if series_uid not in self.series.index:
+            raise QueryError("There is no such series in this dataset; series lists them.")
+        rows = self.series.loc[[series_uid]]
+        if len(rows) > 1:
+            raise QueryError("Several series of this dataset have this UID; their rows in series tell the files.")
+        named = rows["file"].iloc[0] if "file" in rows.columns else f"frames/{series_uid}.parquet"
+        path = self.folder / str(named)
+        if pd.isna(named) or not path.resolve().is_relative_to(self.folder.resolve()) or not path.is_file():
+            raise QueryError("This series has no frames in this dataset; issues may say why.")
+        return path
+
+    def headers(self, series_uid: str) -> list[Frame]:
+        """The frames of a series, as their file describes them; no pixel is read."""
+        path = self._frames_file(series_uid)
+        try:
+            names = [name for name in pq.read_schema(path).names if name != "pixels"]
+            rows = pq.read_table(path, columns=names, page_checksum_verification=True).to_pylist()
+        except (OSError, pa.ArrowException) as error:
+            raise DatasetError(f"{path.name} is damaged; verify() names what else is.") from error
+        return [_frame_of(row) for row in rows]
+
+    def _suv(self, volume: Volume) -> Volume:
+        """By the factors that the build wrote beside each instance."""
+        if "SUVFactor" not in self.instances.columns:
+            raise PixelError("SUV needs facts of the header that frames do not hold; the recipe says values = 'suv'.")
+        factors = self.instances["SUVFactor"].reindex([uid for uid in volume.sop_uids if uid]).dropna()
+        slices = [float(factors.get(uid, np.nan)) if uid else np.nan for uid in volume.sop_uids]
+        if any(uid and not np.isfinite(factor) for uid, factor in zip(volume.sop_uids, slices, strict=True)):
+            raise PixelError("SUV cannot be given: instances of this series have no SUVFactor; issues says why.")
+        shape = (*volume.shape[: volume.dims.index("row")], 1, 1)
+        array = volume.array * np.array(slices, dtype=np.float64).reshape(shape)
+        return replace(volume, array=array.astype(volume.array.dtype), values="suv", units="GML")
+
+
+def _frame_of(row: Mapping[str, Any]) -> Frame:
+    """A row as a frame: its header written anew, read by the one piece of code that reads headers."""
+    shape, dtype = row["shape"], np.dtype(row["dtype"])
+    header: dict[str, Any] = {_IN_FILE[name]: _written(row[name]) for name in _IN_FILE if row.get(name) is not None}
+    header |= {
+        "0028,0010": str(shape[0]),
+        "0028,0011": str(shape[1]),
+        "0028,0002": str(shape[2] if len(shape) == 3 else 1),
+        "0028,0100": str(8 * dtype.itemsize),
+        "0028,0103": str(int(dtype.kind == "i")),
+    }
+    frame = frames_of(header)[0]
+    code = row.get("code") or frame.code
+    axes: dict[str, Any] = {name: row.get(keyword) for keyword, name in AXES.items()}
+    return replace(
+        frame,
+        index=int(row["FrameNumber"]) - 1,
+        float_bits=8 * dtype.itemsize if dtype.kind == "f" else 0,
+        slope=row["RescaleSlope"],  # also of what has none in its header by that name: a dose
+        intercept=row["RescaleIntercept"],
+        units=row["RescaleType"] or "",
+        component=row.get("ComplexImageComponent") or "",
+        extra=tuple((str(name), float(value)) for name, value in json.loads(row.get("extra") or "[]")),
+        code=code,
+        reason="" if code == "ok" else _REASONS.get(code, frame.reason or f"Its own file was judged {code}."),
+        **axes,
+    )
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, list):
+        return "\\".join(repr(each) for each in value)
+    return repr(value) if isinstance(value, float) else str(value)
+
+
+def _check_rescale(frames: list[Frame], path: Path) -> None:
+    """Refuse a Modality LUT, which no file of frames holds: without a slope its values would pass for HU."""
+    if all(frame.slope is not None for frame in frames):
+        return
+    try:
+        names = pq.read_schema(path).names
+        tables = pq.read_table(path, columns=["ModalityLUT"])["ModalityLUT"] if "ModalityLUT" in names else None
+    except (OSError, pa.ArrowException) as error:
+        raise DatasetError(f"{path.name} is damaged; verify() names what else is.") from error
+    if tables is None or any(each is not False for each in tables.to_pylist()):
+        raise PixelError(
+            "Frames of this series have no RescaleSlope, and may need a table (Modality LUT) that is not kept with "
+            "them; use values='stored'."
+        )
