@@ -9,8 +9,8 @@ from typing import Any
 
 import orthanc_research as ores
 from orthanc_research import deid
-from orthanc_research.deid._examine import examine
-from orthanc_research.deid._known import Known
+from orthanc_research.deid.check._examine import examine
+from orthanc_research.deid.check._known import Known
 from orthanc_research.errors import DeidError
 
 __all__ = ["between", "cohort", "core", "engine", "folder"]

@@ -17,15 +17,15 @@ from deid_score import ACTIONS, HARDER, Score, score
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 
 from orthanc_research.deid._engine import deidentify
-from orthanc_research.deid._examine import examine
-from orthanc_research.deid._examined import Examined
 from orthanc_research.deid._key import Key
-from orthanc_research.deid._known import Known
 from orthanc_research.deid._profile import Profile
 from orthanc_research.deid._pseudonyms import days_of, patient_id_of
 from orthanc_research.deid._subject import Subject
 from orthanc_research.deid._table import rows, technical
-from orthanc_research.deid._verdict import conclude
+from orthanc_research.deid.check._examine import examine
+from orthanc_research.deid.check._examined import Examined
+from orthanc_research.deid.check._known import Known
+from orthanc_research.deid.check._verdict import conclude
 from orthanc_research.errors import DeidError
 
 Outputs = dict[str, bytes]

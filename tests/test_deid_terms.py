@@ -15,9 +15,9 @@ from pydicom.uid import ImplicitVRLittleEndian
 
 from orthanc_research.deid import Examined, Known, Profile, Subject, conclude, deidentify, examine
 from orthanc_research.deid._key import Key
-from orthanc_research.deid._leaks import leaks_in_text, search_for
-from orthanc_research.deid._reading import Element
-from orthanc_research.deid._terms import is_kind
+from orthanc_research.deid.check._leaks import leaks_in_text, search_for
+from orthanc_research.deid.check._reading import Element
+from orthanc_research.deid.check._terms import is_kind
 
 Change = Callable[[Dataset], object]
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()

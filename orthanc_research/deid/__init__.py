@@ -7,14 +7,11 @@
 """
 
 from ._engine import deidentify
-from ._examine import examine
-from ._examined import Check, Examined
 from ._key import Key
-from ._known import Known
 from ._profile import Profile
 from ._pseudonyms import accession_of, code_of, days_of, patient_id_of, uid_of
 from ._subject import Deidentified, Subject
-from ._verdict import Verdict, conclude
+from .check import Check, Examined, Known, Verdict, conclude, examine
 
 __all__ = [
     "Check",

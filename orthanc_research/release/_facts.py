@@ -14,8 +14,8 @@ from functools import cache
 
 from pydicom.datadict import tag_for_keyword
 
-from orthanc_research.deid._reading import Element, Malformed, read_leniently
-from orthanc_research.deid._text import charset_of, decoded
+from orthanc_research.deid.check._reading import Element, Malformed, read_leniently
+from orthanc_research.deid.check._text import charset_of, decoded
 from orthanc_research.errors import DeidError
 
 __all__ = ["Facts", "Patient", "facts_of", "tags_of", "unreadable"]

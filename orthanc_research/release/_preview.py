@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 import pandas as pd
 
 from orthanc_research.deid import Subject, deidentify
-from orthanc_research.deid._reading import WORD, Element, name_of, read_leniently
-from orthanc_research.deid._text import TEXTS, charset_of, decoded
+from orthanc_research.deid.check._reading import WORD, Element, name_of, read_leniently
+from orthanc_research.deid.check._text import TEXTS, charset_of, decoded
 from orthanc_research.release._patients import subject_of
 from orthanc_research.release._rows import Named
 from orthanc_research.release._setting import Setting

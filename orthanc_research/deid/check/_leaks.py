@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
-from orthanc_research.deid._known import Known
-from orthanc_research.deid._ordinary import CODED, TERMS
-from orthanc_research.deid._promise import describes, is_ordinary
-from orthanc_research.deid._reading import Element, name_of
-from orthanc_research.deid._text import TEXTS, decoded, fold
+from orthanc_research.deid.check._known import Known
+from orthanc_research.deid.check._ordinary import CODED, TERMS
+from orthanc_research.deid.check._promise import describes, is_ordinary
+from orthanc_research.deid.check._reading import Element, name_of
+from orthanc_research.deid.check._text import TEXTS, decoded, fold
 
 __all__ = ["Leak", "Search", "leaks_in", "leaks_in_bytes", "leaks_in_text", "search_for"]
 

@@ -14,9 +14,9 @@ from functools import lru_cache
 from pydicom import Dataset
 from pydicom.datadict import tag_for_keyword
 
-from orthanc_research.deid._ordinary import GENERIC, NEUTRAL, PARTICLES, TITLES
-from orthanc_research.deid._reading import Element, File, Malformed, opened
-from orthanc_research.deid._text import charset_of, decoded, fold, values_of, words
+from orthanc_research.deid.check._ordinary import GENERIC, NEUTRAL, PARTICLES, TITLES
+from orthanc_research.deid.check._reading import Element, File, Malformed, opened
+from orthanc_research.deid.check._text import charset_of, decoded, fold, values_of, words
 from orthanc_research.errors import DeidError
 
 __all__ = ["Known"]

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 from pydicom._uid_dict import UID_dictionary
 from pydicom.datadict import dictionary_VM, dictionary_VR
 
-from orthanc_research.deid._promise import is_vocabulary
-from orthanc_research.deid._reading import WORD, Element, name_of, vr_of
-from orthanc_research.deid._text import TEXTS, decoded, values_of
+from orthanc_research.deid.check._promise import is_vocabulary
+from orthanc_research.deid.check._reading import WORD, Element, name_of, vr_of
+from orthanc_research.deid.check._text import TEXTS, decoded, values_of
 
 if TYPE_CHECKING:
     from orthanc_research.deid._profile import Profile

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from orthanc_research.deid._ordinary import NEUTRAL
-from orthanc_research.deid._reading import Element
-from orthanc_research.deid._text import TEXTS, fold, values_of, words
+from orthanc_research.deid.check._ordinary import NEUTRAL
+from orthanc_research.deid.check._reading import Element
+from orthanc_research.deid.check._text import TEXTS, fold, values_of, words
 
 __all__ = ["holds", "is_neutral", "same"]
 

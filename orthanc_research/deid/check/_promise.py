@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from pydicom.datadict import tag_for_keyword
 
-from orthanc_research.deid._reading import name_of
+from orthanc_research.deid.check._reading import name_of
 
 if TYPE_CHECKING:
     from orthanc_research.deid._profile import Profile

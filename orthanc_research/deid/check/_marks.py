@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orthanc_research.deid._judge import Findings
-from orthanc_research.deid._promise import is_standard_meaning
-from orthanc_research.deid._reading import Element, File, name_of
-from orthanc_research.deid._text import charset_of, decoded
+from orthanc_research.deid.check._judge import Findings
+from orthanc_research.deid.check._promise import is_standard_meaning
+from orthanc_research.deid.check._reading import Element, File, name_of
+from orthanc_research.deid.check._text import charset_of, decoded
 
 if TYPE_CHECKING:
     from orthanc_research.deid._profile import Profile

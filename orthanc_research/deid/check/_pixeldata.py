@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from orthanc_research.deid._codestreams import frames_of, stripped
-from orthanc_research.deid._reading import Element
+from orthanc_research.deid.check._codestreams import frames_of, stripped
+from orthanc_research.deid.check._reading import Element
 
 __all__ = ["judge_overlays", "judge_pixels"]
 

@@ -7,11 +7,11 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from orthanc_research.deid._blanked import is_blanked
-from orthanc_research.deid._compare import holds, is_neutral, same
-from orthanc_research.deid._intervals import distance, ends, is_date, moved
-from orthanc_research.deid._leaks import Search, leaks_in_text
-from orthanc_research.deid._promise import (
+from orthanc_research.deid.check._blanked import is_blanked
+from orthanc_research.deid.check._compare import holds, is_neutral, same
+from orthanc_research.deid.check._intervals import distance, ends, is_date, moved
+from orthanc_research.deid.check._leaks import Search, leaks_in_text
+from orthanc_research.deid.check._promise import (
     TYPE_1,
     Promises,
     is_meaning,
@@ -20,9 +20,9 @@ from orthanc_research.deid._promise import (
     safe_creators,
     safe_kind,
 )
-from orthanc_research.deid._reading import WORD, Element, name_of, vr_of
-from orthanc_research.deid._siemens import is_reduced
-from orthanc_research.deid._terms import (
+from orthanc_research.deid.check._reading import WORD, Element, name_of, vr_of
+from orthanc_research.deid.check._siemens import is_reduced
+from orthanc_research.deid.check._terms import (
     ENUMERATED,
     counts,
     is_class,
@@ -32,7 +32,7 @@ from orthanc_research.deid._terms import (
     is_registered,
     is_valid,
 )
-from orthanc_research.deid._text import TEXTS, decoded, values_of
+from orthanc_research.deid.check._text import TEXTS, decoded, values_of
 
 if TYPE_CHECKING:
     from orthanc_research.deid._profile import Profile

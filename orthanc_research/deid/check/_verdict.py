@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from orthanc_research.deid._examined import ACTIONS, NOBODY, Check, Examined
+from orthanc_research.deid.check._examined import ACTIONS, NOBODY, Check, Examined
 
 __all__ = ["Verdict", "conclude"]
 

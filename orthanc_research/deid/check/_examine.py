@@ -12,16 +12,16 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from orthanc_research.deid._examined import NOBODY, Check, Examined
-from orthanc_research.deid._judge import Findings, Judge
-from orthanc_research.deid._known import Known
-from orthanc_research.deid._leaks import Search, leaks_in, leaks_in_bytes, search_for
-from orthanc_research.deid._marks import CONCEPT, is_ours, judge_file, judge_marks, plain
-from orthanc_research.deid._pixeldata import judge_overlays, judge_pixels
-from orthanc_research.deid._promise import promises_of, safe_creators
-from orthanc_research.deid._reading import Element, File, Malformed, name_of, read, read_leniently, vr_of
-from orthanc_research.deid._terms import is_nobodys
-from orthanc_research.deid._text import TEXTS, charset_of, decoded
+from orthanc_research.deid.check._examined import NOBODY, Check, Examined
+from orthanc_research.deid.check._judge import Findings, Judge
+from orthanc_research.deid.check._known import Known
+from orthanc_research.deid.check._leaks import Search, leaks_in, leaks_in_bytes, search_for
+from orthanc_research.deid.check._marks import CONCEPT, is_ours, judge_file, judge_marks, plain
+from orthanc_research.deid.check._pixeldata import judge_overlays, judge_pixels
+from orthanc_research.deid.check._promise import promises_of, safe_creators
+from orthanc_research.deid.check._reading import Element, File, Malformed, name_of, read, read_leniently, vr_of
+from orthanc_research.deid.check._terms import is_nobodys
+from orthanc_research.deid.check._text import TEXTS, charset_of, decoded
 from orthanc_research.errors import DeidError
 
 if TYPE_CHECKING:

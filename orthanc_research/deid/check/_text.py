@@ -11,7 +11,7 @@ from functools import lru_cache
 
 from pydicom.charset import convert_encodings, decode_bytes
 
-from orthanc_research.deid._reading import Element
+from orthanc_research.deid.check._reading import Element
 
 __all__ = ["TEXTS", "charset_of", "decoded", "fold", "values_of", "words"]
 
