@@ -71,7 +71,7 @@ _IDENTITY = (
 
 
 # The patient alone: a technical text with the name of a clinic in it may be its maker's.
-_PATIENT = frozenset(_IDENTITY[:6])
+_NAMES, _NUMBERS_OF = frozenset((0x00100010, 0x00101001, 0x00101005, 0x00101060)), frozenset((0x00100020, 0x00101000))
 _SHORT_TEXTS = frozenset(("LO", "SH", "UC", "ST", "LT", "UT"))
 
 
@@ -122,9 +122,13 @@ class Actions:
         for tag in _IDENTITY:
             element = elements.get(tag)
             if isinstance(element, RawDataElement) and element.value:
-                found = _TOKEN.findall((decoded(element.value, encodings) or "").casefold())
+                text = (decoded(element.value, encodings) or "").casefold()
+                found = _TOKEN.findall(text)
                 self._own.update(found)
-                self._patient_words.update(found if tag in _PATIENT else ())
+                if tag in _NAMES:
+                    self._patient_words.update(word for word in found if len(word) > 2 or not word.isdigit())
+                elif tag in _NUMBERS_OF and len(whole := text.strip(" \0")) > 2:  # one of two digits is in any version
+                    self._patient_words.add(whole)
 
     def _names(self, text: str) -> bool:
         return not self._own.isdisjoint(_TOKEN.findall(text.casefold()))
