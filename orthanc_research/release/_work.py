@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from orthanc_research.deid import Examined, Key, Known, Profile, Subject, deidentify, examine
+from orthanc_research.deid._reading import Malformed, read_leniently
 from orthanc_research.errors import DeidError
 from orthanc_research.files import private_folder, written
 
@@ -83,7 +84,7 @@ def _made(job: Job, subject: Subject, known: Known, apart: str) -> Made:
     key, profile = _here[0]
     try:
         done = deidentify(content, profile, key, subject)
-        examined = examine(content, done.content, known=known | Known.of(content), profile=profile, subject=subject)
+        examined = _examined(content, done.content, subject, known)
     except DeidError as error:
         raise DeidError(str(error)) from None  # what caused it may hold values, and pickles with it
     except Exception as error:  # noqa: BLE001 - its text may hold a value
@@ -120,7 +121,7 @@ def compare(content: bytes, copy: bytes, subject: Subject, known: Known, apart: 
     if not _here:
         return None
     try:
-        found = examine(content, copy, known=known | Known.of(content), profile=_here[0][1], subject=subject)
+        found = _examined(content, copy, subject, known)
         return replace(found, patient=apart) if apart else found
     except DeidError as error:
         raise DeidError(str(error)) from None
@@ -131,6 +132,15 @@ def compare(content: bytes, copy: bytes, subject: Subject, known: Known, apart: 
 def md5_of(content: bytes) -> str:
     """In hex."""
     return hashlib.md5(content, usedforsecurity=False).hexdigest()
+
+
+def _examined(content: bytes, copy: bytes, subject: Subject, known: Known) -> Examined:
+    try:
+        original: Any = read_leniently(content)  # once for both
+    except Malformed as error:
+        raise DeidError(f"The original cannot be read, so nothing can be held against it: {error}.") from None
+    known |= Known.of(original)
+    return examine(original, copy, known=known, profile=_here[0][1], subject=subject)
 
 
 def packed(value: Any) -> bytes:
