@@ -19,7 +19,17 @@ from functools import cache
 from pathlib import Path
 from typing import IO
 
-__all__ = ["atomic_path", "atomic_write", "left_over", "private_folder", "put", "remove", "sweep", "written"]
+__all__ = [
+    "atomic_path",
+    "atomic_write",
+    "left_over",
+    "partial_in",
+    "private_folder",
+    "put",
+    "remove",
+    "sweep",
+    "written",
+]
 
 _MARK = ".ores-"
 _SUFFIX = ".partial"
@@ -47,7 +57,8 @@ def atomic_path(target: str | os.PathLike[str], *, overwrite: bool = True) -> It
     goal = Path(target)
     if not overwrite and goal.exists():
         raise FileExistsError(f"{goal.name} is already there; choose another name, or ask for it to be replaced.")
-    partial = _temporary(goal.parent)
+    partial = partial_in(goal.parent)
+    _create(partial)
     try:
         yield partial
         _flush(partial, _NO_FLUSH)
@@ -58,9 +69,15 @@ def atomic_path(target: str | os.PathLike[str], *, overwrite: bool = True) -> It
         raise
 
 
-def written(folder: str | os.PathLike[str], content: bytes) -> Path:
-    """A temporary file (0600) in the folder that has this content and is flushed to the disk; then for `put`."""
-    partial = _temporary(Path(folder))
+def partial_in(folder: Path) -> Path:
+    """A name for a temporary file in the folder, that of this process: `sweep` deletes it when this one has died."""
+    # Not the target's name: so it stays within a file system's length limit if the target does.
+    return folder / f"{_MARK}{_host()}-{os.getpid()}-{secrets.token_hex(6)}{_SUFFIX}"
+
+
+def written(partial: Path, content: bytes) -> Path:
+    """A new temporary file (0600) with this content, flushed to the disk; for `put`."""
+    _create(partial)
     try:
         partial.write_bytes(content)
         _flush(partial, _NO_FLUSH)
@@ -134,11 +151,8 @@ def _is_alive(name: str) -> bool:
     return True
 
 
-def _temporary(folder: Path) -> Path:
-    # Not the target's name: so it stays within a file system's length limit if the target does.
-    partial = folder / f"{_MARK}{_host()}-{os.getpid()}-{secrets.token_hex(6)}{_SUFFIX}"
+def _create(partial: Path) -> None:
     os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-    return partial
 
 
 def _flush(path: Path, harmless: tuple[int, ...] = ()) -> None:

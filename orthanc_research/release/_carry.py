@@ -13,7 +13,6 @@ from pydicom.datadict import dictionary_VR, tag_for_keyword
 
 from orthanc_research.deid import Known, Subject
 from orthanc_research.errors import AccessError, CancelledError, DeidError, Error, OrthancError
-from orthanc_research.files import sweep
 from orthanc_research.parallel import WorkerDiedError, thread_map, unwanted
 from orthanc_research.progress import Pace, Progress
 from orthanc_research.release._bench import Bench
@@ -145,14 +144,15 @@ class _Task:
         source, target = self.setting.source, self.setting.target
         original = source.path(unit.key) or source.read(unit.key)
         uids = (unit.new_sop, unit.new_series, unit.new_study)
-        return Job(original, unit.md5, uids, target.folder(copy_of(unit, subject)))
+        return Job(original, unit.md5, uids, target.partial(copy_of(unit, subject)))
 
     def _made(self, jobs: Sequence[Job], whose: Whose) -> Sequence[Made | Exception]:
         try:
             return self.bench.call(make, jobs, whose.subject, whose.known, whose.apart)
         except Exception as error:  # noqa: BLE001 - it is in the rows
-            for folder in {job.folder for job in jobs if job.folder}:
-                sweep(folder)  # what the worker had written is nobody's
+            for job in jobs:  # what the worker may have written is nobody's
+                if job.partial is not None:
+                    job.partial.unlink(missing_ok=True)
             if isinstance(error, WorkerDiedError) and len(jobs) > 1:  # on which one, shows when each is asked for alone
                 return [each for job in jobs for each in self._made([job], whose)]
             return [error] * len(jobs)

@@ -54,8 +54,8 @@ class Target(Protocol):
     def there(self, copies: Sequence[Copy]) -> dict[str, str]:
         """{SOPInstanceUID: MD5} of those that are there already, whoever put them there."""
 
-    def folder(self, copy: Copy) -> Path | None:
-        """Where a worker process writes the copy as a temporary file for `keep`; None where `keep` wants the bytes."""
+    def partial(self, copy: Copy) -> Path | None:
+        """The temporary file that a worker process writes for `keep`; None where `keep` wants the bytes."""
 
     def keep(self, copy: Copy, content: bytes | Path) -> Kept:
         """Store it: "stored", "same" (these bytes were there already) or "conflict" (others are, and stay)."""

@@ -84,7 +84,7 @@ class OrthancTarget:
                         found[sop] = md5 if found.get(sop, md5) == md5 else "several"
         return found
 
-    def folder(self, copy: Copy) -> None:
+    def partial(self, copy: Copy) -> None:
         """There is none."""
 
     def keep(self, copy: Copy, content: bytes | Path) -> Kept:

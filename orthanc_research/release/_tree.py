@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from orthanc_research.errors import DeidError, QueryError
-from orthanc_research.files import private_folder, put, sweep, written
+from orthanc_research.files import partial_in, private_folder, put, sweep, written
 from orthanc_research.progress import Progress
 from orthanc_research.release._facts import Facts, facts_of, tags_of, unreadable
 from orthanc_research.release._places import Copy, Kept, PlaceError, Removed, md5_of
@@ -97,18 +97,19 @@ class FolderTarget:
                 found[copy.sop] = md5_of(self._path(copy).read_bytes())
         return found
 
-    def folder(self, copy: Copy) -> Path:
-        """What runs that died left in it is swept away first."""
+    def partial(self, copy: Copy) -> Path:
+        """In the copy's folder; what runs that died left there is swept away first."""
         folder = self._path(copy).parent
         if folder not in self._swept:
             sweep(folder)
             self._swept.add(folder)
-        return folder
+        return partial_in(folder)
 
     def keep(self, copy: Copy, content: bytes | Path) -> Kept:
-        """Give the file that a worker wrote into its folder the copy's name; or write it."""
-        path = self._path(copy)
-        partial = written(private_folder(path.parent), content) if isinstance(content, bytes) else content
+        """Give the file that a worker wrote the copy's name; or write it."""
+        path, partial = self._path(copy), content
+        if isinstance(partial, bytes):
+            partial = written(partial_in(private_folder(path.parent)), partial)
         try:
             put(partial, path, overwrite=False)
         except FileExistsError:

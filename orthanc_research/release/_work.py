@@ -28,13 +28,13 @@ __all__ = ["Job", "Made", "begin", "compare", "make", "md5_of", "packed", "unpac
 class Job:
     """An original, or where it is, with its MD5 ("" unknown), and the SOP, series and study UIDs its copy must have.
 
-    `folder` is where the copy is written, under a temporary name; None: it comes back.
+    `partial` is the temporary file that the copy is written to; None: it comes back.
     """
 
     original: bytes | Path = field(repr=False)
     md5: str
     uids: tuple[str, str, str]
-    folder: Path | None
+    partial: Path | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ def _made(job: Job, subject: Subject, known: Known, apart: str) -> Made:
         raise DeidError("Its UIDs in the header and in the list of the source are not the same.")
     _refuse(examined)
     examined = replace(examined, patient=apart) if apart else examined
-    copy = done.content if job.folder is None else _kept(job.folder, done.content)
+    copy = done.content if job.partial is None else _kept(job.partial, done.content)
     return Made(copy, md5_of(done.content), packed((examined, dict(done.changes), done.notes)))
 
 
@@ -104,10 +104,10 @@ def _read(original: bytes | Path) -> bytes:
         raise DeidError(f"The original cannot be read ({error.strerror or type(error).__name__}).") from None
 
 
-def _kept(folder: Path, content: bytes) -> Path:
-    path = written(private_folder(folder), content)
-    _written.append(path)
-    return path
+def _kept(partial: Path, content: bytes) -> Path:
+    private_folder(partial.parent)
+    _written.append(partial)
+    return written(partial, content)
 
 
 def _tidy() -> None:
