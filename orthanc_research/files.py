@@ -19,7 +19,17 @@ from functools import cache
 from pathlib import Path
 from typing import IO
 
-__all__ = ["atomic_path", "atomic_write", "left_over", "private_folder", "remove", "sweep"]
+__all__ = [
+    "atomic_path",
+    "atomic_write",
+    "left_over",
+    "partial_in",
+    "private_folder",
+    "put",
+    "remove",
+    "sweep",
+    "written",
+]
 
 _MARK = ".ores-"
 _SUFFIX = ".partial"
@@ -47,23 +57,46 @@ def atomic_path(target: str | os.PathLike[str], *, overwrite: bool = True) -> It
     goal = Path(target)
     if not overwrite and goal.exists():
         raise FileExistsError(f"{goal.name} is already there; choose another name, or ask for it to be replaced.")
-    # Not the target's name: so it stays within a file system's length limit if the target does.
-    partial = goal.parent / f"{_MARK}{_host()}-{os.getpid()}-{secrets.token_hex(6)}{_SUFFIX}"
-    os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    partial = partial_in(goal.parent)
+    _create(partial)
     try:
         yield partial
         _flush(partial, _NO_FLUSH)
-        if overwrite:
-            partial.replace(goal)
-        else:
-            os.link(partial, goal)  # fails if somebody made it meanwhile, which a replace would overwrite
-            partial.unlink()
-        with suppress(OSError):  # some file systems refuse this on folders; the file itself is flushed
-            _flush(goal.parent)
+        put(partial, goal, overwrite=overwrite)
     except BaseException:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
         raise
+
+
+def partial_in(folder: Path) -> Path:
+    """A name for a temporary file in the folder, that of this process: `sweep` deletes it when this one has died."""
+    # Not the target's name: so it stays within a file system's length limit if the target does.
+    return folder / f"{_MARK}{_host()}-{os.getpid()}-{secrets.token_hex(6)}{_SUFFIX}"
+
+
+def written(partial: Path, content: bytes) -> Path:
+    """A new temporary file (0600) with this content, flushed to the disk; for `put`."""
+    _create(partial)
+    try:
+        partial.write_bytes(content)
+        _flush(partial, _NO_FLUSH)
+    except BaseException:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise
+    return partial
+
+
+def put(partial: Path, goal: Path, *, overwrite: bool) -> None:
+    """Give a flushed temporary file its name, in the same folder; `FileExistsError` as for `atomic_path`."""
+    if overwrite:
+        partial.replace(goal)
+    else:
+        os.link(partial, goal)  # fails if somebody made it meanwhile, which a replace would overwrite
+        partial.unlink()
+    with suppress(OSError):  # some file systems refuse this on folders; the file itself is flushed
+        _flush(goal.parent)
 
 
 @contextmanager
@@ -116,6 +149,10 @@ def _is_alive(name: str) -> bool:
     except OSError:
         return True
     return True
+
+
+def _create(partial: Path) -> None:
+    os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
 
 
 def _flush(path: Path, harmless: tuple[int, ...] = ()) -> None:

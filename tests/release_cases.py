@@ -9,14 +9,15 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydicom import Dataset, dcmread
 
 import orthanc_research as ores
-from orthanc_research.deid import Key, Profile
+from orthanc_research.deid import Key, Known, Profile, Subject
+from orthanc_research.release._work import Job, Made, make
 
 KEY = "5b" * 32
 PROFILE = Profile()
@@ -71,6 +72,15 @@ def read(content: bytes) -> Dataset:
 def hang(*_: object) -> None:
     """What a worker does that will not end."""
     time.sleep(600)
+
+
+def crash(jobs: Sequence[Job], subject: Subject, known: Known, apart: str) -> list[Made | Exception] | None:
+    """What a worker does that crashes on the instances that say FATAL, when it has made the others."""
+    others = [job for job in jobs if b"FATAL" not in Path(str(job.original)).read_bytes()]
+    made = make(others, subject, known, apart)
+    if made is not None and len(others) < len(jobs):
+        os._exit(1)
+    return made
 
 
 def dying_run(folder: str, at: int, after: bool, places: tuple[tuple[str, tuple[str, str]], ...]) -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 from pydicom import dcmread
-from release_cases import KEY, PROFILE, changed, cohort, files, hang, kept, project, read
+from release_cases import KEY, PROFILE, changed, cohort, crash, files, hang, kept, project, read
 
 import orthanc_research as ores
 from orthanc_research import errors
@@ -238,6 +238,21 @@ def test_a_worker_that_hangs_does_not_hold_a_cancel(tmp_path: Path, monkeypatch:
     assert run.state == "open"
     monkeypatch.undo()
     assert set(project(tmp_path).resume(workers=1, progress=False).frame["status"]) == {"done"}
+
+
+def test_a_crash_is_the_failure_of_one_instance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = cohort(tmp_path / "in")
+    changed(files(source)[2], StationName="FATAL")
+    made = project(tmp_path).plan(source, profile=PROFILE, target=tmp_path / "out", progress=False)
+    monkeypatch.setattr(_carry, "make", crash)
+    run = made.run(workers=1, progress=False)
+    assert run.state == "partial"
+    assert run.failures["error"].str.contains("died").tolist() == [True]
+    assert len(kept(tmp_path / "out")) == 15
+    assert not [path for path in files(tmp_path / "out") if path.suffix != ".dcm"]
+    monkeypatch.undo()
+    assert set(project(tmp_path).resume(workers=1, progress=False).frame["status"]) == {"done"}
+    assert len(kept(tmp_path / "out")) == 16
 
 
 def test_a_full_disk_ends_a_run_and_resume_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,11 +51,10 @@ def _mark(syntax: Syntax, tag: int, length: int) -> bytes:
 
 
 def _header(syntax: Syntax, tag: int, vr: str, length: int) -> bytes:
-    order = "<" if syntax.little else ">"
     if syntax.implicit:
-        return struct.pack(order + "HHI", tag >> 16, tag & 0xFFFF, length)
+        return _mark(syntax, tag, length)
     if vr in _LONG or length > _MOST_SHORT:
         # PS3.5 section 6.2.2: what is too long for its VR is written as UN.
         name = vr if vr in _LONG else "UN"
-        return struct.pack(order + "HH2sHI", tag >> 16, tag & 0xFFFF, name.encode(), 0, length)
-    return struct.pack(order + "HH2sH", tag >> 16, tag & 0xFFFF, vr.encode(), length)
+        return struct.pack("<HH2sHI" if syntax.little else ">HH2sHI", tag >> 16, tag & 0xFFFF, name.encode(), 0, length)
+    return struct.pack("<HH2sH" if syntax.little else ">HH2sH", tag >> 16, tag & 0xFFFF, vr.encode(), length)

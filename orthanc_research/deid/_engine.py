@@ -47,11 +47,9 @@ def deidentify(content: bytes, profile: Profile, key: Key, subject: Subject) -> 
     parts.update(_stamps(file, walk, profile))
     if not {_CLASS, _INSTANCE, _STUDY, _SERIES} <= set(parts):
         raise DeidError("A UID of this instance is written with a VR that it cannot have.")
-    body = b"".join(parts[tag] for tag in sorted(parts))
+    body = [parts[tag] for tag in sorted(parts)]
     if file.syntax.deflated:
-        deflater = zlib.compressobj(wbits=-zlib.MAX_WBITS)
-        body = deflater.compress(body) + deflater.flush()
-        body += b"\0" * (len(body) % 2)
+        body = [_deflated(b"".join(body))]
     uids = {tag: _uid(parts[tag], file) for tag in (_CLASS, _INSTANCE, _STUDY, _SERIES)}
     head = encode.meta(
         (
@@ -64,7 +62,7 @@ def deidentify(content: bytes, profile: Profile, key: Key, subject: Subject) -> 
         )
     )
     return Deidentified(
-        content=head + body,
+        content=b"".join((head, *body)),  # once: pixel data are large
         sop_instance_uid=uids[_INSTANCE],
         series_instance_uid=uids[_SERIES],
         study_instance_uid=uids[_STUDY],
@@ -73,6 +71,12 @@ def deidentify(content: bytes, profile: Profile, key: Key, subject: Subject) -> 
         changes=dict(walk.actions.changes),
         notes=tuple(walk.actions.notes),
     )
+
+
+def _deflated(content: bytes) -> bytes:
+    deflater = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    body = deflater.compress(content) + deflater.flush()
+    return body + b"\0" * (len(body) % 2)
 
 
 def _refuse(elements: Elements, profile: Profile) -> None:

@@ -89,9 +89,9 @@ def _cleared(stored: npt.NDArray[Any], facts: Facts) -> npt.NDArray[Any] | None:
         return None
     if facts.signed and top == facts.stored:
         spare = facts.allocated - top
-        cleared = np.right_shift(np.left_shift(stored, spare), spare).astype(stored.dtype)
+        cleared = np.right_shift(np.left_shift(stored, spare), spare).astype(stored.dtype, copy=False)
     else:
-        cleared = np.bitwise_and(stored, np.array((1 << top) - 1, stored.dtype)).astype(stored.dtype)
+        cleared = np.bitwise_and(stored, np.array((1 << top) - 1, stored.dtype)).astype(stored.dtype, copy=False)
     return None if np.array_equal(cleared, stored) else cleared
 
 

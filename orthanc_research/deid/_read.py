@@ -67,8 +67,8 @@ def read(content: bytes) -> File:
     try:
         uid, at = _meta(content, start)
         syntax = _syntax(uid or _guessed(content[at : at + 8]))
-        data = _inflated(content[at:]) if syntax.deflated else content[at:]
-        return File(syntax, _elements(data, syntax))
+        data, at = (_inflated(content[at:]), 0) if syntax.deflated else (content, at)
+        return File(syntax, _elements(data, at, syntax))
     except DAMAGE:
         # Not chained: what pydicom says may hold a value.
         raise DeidError("This is no DICOM file, or it is damaged or nested too deeply.") from None
@@ -131,11 +131,11 @@ def _inflated(data: bytes) -> bytes:
     return content
 
 
-def _elements(data: bytes, syntax: Syntax) -> Elements:
+def _elements(data: bytes, start: int, syntax: Syntax) -> Elements:
     stream = io.BytesIO(data)
+    stream.seek(start)
     found = _by_tag(data_element_generator(stream, syntax.implicit, syntax.little))
-    rest = data[stream.tell() :]
-    if len(rest) >= 8 or not found:
+    if len(data) - stream.tell() >= 8 or not found:
         # A delimiter that belongs to nothing ends the reading; what follows would be lost without a word.
         raise DeidError("This is no DICOM file, or its dataset ends before the file does.")
     return found

@@ -57,6 +57,7 @@ class Walk:
 
     def __init__(self, profile: Profile, key: Key, subject: Subject, syntax: Syntax) -> None:
         self.profile, self.syntax = profile, syntax
+        self._rules = profile.rules
         self.actions = Actions(profile, key, subject)
 
     def parts(
@@ -107,10 +108,9 @@ class Walk:
 
     def _standard(self, tag: int, element: RawDataElement | DataElement, level: Level) -> bytes | None:
         vr = element.VR
-        rules = self.profile.rules
-        rule = rules.get((tag, vr))
+        rule = self._rules.get((tag, vr))
         if rule is None:
-            rule = rules.setdefault((tag, vr), rule_for(self.profile, tag, vr))
+            rule = self._rules.setdefault((tag, vr), rule_for(self.profile, tag, vr))
         if rule.vr == "SQ":
             return self._sequence(rule, tag, element, level)
         if isinstance(element, DataElement):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 
 from pydicom import DataElement, Dataset
 from pydicom.config import IGNORE
@@ -12,19 +13,20 @@ from pydicom.datadict import dictionary_VR, tag_for_keyword
 
 from orthanc_research.deid import Known, Subject
 from orthanc_research.errors import AccessError, CancelledError, DeidError, Error, OrthancError
-from orthanc_research.parallel import thread_map, unwanted
+from orthanc_research.parallel import WorkerDiedError, thread_map, unwanted
 from orthanc_research.progress import Pace, Progress
 from orthanc_research.release._bench import Bench
-from orthanc_research.release._places import Copy, PlaceError, md5_of
+from orthanc_research.release._places import Copy
 from orthanc_research.release._rows import State, Unit
 from orthanc_research.release._setting import Setting
 from orthanc_research.release._store import Store
-from orthanc_research.release._work import Made, make
+from orthanc_research.release._work import Job, Made, make
 from orthanc_research.rest import is_server_gone
 
 __all__ = ["Whose", "carry_out", "copy_of", "handfuls"]
 
-# Instances that share two lines of the journal, and at most so many bytes of them: what a thread holds in memory.
+# Instances that share a request to a worker and two lines of the journal, and at most so many bytes of them: what a
+# thread may hold in memory.
 _MANY, _BYTES = 16, 16_000_000
 _LEFT: tuple[State, ...] = ("planned", "running", "stored")
 
@@ -107,41 +109,57 @@ class _Task:
         made: list[tuple[Unit, Made]] = []
         failed: list[tuple[str, State, str]] = []
         whose = self.whose(units[0].identity)
+        try:
+            for unit, each in self._outcomes(units, whose):
+                if isinstance(each, Made):
+                    made.append((unit, each))
+                elif not isinstance(each, CancelledError) and not self._halts(each):
+                    failed.append((unit.key, "failed", _sentence(each)))
+                    self.progress.advance()
+            if failed:
+                self.store.mark(self.run, failed)
+            if made:
+                self._keep(made, whose.subject)
+        finally:
+            for _, each in made:
+                if isinstance(each.content, Path):
+                    each.content.unlink(missing_ok=True)
+
+    def _outcomes(self, units: list[Unit], whose: Whose) -> Iterator[tuple[Unit, Made | Exception]]:
+        """What became of each in a worker; a unit that was not begun when all was stopped is left out."""
+        jobs: list[tuple[Unit, Job]] = []
         for unit in units:
             if self._stops():
-                break
+                return
             try:
-                made.append((unit, self._made(unit, whose)))
-            except CancelledError:
-                break
+                jobs.append((unit, self._job(unit, whose.subject)))
             except Exception as error:  # noqa: BLE001 - what one instance does to us is in its row
-                if self._halts(error):
-                    break
-                failed.append((unit.key, "failed", _sentence(error)))
-                self.progress.advance()
-        if failed:
-            self.store.mark(self.run, failed)
-        if made:
-            self._keep(made, whose.subject)
+                yield unit, error
+        if jobs and not self._stops():
+            made = self._made([job for _, job in jobs], whose)
+            self.pace.add(sum(unit.size for unit, _ in jobs))
+            yield from ((unit, each) for (unit, _), each in zip(jobs, made, strict=True))
 
-    def _made(self, unit: Unit, whose: Whose) -> Made:
-        content = self.setting.source.read(unit.key)
-        if unit.md5 and md5_of(content) != unit.md5:
-            raise PlaceError("The original has changed since it was planned; plan again.")
-        made = self.bench.call(make, content, whose.subject, whose.known, whose.apart)
-        self.pace.add(len(content))
-        if (made.sop, made.series, made.study) != (unit.new_sop, unit.new_series, unit.new_study):
-            raise PlaceError("Its UIDs in the header and in the list of the source are not the same.")
-        if made.wrong:
-            raise PlaceError(made.wrong)
-        return made
+    def _job(self, unit: Unit, subject: Subject) -> Job:
+        source, target = self.setting.source, self.setting.target
+        original = source.path(unit.key) or source.read(unit.key)
+        uids = (unit.new_sop, unit.new_series, unit.new_study)
+        return Job(original, unit.md5, uids, target.partial(copy_of(unit, subject)))
+
+    def _made(self, jobs: Sequence[Job], whose: Whose) -> Sequence[Made | Exception]:
+        try:
+            return self.bench.call(make, jobs, whose.subject, whose.known, whose.apart)
+        except Exception as error:  # noqa: BLE001 - it is in the rows
+            for job in jobs:  # what the worker may have written is nobody's
+                if job.partial is not None:
+                    job.partial.unlink(missing_ok=True)
+            if isinstance(error, WorkerDiedError) and len(jobs) > 1:  # on which one, shows when each is asked for alone
+                return [each for job in jobs for each in self._made([job], whose)]
+            return [error] * len(jobs)
 
     def _keep(self, made: list[tuple[Unit, Made]], subject: Subject) -> None:
         """Say what comes, then store it, then say what came of it."""
-        self.store.intend(
-            self.run,
-            [(unit.key, md5_of(each.content), each.found) for unit, each in made],
-        )
+        self.store.intend(self.run, [(unit.key, each.md5, each.found) for unit, each in made])
         ended: list[tuple[str, State, str]] = []
         try:
             for unit, each in made:
@@ -164,7 +182,7 @@ class _Task:
         conflict = "The target has another instance with this SOPInstanceUID, and keeps it."
         if not unit.absent:  # perhaps under another PatientID, where it would not be in the way of a second one
             now = self.setting.target.there([copy]).get(copy.sop)
-            if now is not None and now != md5_of(made.content):
+            if now is not None and now != made.md5:
                 return "conflict", conflict
         if self.setting.target.keep(copy, made.content) == "conflict":
             return "conflict", conflict

@@ -147,10 +147,12 @@ def tags_of(content: bytes) -> dict[str, str | None]:
         raise DeidError("No DICOM file: it has neither the mark of one nor a SOPClassUID.")
     charset = charset_of(elements)
     found: dict[str, str | None] = {}
-    for keyword in (*IDENTITY, *_OTHER):
-        element = elements.get(_number(keyword))
-        if element is not None and element.items is None:
-            found[_key(keyword)] = _text_of(element, charset)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of bytes that are not in the character set that they claim
+        for keyword in (*IDENTITY, *_OTHER):
+            element = elements.get(_number(keyword))
+            if element is not None and element.items is None:
+                found[_key(keyword)] = _text_of(element, charset)
     overlays = (tag for tag in elements if 0x6000 <= tag >> 16 < 0x6100 and tag & 0xFFFF == 0x3000)
     return found | {f"{tag >> 16:04x},3000": None for tag in overlays}
 
@@ -158,9 +160,7 @@ def tags_of(content: bytes) -> dict[str, str | None]:
 def _text_of(element: Element, charset: bytes) -> str:
     if element.vr == "US":
         return str(int.from_bytes(element.value[:2], "little"))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of bytes that are not in the character set that they claim
-        return decoded(element.value, element.vr, charset)
+    return decoded(element.value, element.vr, charset)
 
 
 @cache

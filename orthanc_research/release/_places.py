@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from orthanc_research.errors import Error, QueryError
 from orthanc_research.orthanc import Orthanc
 from orthanc_research.progress import Progress
 from orthanc_research.release._facts import Facts
+from orthanc_research.release._work import md5_of
 
 __all__ = ["Copy", "Kept", "PlaceError", "Removed", "Source", "Target", "about_of", "md5_of", "reopened"]
 
@@ -41,6 +41,9 @@ class Source(Protocol):
     def read(self, key: str) -> bytes:
         """A whole file; `PlaceError` or an `OrthancError` when it cannot be had."""
 
+    def path(self, key: str) -> Path | None:
+        """Where a worker process reads the file by itself; None where it must be given the bytes."""
+
     def remove(self, key: str, md5: str) -> Removed:
         """Delete an original, if it still has this MD5."""
 
@@ -51,7 +54,10 @@ class Target(Protocol):
     def there(self, copies: Sequence[Copy]) -> dict[str, str]:
         """{SOPInstanceUID: MD5} of those that are there already, whoever put them there."""
 
-    def keep(self, copy: Copy, content: bytes) -> Kept:
+    def partial(self, copy: Copy) -> Path | None:
+        """The temporary file that a worker process writes for `keep`; None where `keep` wants the bytes."""
+
+    def keep(self, copy: Copy, content: bytes | Path) -> Kept:
         """Store it: "stored", "same" (these bytes were there already) or "conflict" (others are, and stay)."""
 
     def read(self, copy: Copy) -> bytes:
@@ -59,11 +65,6 @@ class Target(Protocol):
 
     def remove(self, copy: Copy, md5: str) -> Removed:
         """Delete it, if it has this MD5."""
-
-
-def md5_of(content: bytes) -> str:
-    """In hex."""
-    return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
 def about_of(given: Any, what: str) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 from orthanc_research import fetch, resolve
@@ -52,6 +53,9 @@ class OrthancSource:
         """The file, held against the server's MD5."""
         return fetch.file(self._rest, key, verify=True)
 
+    def path(self, key: str) -> None:
+        """It is no file here."""
+
     def remove(self, key: str, md5: str) -> Removed:
         """Delete the instance, and with the last one what is above it."""
         return _remove(self._rest, key, md5)
@@ -80,8 +84,12 @@ class OrthancTarget:
                         found[sop] = md5 if found.get(sop, md5) == md5 else "several"
         return found
 
-    def keep(self, copy: Copy, content: bytes) -> Kept:
+    def partial(self, copy: Copy) -> None:
+        """There is none."""
+
+    def keep(self, copy: Copy, content: bytes | Path) -> Kept:
         """Send it, and ask for the MD5 of what is there then; what arrived changed is deleted again."""
+        content = content if isinstance(content, bytes) else content.read_bytes()
         answer = self._rest.instances.upload(content)
         self._rest.find_caps.clear()  # what was learnt of a smaller archive
         status, instance = answer.get("Status"), str(answer.get("ID"))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from orthanc_research.errors import DeidError, QueryError
-from orthanc_research.files import atomic_write, private_folder, sweep
+from orthanc_research.files import partial_in, private_folder, put, sweep, written
 from orthanc_research.progress import Progress
 from orthanc_research.release._facts import Facts, facts_of, tags_of, unreadable
 from orthanc_research.release._places import Copy, Kept, PlaceError, Removed, md5_of
@@ -37,13 +37,17 @@ class FolderSource:
     def read(self, key: str) -> bytes:
         """The file."""
         try:
-            return (self._folder / _decoded(key)).read_bytes()
+            return self.path(key).read_bytes()
         except OSError as error:
             raise PlaceError(f"The original cannot be read ({error.strerror or type(error).__name__}).") from None
 
+    def path(self, key: str) -> Path:
+        """Where the file is."""
+        return self._folder / _decoded(key)
+
     def remove(self, key: str, md5: str) -> Removed:
         """Delete the file; a folder that is empty then stays."""
-        path = self._folder / _decoded(key)
+        path = self.path(key)
         try:
             if md5_of(path.read_bytes()) != md5:
                 return "changed"
@@ -93,18 +97,25 @@ class FolderTarget:
                 found[copy.sop] = md5_of(self._path(copy).read_bytes())
         return found
 
-    def keep(self, copy: Copy, content: bytes) -> Kept:
-        """Write it; what runs that died left in its folder is swept away first."""
-        path = self._path(copy)
+    def partial(self, copy: Copy) -> Path:
+        """In the copy's folder; what runs that died left there is swept away first."""
+        folder = self._path(copy).parent
+        if folder not in self._swept:
+            sweep(folder)
+            self._swept.add(folder)
+        return partial_in(folder)
+
+    def keep(self, copy: Copy, content: bytes | Path) -> Kept:
+        """Give the file that a worker wrote the copy's name; or write it."""
+        path, partial = self._path(copy), content
+        if isinstance(partial, bytes):
+            partial = written(partial_in(private_folder(path.parent)), partial)
         try:
-            private_folder(path.parent)
-            if path.parent not in self._swept:
-                sweep(path.parent)
-                self._swept.add(path.parent)
-            with atomic_write(path, overwrite=False) as stream:
-                stream.write(content)
+            put(partial, path, overwrite=False)
         except FileExistsError:
-            return "same" if md5_of(path.read_bytes()) == md5_of(content) else "conflict"
+            return "same" if path.read_bytes() == partial.read_bytes() else "conflict"
+        finally:
+            partial.unlink(missing_ok=True)
         return "stored"
 
     def read(self, copy: Copy) -> bytes:

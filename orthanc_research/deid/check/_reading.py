@@ -19,8 +19,8 @@ from pydicom.uid import UID
 
 __all__ = ["WORD", "Element", "File", "Malformed", "name_of", "opened", "read", "read_leniently", "vr_of"]
 
-_LONG = {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"}
-_SHORT = set(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
+_LONG = {vr: vr.decode() for vr in b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split()}
+_SHORT = {vr: vr.decode() for vr in b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split()}
 _UNDEFINED = 0xFFFFFFFF
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _IMPLICIT, _EXPLICIT, _BIG = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"
@@ -69,21 +69,23 @@ def read(content: bytes, *, lenient: bool = False) -> File:
     if uid is None:
         raise Malformed("the file does not say its transfer syntax")
     syntax = uid.value.rstrip(b"\0 ").decode("ascii", "replace")
-    body, tail = content[start:], b""
+    body, tail = content, b""
     if syntax == _DEFLATED:
         inflate = zlib.decompressobj(-zlib.MAX_WBITS)
         try:
-            body = inflate.decompress(body)
+            body, start = inflate.decompress(content[start:]), 0
         except zlib.error as error:
             raise Malformed("the deflated data set cannot be inflated") from error
         tail = inflate.unused_data.lstrip(b"\0")
     reader = _Reader(body, implicit=syntax == _IMPLICIT, big=syntax == _BIG, lenient=lenient)
-    elements, end = reader.elements(0, len(body))
+    elements, end = reader.elements(start, len(body))
     return File(content[:128], syntax, meta, elements, tail + body[end:])
 
 
-def read_leniently(content: bytes) -> File:
-    """As `read`; what is malformed is first put in order by pydicom, as it understands it."""
+def read_leniently(content: bytes | File) -> File:
+    """As `read`; what is malformed is first put in order by pydicom, as it understands it. A `File` is read already."""
+    if isinstance(content, File):
+        return content
     try:
         return read(content)
     except Malformed:
@@ -96,8 +98,8 @@ def read_leniently(content: bytes) -> File:
     return file
 
 
-def opened(original: bytes | Dataset) -> File:
-    """An original as it was given to us: a file's bytes or a Dataset; `Malformed` where it cannot be read."""
+def opened(original: bytes | File | Dataset) -> File:
+    """An original as it was given to us: a file, read or not, or a Dataset; `Malformed` where it cannot be read."""
     if isinstance(original, Dataset):
         buffer = io.BytesIO()
         dcmwrite(buffer, original, implicit_vr=False, little_endian=True, enforce_file_format=False)
@@ -163,15 +165,15 @@ class _Reader:
             vr, length, at = vr_of(tag), self.four_at(self.data, at + 4)[0], at + 8
         else:
             code = self.data[at + 4 : at + 6]
-            if code in _SHORT:
+            vr = _SHORT.get(code, "")
+            if vr:
                 length, at = self.two_at(self.data, at + 6)[0], at + 8
             elif code in _LONG and at + 12 <= end:
-                length, at = self.four_at(self.data, at + 8)[0], at + 12
+                vr, length, at = _LONG[code], self.four_at(self.data, at + 8)[0], at + 12
             elif self.lenient and tag >> 16:
-                code, length, at = b"UN", self.two_at(self.data, at + 6)[0], at + 8
+                vr, length, at = "UN", self.two_at(self.data, at + 6)[0], at + 8
             else:
                 raise Malformed(f"({tag >> 16:04X},{tag & 0xFFFF:04X}) has no known VR")
-            vr = code.decode()
         if length == _UNDEFINED:
             return self.undefined(tag, vr, at, end, depth)
         stop = at + length
