@@ -56,7 +56,9 @@ _OTHER = [
     "BodyPartExamined",
     "Rows",
     "RecognizableVisualFeatures",
+    "DeidentificationMethod",
 ]
+_OURS = "orthanc_research, PS3.15"  # how the engine's DeidentificationMethod begins
 _SHOWS_TEXT = frozenset(
     ["US", "IVUS", "XA", "RF", "CR", "DX", "MG", "IO", "PX", "OT", "SC", "ES", "XC", "GM", "OP", "SM", "DOC"]
 )
@@ -96,6 +98,7 @@ class Facts:
     known: tuple[tuple[str, str], ...]
     above: tuple[str, ...] = ()  # Orthanc IDs of its series, study and patient
     problem: str = ""
+    is_copy: bool = False  # made by this package, says its header
 
     def __repr__(self) -> str:
         return f"<Facts {self.sop}>"
@@ -126,6 +129,7 @@ def facts_of(key: str, tags: Mapping[str, str | None], md5: str, size: int, abov
         tuple((name, get(name)) for name in IDENTITY if get(name)),
         above,
         f"It has no {missing[0]}." if missing else "",
+        get("DeidentificationMethod").startswith(_OURS),
     )
 
 

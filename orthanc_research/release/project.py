@@ -23,7 +23,7 @@ from orthanc_research.release._draft import draft, gone, grouped
 from orthanc_research.release._keys import key_of
 from orthanc_research.release._mapping import Mapping as PatientMapping
 from orthanc_research.release._patients import Naming, caller_names, subject_of
-from orthanc_research.release._places import reopened
+from orthanc_research.release._places import check_house, reopened
 from orthanc_research.release._plan import Plan
 from orthanc_research.release._rows import RunRow
 from orthanc_research.release._run import Run
@@ -45,7 +45,7 @@ class Project:
     """
 
     def __init__(self, folder: str | os.PathLike[str], key: str | Key) -> None:
-        self.folder = Path(folder).expanduser()
+        self.folder = Path(folder).expanduser().absolute()
         self._key = key_of(key, self.folder)
         self._places: dict[str, Any] = {}
         _make_private(self.folder)
@@ -87,8 +87,10 @@ class Project:
             names = caller_names(patient_ids, resources)
             with self.reading() as store:
                 ours, there, before = store.made_here(), store.patients(), store.before(how.target_about)
-                last = len(store.runs())
-            groups = grouped(how.source.facts(resources, bar), ours, names, bar)
+                targets = [how.target_about["place"], *(row.target["place"] for row in store.runs())]
+                last = len(targets) - 1
+            filled = how.source_about["place"] in targets
+            groups = grouped(how.source.facts(resources, bar), ours, names, bar, is_target=filled)
             made = draft(
                 groups,
                 key=self._key,
@@ -209,6 +211,7 @@ class Project:
     def export_midi(self, folder: str | os.PathLike[str]) -> Path:
         """Write `uid_mapping.csv` and `patid_mapping.csv` (columns id_old, id_new) for MIDI-B's validation. PHI."""
         with self.reading() as store:
+            check_house(folder, (row.target for row in store.runs()))
             return _mapping.export_midi(store, folder)
 
     def report(
