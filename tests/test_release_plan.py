@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import sqlite3
 import stat
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -263,6 +265,11 @@ def test_deltas_and_conflicts(tmp_path: Path) -> None:
     lost = plan(tmp_path, source).problems
     assert lost.loc[row, "problem"] == "Originals are gone from the source, and their copies are in the target still."
     assert plan(tmp_path, source, resources=files(source)[0].relative_to(source)).problems.empty
+    with closing(sqlite3.connect(tmp_path / "project" / "project.sqlite")) as database, database:
+        database.execute("UPDATE run SET options = '{}', state = 'unverified'")
+    doubts = plan(tmp_path, source).problems["problem"]
+    assert doubts.str.contains("another version of this package").sum() == 4
+    assert doubts.str.contains("did not pass the check across all copies").sum() == 4
     stricter = plan(tmp_path, source, profile=Profile(remove=("KVP",)))
     assert set(stricter.frame["status"]) == {"conflict"}
     run = stricter.run(workers=1, progress=False)
@@ -339,6 +346,8 @@ def test_keys_come_from_where_they_are_safe(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(errors.QueryError, match="chmod 700"):
         ores.Project(folder, f"file:{file}")
     folder.chmod(0o700)
+    with pytest.raises(errors.QueryError, match="it is a file"):
+        ores.Project(folder / "project.sqlite", f"file:{file}")
     (folder / "project.sqlite").write_text("something else")
     with pytest.raises(errors.DeidError, match="not a project"):
         ores.Project(folder, f"file:{file}")

@@ -160,8 +160,18 @@ def test_rollback_takes_only_what_its_run_stored(tmp_path: Path) -> None:
     assert second.frame["done"].sum() == 1
     (tmp_path / "out" / "note.txt").write_text("mine")
     here = project(tmp_path)
+    changed(files(source)[0], source / "newer", SOPInstanceUID="1.2.3.4.6")
+    planned = here.plan(source, profile=PROFILE, target=tmp_path / "out", progress=False)
+    (source / "newer").unlink()
     assert here.rollback(second, progress=False) == {"removed": 1}
     assert kept(tmp_path / "out") == before
+    with pytest.raises(errors.DeidError, match="plan again"):  # it counts what is gone now as done
+        planned.run(progress=False)
+    original = files(source)[0].read_bytes()
+    for write in (first.report, first.manifest):
+        with pytest.raises(errors.QueryError, match="has to end in"):
+            write(files(source)[0])
+    assert files(source)[0].read_bytes() == original
     assert here.rollback(first, progress=False) == {"removed": 16}
     assert [path.name for path in files(tmp_path / "out")] == ["note.txt"]
     assert set(first.frame["status"]) == {"rolled-back"}

@@ -6,6 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import orjson
 
@@ -21,6 +22,8 @@ __all__ = ["Before", "Draft", "Group", "draft", "gone", "grouped"]
 
 Before = Mapping[str, tuple[Unit, RunRow]]
 _AGAIN = "Roll back the run that made it, or choose another target."
+_OLDER = "Its copies were made by another version of this package, whose rules may differ."
+_UNPROVEN = "Its copies did not pass the check across all copies."
 
 
 @dataclass(slots=True)
@@ -48,7 +51,7 @@ class Draft:
     named: dict[str, Named] = field(default_factory=dict)
     known: dict[tuple[str, bytes], None] = field(default_factory=dict)
     keys: dict[str, list[str]] = field(default_factory=dict)
-    last_run: int = 0
+    as_of: Any = None  # what the project's journal said then
 
     def __repr__(self) -> str:
         return f"<Draft of {len(self.lines)} rows>"
@@ -96,6 +99,7 @@ def draft(
     target: Target,
     must_be_named: bool,
     acknowledge: Collection[str],
+    versions: Mapping[str, Any],
 ) -> Draft:
     """The plan of these series. `DeidError` for patients that are no one-to-one mapping."""
     plan = Draft()
@@ -119,10 +123,22 @@ def draft(
         else:
             named = plan.named[group.identity]
             _settle(plan, group, list(planned[group.row].values()), named, profile, before, there)
+            plan.problems += _doubtful(group, before, versions)
         if group.identity in plan.named:  # what is kept back says what its patient is called as well
             plan.known |= {(group.identity, orjson.dumps(dict(facts.known))): None for facts in group.facts}
     plan.problems += _shared(free)
     return plan
+
+
+def _doubtful(group: Group, before: Before, versions: Mapping[str, Any]) -> list[tuple[str, str, str, int]]:
+    """Problems: copies that are there, and that nobody should take for as good as new ones."""
+    runs = [before[facts.sop][1] for facts in group.facts if facts.sop in before]
+    name = "orthanc_research"
+    found = {
+        _OLDER: (sum(run.options.get(name) != versions[name] for run in runs), _AGAIN),
+        _UNPROVEN: (sum(run.state == "unverified" for run in runs), "Read the report of the run that made them."),
+    }
+    return [(group.row, reason, action, count) for reason, (count, action) in found.items() if count]
 
 
 def _in_two_series(groups: Sequence[Group]) -> set[str]:
