@@ -28,10 +28,11 @@ from orthanc_research import errors, fetch
 from orthanc_research.database import Database, DiskError
 from orthanc_research.deid import Key, Profile
 from orthanc_research.release import _carry
-from orthanc_research.release._places import PlaceError
+from orthanc_research.release._places import PlaceError, Removed
 from orthanc_research.release._run import Run
 from orthanc_research.release._server import OrthancSource
 from orthanc_research.release._store import Store
+from orthanc_research.release._tree import FolderSource
 
 
 def released(folder: Path, source: Path, profile: Profile = PROFILE) -> Run:
@@ -198,6 +199,44 @@ def test_copies_whose_originals_went_stay_whichever_run_stored_them(
         with pytest.raises(errors.QueryError, match="all there is"):
             here.rollback(run, progress=False)
     assert len(kept(tmp_path / "out")) == 8
+
+
+def test_an_original_that_may_be_gone_keeps_its_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = cohort(tmp_path / "in", patients=1)
+    run, here = released(tmp_path, source), project(tmp_path)
+    remove = FolderSource.remove
+
+    def refuses(self: FolderSource, key: str, md5: str) -> Removed:
+        raise PlaceError("An original cannot be deleted (Permission denied).")
+
+    def dies(self: FolderSource, key: str, md5: str) -> Removed:
+        remove(self, key, md5)
+        raise KeyboardInterrupt
+
+    original = files(source)[0].read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(FolderSource, "remove", refuses)
+        with pytest.raises(PlaceError):
+            here.delete_originals(run, expect=8, progress=False)
+        patch.undo()
+        files(source)[0].write_bytes(b"another")
+        assert here.delete_originals(run, expect=8, progress=False) == {"removed": 7, "changed": 1}
+        files(source)[0].write_bytes(original)
+        patch.setattr(FolderSource, "remove", dies)
+        with pytest.raises(KeyboardInterrupt):
+            here.delete_originals(run, expect=1, progress=False)
+    assert files(source) == []
+    with pytest.raises(errors.QueryError, match="all there is"):
+        here.rollback(run, progress=False)
+    assert len(kept(tmp_path / "out")) == 8
+    # Killed at the first one, too.
+    more = cohort(tmp_path / "b" / "in", patients=1)
+    run, here = released(tmp_path / "b", more), project(tmp_path / "b")
+    monkeypatch.setattr(FolderSource, "remove", dies)
+    with pytest.raises(KeyboardInterrupt):
+        here.delete_originals(run, expect=8, progress=False)
+    with pytest.raises(errors.QueryError, match="all there is"):
+        here.rollback(run, progress=False)
 
 
 @pytest.mark.one_version

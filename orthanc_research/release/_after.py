@@ -122,10 +122,16 @@ def delete_originals(
     for unit in left:
         if progress.cancelled:
             raise CancelledError("Deleting was stopped on request; the other originals are there still.")
-        came = setting.source.remove(unit.key, unit.md5)
+        # Before it is: of an original that may be gone no copy may be taken back.
+        store.mark(run, [(unit.key, "deleted", "")])
+        try:
+            came = setting.source.remove(unit.key, unit.md5)
+        except PlaceError:
+            store.mark(run, [(unit.key, "done", "")])
+            raise
         counted[came] += 1
-        if came != "changed":
-            store.mark(run, [(unit.key, "deleted", "")])
+        if came == "changed":
+            store.mark(run, [(unit.key, "done", "")])
         progress.advance()
     return dict(counted)
 
