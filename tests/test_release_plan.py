@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import sqlite3
 import stat
@@ -46,6 +47,8 @@ def test_a_row_a_series_and_a_row_for_what_is_none(tmp_path: Path) -> None:
     assert "SYN-" not in shown
     unread = frame.index[frame["status"] == "blocked"]
     assert sorted(made.files(each)[0] for each in unread) == ["Doe_John.txt", "a.dcm"]
+    assert not {f"file-{hashlib.sha256(each).hexdigest()[:12]}" for each in (b"Doe_John.txt", b"a.dcm")} & {*unread}
+    assert list(plan(tmp_path, source).frame.index) == list(frame.index)
     assert not (tmp_path / "out").exists()
     assert len(project(tmp_path).mapping()) == 0  # a plan changes nothing
 

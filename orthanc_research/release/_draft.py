@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -58,7 +57,13 @@ class Draft:
 
 
 def grouped(
-    found: Iterable[Facts], ours: Collection[str], names: Names | None, progress: Progress, *, is_target: bool = False
+    found: Iterable[Facts],
+    ours: Collection[str],
+    names: Names | None,
+    progress: Progress,
+    *,
+    key: Key,
+    is_target: bool = False,
 ) -> list[Group]:
     """The series of a source, in a fixed order; copies that this project made are left out.
 
@@ -68,7 +73,8 @@ def grouped(
     groups: dict[tuple[str, str, str], Group] = {}
     for facts in found:
         if facts.problem:
-            label = "file-" + hashlib.sha256(facts.key.encode()).hexdigest()[:12]
+            # Keyed: a path is often a name and a date, which a plain hash gives away to whoever tries names.
+            label = "file-" + key.digest("file", "", facts.key).hex()[:12]
             groups[(facts.key, "", "")] = Group(label, [facts])
         elif not (facts.is_copy and facts.sop in ours):
             wanted = names(facts) if names else None

@@ -90,7 +90,7 @@ class Project:
                 targets = [how.target_about["place"], *(row.target["place"] for row in store.runs())]
                 as_of = _state(store)
             filled = how.source_about["place"] in targets
-            groups = grouped(how.source.facts(resources, bar), ours, names, bar, is_target=filled)
+            groups = grouped(how.source.facts(resources, bar), ours, names, bar, key=self._key, is_target=filled)
             made = draft(
                 groups,
                 key=self._key,
