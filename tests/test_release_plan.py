@@ -73,6 +73,20 @@ def test_blank_patient_ids_are_many_people(tmp_path: Path) -> None:
     }
 
 
+def test_patient_ids_that_cannot_be_read_are_nobodys(tmp_path: Path) -> None:
+    source = cohort(tmp_path / "in", patients=1)
+    for number, written in enumerate((b"M\xdc-1", b"M\xc4-1", b"M\0-1")):
+        path = changed(
+            files(source)[0], tmp_path / "odd" / str(number), PatientID="XYZW", SpecificCharacterSet="ISO_IR 192"
+        )
+        content = path.read_bytes()
+        assert content.count(b"XYZW") == 1
+        path.write_bytes(content.replace(b"XYZW", written))
+    made = plan(tmp_path, tmp_path / "odd")
+    assert set(made.frame["status"]) == {"blocked"}
+    assert made.problems["problem"].str.contains("not in the character set").sum() == 3
+
+
 def test_who_is_who_is_one_to_one_or_nothing_is_planned(tmp_path: Path) -> None:
     source = cohort(tmp_path / "in")
     ids = sorted({str(dcmread(path).PatientID) for path in files(source)})
