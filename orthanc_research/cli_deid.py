@@ -16,10 +16,11 @@ import typer
 
 from orthanc_research.cli_tables import DryRun, Out, finish, show
 from orthanc_research.deid import Profile
-from orthanc_research.errors import QueryError
+from orthanc_research.errors import DeidError, QueryError
 from orthanc_research.export import read_parquet
 from orthanc_research.orthanc import Orthanc
 from orthanc_research.release._keys import make_key_file
+from orthanc_research.release._places import check_house
 from orthanc_research.release._plan import Plan
 from orthanc_research.release._run import Run
 from orthanc_research.release.project import Project
@@ -157,10 +158,15 @@ def report(
     number: Number = None,
     manifest: Annotated[Path | None, typer.Option(help="And a JSON that may go with the data.")] = None,
     key: KeyName = KEY,
+    source: Annotated[str | None, typer.Option(help="Where its journal has no password for it.")] = None,
+    target: Annotated[str | None, typer.Option(help="The same.")] = None,
+    source_auth_env: SourceAuth = None,
+    target_auth_env: TargetAuth = None,
 ) -> None:
     """Write the report of a run."""
     project = Project(folder, key)
-    print(project.report(number, path))
+    with _places((source, source_auth_env), (target, target_auth_env)) as (first, second):
+        print(project.report(number, path, source=first, target=second))
     if manifest is not None:
         print(project.manifest(number, manifest))
 
@@ -179,6 +185,9 @@ def mapping(
     if midi is not None:
         project.export_midi(midi)
     if reveal:
+        if out is not None:
+            with project.reading() as store:
+                check_house(out, (row.target for row in store.runs()))
         show(found.reveal(), out)
     else:
         print(found)
@@ -213,7 +222,7 @@ def _plan(
     return project.plan(
         places[0],
         chosen,
-        profile=Profile.from_json(profile.read_text(encoding="utf-8")) if profile else Profile(),
+        profile=_profile(profile) if profile else Profile(),
         target=places[1],
         patient_ids=_names(names) if names else None,
         sequential=sequential,
@@ -221,8 +230,23 @@ def _plan(
     )
 
 
+def _profile(path: Path) -> Profile:
+    try:
+        return Profile.from_json(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, DeidError) as error:
+        raise QueryError(f"--profile: {_reason(error)}") from None
+
+
+def _reason(error: Exception) -> str:
+    """Without what is in the file, which a decoder's message may quote."""
+    return str(error) if isinstance(error, DeidError) else f"the file cannot be read ({type(error).__name__})."
+
+
 def _names(path: Path) -> pd.Series:
-    table = pd.read_csv(path, dtype="str", keep_default_na=False)
+    try:
+        table = pd.read_csv(path, dtype="str", keep_default_na=False)
+    except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
+        raise QueryError(f"--patient-ids: {_reason(error)}") from None
     if len(table.columns) != 2:
         raise QueryError("--patient-ids is a .csv with two columns: what it is in the source, and its pseudonym.")
     return table.set_index(table.columns[0])[table.columns[1]]

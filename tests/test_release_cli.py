@@ -55,6 +55,12 @@ def test_a_release_from_a_shell(shell: Shell, tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "key").stat().st_mode) == 0o600
     assert shell("init", "project", *key, "--make-key").returncode == 2
     assert shell("plan", "project", "nowhere", "out", *key).returncode == 2
+    (tmp_path / "bad").write_bytes(b"{SYN-\xff\xfe\n")
+    for option in ("--profile", "--patient-ids"):
+        for name in ("bad", "none", "/dev/null"):
+            done = shell("plan", "project", "in", "out", option, name, *key)
+            assert (done.returncode, option in done.stderr) == (2, True), done.stderr
+    (tmp_path / "bad").unlink()
     done = shell("run", "project", "in", "out", *key, "--dry-run", "--out", "plan.csv")
     assert (done.returncode, done.stderr.count("2 planned")) == (0, 1), done.stderr
     assert not (tmp_path / "out").exists()
@@ -79,6 +85,7 @@ def test_a_release_from_a_shell(shell: Shell, tmp_path: Path) -> None:
     done = shell("mapping", "project", *key)
     assert (done.returncode, done.stdout) == (0, "<Mapping of 1 patients: PHI; reveal() shows it>\n")
     assert "SYN-" in shell("mapping", "project", *key, "--reveal").stdout
+    assert shell("mapping", "project", *key, "--reveal", "--out", "out/who.csv").returncode == 2
     assert shell("mapping", "project", *key, "--midi", "midi").returncode == 0
     assert {path.name for path in files(tmp_path / "midi")} == {"uid_mapping.csv", "patid_mapping.csv"}
 
@@ -98,6 +105,7 @@ def test_from_an_orthanc_with_a_password_in_the_environment(
     assert done.returncode == 0, done.stderr
     assert "CASE-1" in done.stdout
     assert shell("verify", "project", **secrets).returncode == 0
+    assert shell("report", "project", "--to", "report.html", "--manifest", "m.json", **secrets).returncode == 0
     assert shell("verify", "project", ORES_KEY=KEY).returncode == 2  # the password is not there any more
     assert shell("verify", "project", ORES_KEY="00" * 32).returncode == 1
     kept_texts = b"".join(path.read_bytes() for path in files(tmp_path / "project"))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import sqlite3
 import stat
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +47,8 @@ def test_a_row_a_series_and_a_row_for_what_is_none(tmp_path: Path) -> None:
     assert "SYN-" not in shown
     unread = frame.index[frame["status"] == "blocked"]
     assert sorted(made.files(each)[0] for each in unread) == ["Doe_John.txt", "a.dcm"]
+    assert not {f"file-{hashlib.sha256(each).hexdigest()[:12]}" for each in (b"Doe_John.txt", b"a.dcm")} & {*unread}
+    assert list(plan(tmp_path, source).frame.index) == list(frame.index)
     assert not (tmp_path / "out").exists()
     assert len(project(tmp_path).mapping()) == 0  # a plan changes nothing
 
@@ -68,12 +73,31 @@ def test_blank_patient_ids_are_many_people(tmp_path: Path) -> None:
     }
 
 
+def test_patient_ids_that_cannot_be_read_are_nobodys(tmp_path: Path) -> None:
+    source = cohort(tmp_path / "in", patients=1)
+    for number, written in enumerate((b"M\xdc-1", b"M\xc4-1", b"M\0-1")):
+        path = changed(
+            files(source)[0], tmp_path / "odd" / str(number), PatientID="XYZW", SpecificCharacterSet="ISO_IR 192"
+        )
+        content = path.read_bytes()
+        assert content.count(b"XYZW") == 1
+        path.write_bytes(content.replace(b"XYZW", written))
+    made = plan(tmp_path, tmp_path / "odd")
+    assert set(made.frame["status"]) == {"blocked"}
+    assert made.problems["problem"].str.contains("not in the character set").sum() == 3
+
+
 def test_who_is_who_is_one_to_one_or_nothing_is_planned(tmp_path: Path) -> None:
     source = cohort(tmp_path / "in")
     ids = sorted({str(dcmread(path).PatientID) for path in files(source)})
     series = sorted({str(dcmread(path).SeriesInstanceUID) for path in files(source)})
     with pytest.raises(errors.DeidError, match="share one pseudonym"):
         plan(tmp_path, source, patient_ids=dict.fromkeys(ids, "same"))
+    with pytest.raises(errors.DeidError, match="but for its case"):
+        plan(tmp_path, source, patient_ids=dict(zip(ids, ("p1", "P1"), strict=True)))
+    for named in (ids, ids[::-1]):  # a PatientID of the house would go out with the data, whoever's it is
+        with pytest.raises(errors.DeidError, match="is the PatientID of one"):
+            plan(tmp_path, source, patient_ids=dict(zip(ids, named, strict=True)))
     with pytest.raises(errors.DeidError, match="two pseudonyms"):
         plan(tmp_path, source, patient_ids={each: f"P{number}" for number, each in enumerate(series)})
     with pytest.raises(errors.QueryError, match="no pseudonym"):
@@ -104,7 +128,18 @@ def test_one_patient_id_of_two_issuers_is_two_people(tmp_path: Path) -> None:
             changed(path, IssuerOfPatientID="North", PatientID=" SYN ")
         else:
             changed(path, IssuerOfPatientID="South", PatientID="SYN")
-    assert plan(tmp_path, source).frame["PatientID"].nunique() == 2
+    made = plan(tmp_path, source)
+    assert made.frame["PatientID"].nunique() == 2
+    assert made.problems["problem"].str.contains("another PatientID or issuer").tolist() == [True, True]
+
+
+def test_a_file_that_is_called_like_a_patient_id_is_not_that_patient(tmp_path: Path) -> None:
+    source = cohort(tmp_path / "all")
+    one, other = (next(path for path in files(source) if f"-00{n}" in dcmread(path).PatientID) for n in (1, 2))
+    changed(one, tmp_path / "in" / "1", PatientID="2")
+    changed(other, tmp_path / "in" / "2", PatientID="1")
+    made = plan(tmp_path, tmp_path / "in", patient_ids={"1": "ONE", "2": "TWO"})
+    assert made.frame.loc[str(dcmread(one).SeriesInstanceUID), "PatientID"] == "TWO"
 
 
 RISKS: dict[str, dict[str, Any]] = {
@@ -189,6 +224,43 @@ def test_two_files_with_one_uid_and_other_bytes_are_not_chosen_between(tmp_path:
     changed(files(source)[0], source / "other", PatientWeight="70")
     made = plan(tmp_path, source)
     assert "same SOPInstanceUID" in made.problems["problem"].iloc[0]
+    changed(source / "other", SeriesInstanceUID="1.2.3")
+    made = plan(tmp_path, source)
+    assert made.problems["problem"].str.contains("another series too").tolist() == [True, True]
+    (source / "other").rename(tmp_path / "other")
+    plan(tmp_path, source).run(workers=1, progress=False)
+    (tmp_path / "other").rename(source / "other")
+    files(source)[0].unlink()  # and a month later the same: the target would get two copies of one UID
+    assert "another patient, study or series" in str(plan(tmp_path, source).frame.loc["1.2.3", "reason"])
+
+
+def test_copies_are_not_released_once_more(tmp_path: Path) -> None:
+    source = cohort(tmp_path / "in", patients=1)
+    kept_uids = Profile(options=frozenset({*PROFILE.options, "retain_uids"}))
+    for profile, status in ((PROFILE, "planned"), (kept_uids, "conflict")):
+        folder = tmp_path / status
+        assert plan(folder, source, profile=profile).run(workers=1, progress=False).state == "done"
+        assert plan(folder, folder / "out", target=folder / "more").frame.empty
+        again = plan(folder, source, profile=profile)
+        assert (set(again.frame["status"]), len(again.problems)) == ({"done"}, 0)
+        here = project(folder)
+        here.forget(here.mapping().pseudonyms, expect=1)
+        made = plan(folder, folder / "out", target=folder / "more")
+        assert made.problems["problem"].str.contains("copy that this package made").tolist() == [True, True]
+    # From elsewhere they are a source as any other.
+    assert set(plan(tmp_path / "hub", tmp_path / "planned" / "out").frame["status"]) == {"planned"}
+
+
+def test_what_a_blocked_series_calls_its_patient_is_looked_for_in_the_others(tmp_path: Path) -> None:
+    source = cohort(tmp_path / "in", patients=1)
+    for path in files(source):
+        if dcmread(path).Modality == "MR":
+            changed(path, BurnedInAnnotation="YES", OtherPatientIDs="STANDARD77")
+        else:
+            changed(path, ConvolutionKernel="STANDARD77")
+    run = plan(tmp_path, source).run(workers=1, progress=False)
+    assert sorted(run.frame["status"]) == ["blocked", "failed"]
+    assert kept(tmp_path / "out") == {}
 
 
 def test_deltas_and_conflicts(tmp_path: Path) -> None:
@@ -210,6 +282,11 @@ def test_deltas_and_conflicts(tmp_path: Path) -> None:
     lost = plan(tmp_path, source).problems
     assert lost.loc[row, "problem"] == "Originals are gone from the source, and their copies are in the target still."
     assert plan(tmp_path, source, resources=files(source)[0].relative_to(source)).problems.empty
+    with closing(sqlite3.connect(tmp_path / "project" / "project.sqlite")) as database, database:
+        database.execute("UPDATE run SET options = '{}', state = 'unverified'")
+    doubts = plan(tmp_path, source).problems["problem"]
+    assert doubts.str.contains("another version of this package").sum() == 4
+    assert doubts.str.contains("did not pass the check across all copies").sum() == 4
     stricter = plan(tmp_path, source, profile=Profile(remove=("KVP",)))
     assert set(stricter.frame["status"]) == {"conflict"}
     run = stricter.run(workers=1, progress=False)
@@ -224,6 +301,21 @@ def test_what_lies_in_each_other_is_refused(tmp_path: Path) -> None:
             plan(tmp_path, source, target=target)
     with pytest.raises(errors.QueryError, match="no such folder"):
         plan(tmp_path, tmp_path / "none")
+    with pytest.raises(errors.QueryError, match="inside the source"):
+        plan(tmp_path, tmp_path, target=tmp_path.parent / f"{tmp_path.name}-out")
+    made = plan(tmp_path, source)
+    with pytest.raises(errors.QueryError, match="inside the target"):
+        made.contact_sheet(tmp_path / "out" / "look.html")
+
+
+@pytest.mark.parametrize("address", ["HTTP://u:S3CRET@host/", "u:S3CRET@host:8042", "ftp://u:S3CRET@host/"])
+def test_an_address_is_not_made_a_folder_of(tmp_path: Path, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    source = cohort(tmp_path / "in", patients=1)
+    for given in ({"target": address}, {"source": address}):
+        with pytest.raises(errors.QueryError, match="give Orthanc") as caught:
+            plan(tmp_path, **{"source": source, **given})  # type: ignore[arg-type]
+        assert "S3CRET" not in str(caught.value)
 
 
 def test_a_preview_shows_before_and_after_and_stores_nothing(tmp_path: Path) -> None:
@@ -271,6 +363,8 @@ def test_keys_come_from_where_they_are_safe(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(errors.QueryError, match="chmod 700"):
         ores.Project(folder, f"file:{file}")
     folder.chmod(0o700)
+    with pytest.raises(errors.QueryError, match="it is a file"):
+        ores.Project(folder / "project.sqlite", f"file:{file}")
     (folder / "project.sqlite").write_text("something else")
     with pytest.raises(errors.DeidError, match="not a project"):
         ores.Project(folder, f"file:{file}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import errno
 import io
+import itertools
 import json
 import logging
 import os
@@ -13,8 +14,9 @@ import shutil
 import stat
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from filelock import FileLock
@@ -22,10 +24,15 @@ from pydicom import dcmread
 from release_cases import KEY, PROFILE, changed, cohort, crash, files, hang, kept, project, read
 
 import orthanc_research as ores
-from orthanc_research import errors
+from orthanc_research import errors, fetch
+from orthanc_research.database import Database, DiskError
 from orthanc_research.deid import Key, Profile
 from orthanc_research.release import _carry
+from orthanc_research.release._places import PlaceError, Removed
 from orthanc_research.release._run import Run
+from orthanc_research.release._server import OrthancSource
+from orthanc_research.release._store import Store
+from orthanc_research.release._tree import FolderSource
 
 
 def released(folder: Path, source: Path, profile: Profile = PROFILE) -> Run:
@@ -154,12 +161,132 @@ def test_rollback_takes_only_what_its_run_stored(tmp_path: Path) -> None:
     assert second.frame["done"].sum() == 1
     (tmp_path / "out" / "note.txt").write_text("mine")
     here = project(tmp_path)
+    changed(files(source)[0], source / "newer", SOPInstanceUID="1.2.3.4.6")
+    planned = here.plan(source, profile=PROFILE, target=tmp_path / "out", progress=False)
+    (source / "newer").unlink()
     assert here.rollback(second, progress=False) == {"removed": 1}
     assert kept(tmp_path / "out") == before
+    with pytest.raises(errors.DeidError, match="plan again"):  # it counts what is gone now as done
+        planned.run(progress=False)
+    original = files(source)[0].read_bytes()
+    for write in (first.report, first.manifest):
+        with pytest.raises(errors.QueryError, match="has to end in"):
+            write(files(source)[0])
+    assert files(source)[0].read_bytes() == original
     assert here.rollback(first, progress=False) == {"removed": 16}
     assert [path.name for path in files(tmp_path / "out")] == ["note.txt"]
     assert set(first.frame["status"]) == {"rolled-back"}
     assert set(released(tmp_path, source, Profile(remove=("KVP",))).frame["status"]) == {"done"}
+
+
+def test_copies_whose_originals_went_stay_whichever_run_stored_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = cohort(tmp_path / "in", patients=1)
+
+    def dies(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "mark", dies)  # stored, and not yet written down
+        with pytest.raises(KeyboardInterrupt):
+            released(tmp_path, source)
+    here = project(tmp_path)
+    assert (here.runs()[0].state, len(kept(tmp_path / "out"))) == ("open", 8)
+    second = released(tmp_path, source)  # not resumed: it finds them in the target
+    assert here.delete_originals(second, expect=8, progress=False) == {"removed": 8}
+    for run in (1, 2):
+        with pytest.raises(errors.QueryError, match="all there is"):
+            here.rollback(run, progress=False)
+    assert len(kept(tmp_path / "out")) == 8
+
+
+def test_an_original_that_may_be_gone_keeps_its_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = cohort(tmp_path / "in", patients=1)
+    run, here = released(tmp_path, source), project(tmp_path)
+    remove = FolderSource.remove
+
+    def refuses(self: FolderSource, key: str, md5: str) -> Removed:
+        raise PlaceError("An original cannot be deleted (Permission denied).")
+
+    def dies(self: FolderSource, key: str, md5: str) -> Removed:
+        remove(self, key, md5)
+        raise KeyboardInterrupt
+
+    original = files(source)[0].read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(FolderSource, "remove", refuses)
+        with pytest.raises(PlaceError):
+            here.delete_originals(run, expect=8, progress=False)
+        patch.undo()
+        files(source)[0].write_bytes(b"another")
+        assert here.delete_originals(run, expect=8, progress=False) == {"removed": 7, "changed": 1}
+        files(source)[0].write_bytes(original)
+        patch.setattr(FolderSource, "remove", dies)
+        with pytest.raises(KeyboardInterrupt):
+            here.delete_originals(run, expect=1, progress=False)
+    assert files(source) == []
+    with pytest.raises(errors.QueryError, match="all there is"):
+        here.rollback(run, progress=False)
+    assert len(kept(tmp_path / "out")) == 8
+    # Killed at the first one, too.
+    more = cohort(tmp_path / "b" / "in", patients=1)
+    run, here = released(tmp_path / "b", more), project(tmp_path / "b")
+    monkeypatch.setattr(FolderSource, "remove", dies)
+    with pytest.raises(KeyboardInterrupt):
+        here.delete_originals(run, expect=8, progress=False)
+    with pytest.raises(errors.QueryError, match="all there is"):
+        here.rollback(run, progress=False)
+
+
+@pytest.mark.one_version
+def test_servers_that_are_set_up_in_other_ways(version: str, tmp_path: Path) -> None:
+    source = cohort(tmp_path / "in", patients=1)
+    copies = released(tmp_path, source)
+    wanted = kept(tmp_path / "out")
+    other = read(files(tmp_path / "out")[0].read_bytes())
+    other.PatientSize = "1.7"
+    theirs = io.BytesIO()
+    other.save_as(theirs)
+    with ores.LocalOrthanc(version, config={"OverwriteInstances": True}) as target:
+        made = project(tmp_path / "a").plan(source, profile=PROFILE, target=target, progress=False)
+        target.rest.instances.upload(theirs.getvalue())  # by somebody else, after that was planned
+        run = made.run(workers=1, progress=False)
+        assert run.failures["status"].tolist() == ["conflict"]
+        assert len(kept(target).items() & wanted.items()) == 7
+        assert theirs.getvalue() in [target.rest.instances.file(each) for each in target.rest.instances.list()]
+        assert project(tmp_path / "a").rollback(run, source=source, target=target, progress=False) == {"removed": 7}
+    with ores.LocalOrthanc(version, config={"StoreMD5ForAttachments": False}) as blind:
+        run = project(tmp_path / "b").plan(source, profile=PROFILE, target=blind, progress=False).run(progress=False)
+        assert (run.state, kept(blind)) == ("done", wanted)
+        assert set(run.verify(workers=1, progress=False)["status"]) == {"verified"}
+        emptied(blind).upload(source, progress=False)
+        here = project(tmp_path / "c")
+        run = here.plan(blind, profile=PROFILE, target=tmp_path / "c" / "out", progress=False).run(progress=False)
+        assert (run.state, kept(tmp_path / "c" / "out")) == ("done", wanted)
+        victim = blind.rest.instances.list()[0]
+        file = tmp_path / "victim"
+        file.write_bytes(blind.rest.instances.file(victim))
+        blind.rest.instances.delete(victim)
+        blind.rest.instances.upload(changed(file, PatientWeight="71").read_bytes())
+        again = here.plan(blind, profile=PROFILE, target=tmp_path / "c" / "out", progress=False)
+        assert again.frame["changed"].sum() == 1
+    with ores.LocalOrthanc(version, config={"IngestTranscoding": "1.2.840.10008.1.2"}) as coding:
+        made = project(tmp_path / "d").plan(source, profile=PROFILE, target=coding, progress=False)
+        run = made.run(workers=1, progress=False)
+        assert run.failures["error"].str.contains("IngestTranscoding").sum() == 8
+        assert coding.rest.instances.list() == []
+    assert copies.state == "done"
+
+
+def test_a_damaged_original_is_told_without_its_orthanc_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    def damaged(rest: object, instance: str, *, verify: bool) -> bytes:
+        raise fetch.DamagedError(fetch.DIFFERS.format(instance))
+
+    monkeypatch.setattr(fetch, "file", damaged)
+    with ores.Orthanc("http://127.0.0.1:9", auth=("a", "b")) as orthanc, pytest.raises(PlaceError) as caught:
+        OrthancSource(orthanc).read("0123-4567")
+    assert "4567" not in str(caught.value)
 
 
 def test_what_cannot_be_done_is_a_row_and_the_others_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -275,6 +402,38 @@ def test_a_full_disk_ends_a_run_and_resume_goes_on(tmp_path: Path, monkeypatch: 
     assert set(project(tmp_path).resume(workers=1, progress=False).frame["status"]) == {"done"}
 
 
+@pytest.mark.parametrize("at", [1, 2, 5, 14, 23])
+def test_a_disk_that_fails_at_any_step_is_told_and_gone_on_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    """R9: the n-th line of the journal, the n-th folder, file, flush or name of a copy."""
+    source = cohort(tmp_path / "in", patients=1)
+    steps = itertools.count(1)
+
+    def failing(real: Callable[..., Any], kind: type[Exception]) -> Callable[..., Any]:
+        def step(*arguments: Any, **options: Any) -> Any:
+            if next(steps) >= at:
+                raise kind(errno.EIO, os.strerror(errno.EIO))
+            return real(*arguments, **options)
+
+        return step
+
+    made = project(tmp_path).plan(source, profile=PROFILE, target=tmp_path / "out", progress=False)
+    with monkeypatch.context() as patch:
+        for owner, name in ((os, "link"), (os, "fsync"), (os, "mkdir")):
+            patch.setattr(owner, name, failing(getattr(owner, name), OSError))
+        patch.setattr(Database, "write_all", failing(Database.write_all, DiskError))
+        try:
+            told = str(made.run(workers=1, progress=False).halted)
+        except errors.DeidError as error:
+            told = str(error)
+    assert "Input/output error" in told
+    assert all(path.suffix == ".dcm" for path in files(tmp_path / "out"))
+    here = project(tmp_path)
+    run = here.resume(workers=1, progress=False) if here.runs() else released(tmp_path, source)
+    assert (run.state, len(kept(tmp_path / "out"))) == ("done", 8)
+
+
 def test_one_process_at_a_time(tmp_path: Path) -> None:
     source = cohort(tmp_path / "in")
     here = project(tmp_path)
@@ -315,6 +474,8 @@ def test_the_mapping_hides_itself_and_forgets(tmp_path: Path) -> None:
     assert (found.kind, found.new) == ("SOPInstanceUID", copy.SOPInstanceUID)
     assert found.original in {dcmread(path).SOPInstanceUID for path in files(source)}
     assert here.lookup("nobody").empty
+    with pytest.raises(errors.QueryError, match="inside the target"):
+        here.export_midi(tmp_path / "out" / "midi")
     here.export_midi(tmp_path / "midi")
     with (tmp_path / "midi" / "uid_mapping.csv").open(newline="") as stream:
         pairs = {row["id_old"]: row["id_new"] for row in csv.DictReader(stream)}

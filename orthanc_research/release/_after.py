@@ -78,9 +78,13 @@ def verify(store: Store, run: int, setting: Setting, who: Who, *, workers: int, 
 def rollback(store: Store, run: int, setting: Setting, who: Who, progress: Progress) -> dict[str, int]:
     """Take out of the target what this run put there, and nothing else: absent before it, and the same bytes still."""
     counted: Counter[str] = Counter()
-    if any(True for _ in store.units(run, "deleted")):
-        raise QueryError("Originals of this run were deleted: its copies are all there is of them, and stay.")
     units = [unit for unit in store.units(run) if unit.absent and unit.target_md5 and unit.state not in _NOT_OURS]
+    place = next(each.target["place"] for each in store.runs() if each.id == run)
+    # By whichever run: what one left unfinished another one may have found in the target, and called done.
+    runs = [each.id for each in store.runs() if each.target["place"] == place]
+    alone = {unit.new_sop for each in runs for unit in store.units(each, "deleted")}
+    if any(unit.new_sop in alone for unit in store.units(run)):
+        raise QueryError("Originals of this run were deleted: its copies are all there is of them, and stay.")
     progress.total(len(units), "instances")
     for unit in units:
         if progress.cancelled:
@@ -118,10 +122,16 @@ def delete_originals(
     for unit in left:
         if progress.cancelled:
             raise CancelledError("Deleting was stopped on request; the other originals are there still.")
-        came = setting.source.remove(unit.key, unit.md5)
+        # Before it is: of an original that may be gone no copy may be taken back.
+        store.mark(run, [(unit.key, "deleted", "")])
+        try:
+            came = setting.source.remove(unit.key, unit.md5)
+        except PlaceError:
+            store.mark(run, [(unit.key, "done", "")])
+            raise
         counted[came] += 1
-        if came != "changed":
-            store.mark(run, [(unit.key, "deleted", "")])
+        if came == "changed":
+            store.mark(run, [(unit.key, "done", "")])
         progress.advance()
     return dict(counted)
 

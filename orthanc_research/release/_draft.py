@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import orjson
 
@@ -21,6 +21,8 @@ __all__ = ["Before", "Draft", "Group", "draft", "gone", "grouped"]
 
 Before = Mapping[str, tuple[Unit, RunRow]]
 _AGAIN = "Roll back the run that made it, or choose another target."
+_OLDER = "Its copies were made by another version of this package, whose rules may differ."
+_UNPROVEN = "Its copies did not pass the check across all copies."
 
 
 @dataclass(slots=True)
@@ -31,6 +33,7 @@ class Group:
     facts: list[Facts]
     identity: str = ""
     wanted: str | None = None
+    is_copy: bool = False
 
     def __repr__(self) -> str:
         return f"<Group of {len(self.facts)}>"
@@ -47,27 +50,37 @@ class Draft:
     named: dict[str, Named] = field(default_factory=dict)
     known: dict[tuple[str, bytes], None] = field(default_factory=dict)
     keys: dict[str, list[str]] = field(default_factory=dict)
-    last_run: int = 0
+    as_of: Any = None  # what the project's journal said then
 
     def __repr__(self) -> str:
         return f"<Draft of {len(self.lines)} rows>"
 
 
-def grouped(found: Iterable[Facts], ours: Collection[str], names: Names | None, progress: Progress) -> list[Group]:
+def grouped(
+    found: Iterable[Facts],
+    ours: Collection[str],
+    names: Names | None,
+    progress: Progress,
+    *,
+    key: Key,
+    is_target: bool = False,
+) -> list[Group]:
     """The series of a source, in a fixed order; copies that this project made are left out.
 
-    `CancelledError` when the user asked to stop: a plan is whole or none.
+    `is_target`: copies are put into this source, so that those of others, and of patients who were forgotten, are there
+    as well: they are groups of their own. `CancelledError` when the user asked to stop: a plan is whole or none.
     """
     groups: dict[tuple[str, str, str], Group] = {}
     for facts in found:
         if facts.problem:
-            label = "file-" + hashlib.sha256(facts.key.encode()).hexdigest()[:12]
+            # Keyed: a path is often a name and a date, which a plain hash gives away to whoever tries names.
+            label = "file-" + key.digest("file", "", facts.key).hex()[:12]
             groups[(facts.key, "", "")] = Group(label, [facts])
-        elif facts.sop not in ours:
+        elif not (facts.is_copy and facts.sop in ours):
             wanted = names(facts) if names else None
             identity = identity_of(facts.patient, wanted)
             place = (identity, facts.study, facts.series)
-            group = groups.setdefault(place, Group(facts.series, [], identity, wanted))
+            group = groups.setdefault(place, Group(facts.series, [], identity, wanted, is_target and facts.is_copy))
             if group.wanted != wanted:
                 raise DeidError("patient_ids gives one series two pseudonyms.")
             group.facts.append(facts)
@@ -92,11 +105,13 @@ def draft(
     target: Target,
     must_be_named: bool,
     acknowledge: Collection[str],
+    versions: Mapping[str, Any],
 ) -> Draft:
     """The plan of these series. `DeidError` for patients that are no one-to-one mapping."""
     plan = Draft()
     _check_acknowledged(acknowledge, groups)
-    blocked = {group.row: _blocked(group, must_be_named, acknowledge) for group in groups}
+    twice = _in_two_series(groups)
+    blocked = {group.row: _blocked(group, must_be_named, acknowledge, twice) for group in groups}
     free = [group for group in groups if not blocked[group.row]]
     naming.name(_patients(free))
     plan.named = {group.identity: naming.named[group.identity] for group in free}
@@ -111,10 +126,41 @@ def draft(
             reason, action = stop
             _add(plan, group, "blocked", reason)
             plan.problems.append((group.row, reason, action, len(group.facts)))
-            continue
-        named = plan.named[group.identity]
-        _settle(plan, group, list(planned[group.row].values()), named, profile, before, there)
+        else:
+            named = plan.named[group.identity]
+            _settle(plan, group, list(planned[group.row].values()), named, profile, before, there)
+            plan.problems += _doubtful(group, before, versions)
+        if group.identity in plan.named:  # what is kept back says what its patient is called as well
+            plan.known |= {(group.identity, orjson.dumps(dict(facts.known))): None for facts in group.facts}
+    plan.problems += _shared(free)
     return plan
+
+
+def _doubtful(group: Group, before: Before, versions: Mapping[str, Any]) -> list[tuple[str, str, str, int]]:
+    """Problems: copies that are there, and that nobody should take for as good as new ones."""
+    runs = [before[facts.sop][1] for facts in group.facts if facts.sop in before]
+    name = "orthanc_research"
+    found = {
+        _OLDER: (sum(run.options.get(name) != versions[name] for run in runs), _AGAIN),
+        _UNPROVEN: (sum(run.state == "unverified" for run in runs), "Read the report of the run that made them."),
+    }
+    return [(group.row, reason, action, count) for reason, (count, action) in found.items() if count]
+
+
+def _in_two_series(groups: Sequence[Group]) -> set[str]:
+    """SOPInstanceUIDs that stand in more than one series, study or patient: the copies would share one as well."""
+    seen = Counter(sop for group in groups if not group.is_copy for sop in {facts.sop for facts in group.facts} - {""})
+    return {sop for sop, count in seen.items() if count > 1}
+
+
+def _shared(groups: Sequence[Group]) -> list[tuple[str, str, str, int]]:
+    """Problems: studies of two patients, who may be one whose PatientID or issuer was changed half-way."""
+    owners: dict[str, set[str]] = {}
+    for group in groups:
+        owners.setdefault(group.facts[0].study, set()).add(group.identity)
+    reason = "Its study has series of another PatientID or issuer, and they become two people."
+    action = "If they are one patient, correct the source first."
+    return [(group.row, reason, action, len(group.facts)) for group in groups if len(owners[group.facts[0].study]) > 1]
 
 
 def gone(groups: Sequence[Group], before: Before, source: Mapping[str, str]) -> list[tuple[str, str, str, int]]:
@@ -134,11 +180,18 @@ def _check_acknowledged(acknowledge: Collection[str], groups: Sequence[Group]) -
         raise QueryError(f"{len(lost)} of the series to acknowledge are not in this plan; nothing was planned.")
 
 
-def _blocked(group: Group, must_be_named: bool, acknowledge: Collection[str]) -> tuple[str, str] | None:
+def _blocked(
+    group: Group, must_be_named: bool, acknowledge: Collection[str], twice: Collection[str]
+) -> tuple[str, str] | None:
     """Why a series is kept back, and what to do about it."""
     first = group.facts[0]
     if first.problem:
         return first.problem, "Leave it out, or repair it."
+    if group.is_copy:
+        return (
+            "It is a copy that this package made, in a place that copies are put into.",
+            "Leave it out: what is released is its original.",
+        )
     if not group.identity:
         return "It has no PatientID, and nobody knows whose it is.", "Name a pseudonym for it in patient_ids."
     if must_be_named and group.wanted is None:
@@ -146,6 +199,8 @@ def _blocked(group: Group, must_be_named: bool, acknowledge: Collection[str]) ->
     md5s: dict[str, set[str]] = {}
     for facts in group.facts:
         md5s.setdefault(facts.sop, set()).add(facts.md5)
+    if any(facts.sop in twice for facts in group.facts):
+        return "A SOPInstanceUID of it stands in another series too.", "Take the wrong ones out of the source."
     if any(len(each) > 1 for each in md5s.values()):
         return "Different files in it have the same SOPInstanceUID.", "Take the wrong ones out of the source."
     risk = next((facts.risk for facts in group.facts if facts.risk), "")
@@ -215,7 +270,9 @@ def _settle(
         old, run = before.get(unit.sop, (None, None))
         unit = replace(unit, absent=now is None)
         deltas["new" if old is None else "same" if old.md5 == unit.md5 else "changed"] += 1
-        if now is not None and old is not None and run is not None:
+        if old is not None and (old.identity, old.study, old.series) != (unit.identity, unit.study, unit.series):
+            conflicts["The target has a copy of it of another patient, study or series."] += 1
+        elif now is not None and old is not None and run is not None:
             if now != old.target_md5:
                 conflicts["The target has another copy than this project stored."] += 1
             elif old.md5 != unit.md5:
@@ -225,8 +282,6 @@ def _settle(
             else:
                 unit = replace(unit, state="done", target_md5=now)
         settled.append(unit)
-    for facts in group.facts:
-        plan.known[group.identity, orjson.dumps(dict(facts.known))] = None
     if conflicts:
         reason = next(iter(conflicts))
         _add(plan, group, "conflict", reason)

@@ -56,7 +56,10 @@ _OTHER = [
     "BodyPartExamined",
     "Rows",
     "RecognizableVisualFeatures",
+    "DeidentificationMethod",
 ]
+_OURS = "orthanc_research, PS3.15"  # how the engine's DeidentificationMethod begins
+_UNREADABLE = re.compile(r"[\x00-\x1f\x7f\ufffd]")
 _SHOWS_TEXT = frozenset(
     ["US", "IVUS", "XA", "RF", "CR", "DX", "MG", "IO", "PX", "OT", "SC", "ES", "XC", "GM", "OP", "SM", "DOC"]
 )
@@ -96,6 +99,7 @@ class Facts:
     known: tuple[tuple[str, str], ...]
     above: tuple[str, ...] = ()  # Orthanc IDs of its series, study and patient
     problem: str = ""
+    is_copy: bool = False  # made by this package, says its header
 
     def __repr__(self) -> str:
         return f"<Facts {self.sop}>"
@@ -110,6 +114,9 @@ def facts_of(key: str, tags: Mapping[str, str | None], md5: str, size: int, abov
     missing = [
         name for name in ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID") if not get(name)
     ]
+    problem = f"It has no {missing[0]}." if missing else ""
+    if not problem and _UNREADABLE.search(get("PatientID") + get("IssuerOfPatientID")):
+        problem = "Its PatientID is not in the character set that it names: two patients may look like one."
     return Facts(
         key,
         md5,
@@ -125,7 +132,8 @@ def facts_of(key: str, tags: Mapping[str, str | None], md5: str, size: int, abov
         _may_show_a_face(tags, get("Modality").upper()),
         tuple((name, get(name)) for name in IDENTITY if get(name)),
         above,
-        f"It has no {missing[0]}." if missing else "",
+        problem,
+        get("DeidentificationMethod").startswith(_OURS),
     )
 
 

@@ -55,7 +55,8 @@ def caller_names(given: Any, resources: Any) -> Names | None:
             raise DeidError("patient_ids gives one patient two pseudonyms.")
 
     def find(facts: Facts) -> str | None:
-        keys = (facts.key, facts.series, facts.study, *facts.above, facts.patient.id)
+        instance = facts.key if facts.above else ""  # of an Orthanc; a path may look like anybody's PatientID
+        keys = (instance, facts.series, facts.study, *facts.above, facts.patient.id)
         return next((table[key] for key in keys if key and key in table), None)
 
     return find
@@ -68,10 +69,14 @@ class Naming:
         self._key = key
         self._sequential = sequential
         self.named = dict(there)
-        self._owner = {each.pseudonym: each.identity for each in there.values()}
+        # Without regard to case: what differs by it alone is one name to many file systems and people.
+        self._owner = {each.pseudonym.casefold(): each.identity for each in there.values()}
+        self._originals = {each.original.casefold() for each in there.values()}
 
     def name(self, patients: Iterable[tuple[str, Patient, str | None, str]]) -> None:
         """(identity, patient, the caller's pseudonym if there is one, first study date) of everybody in a plan."""
+        patients = list(patients)
+        self._originals |= {patient.id.casefold() for _, patient, _, _ in patients}
         fresh = []
         for identity, patient, wanted, first in patients:
             old = self.named.get(identity)
@@ -84,15 +89,17 @@ class Naming:
             if identity in self.named:
                 raise DeidError("patient_ids gives one patient two pseudonyms.")
             pseudonym = wanted or (self._next() if self._sequential else patient_id_of(self._key, identity))
-            if pseudonym in self._owner:
-                raise DeidError("Two patients would share one pseudonym; nothing was planned.")
-            self._owner[pseudonym] = identity
+            if pseudonym.casefold() in self._owner:
+                raise DeidError("Two patients would share one pseudonym, but for its case; nothing was planned.")
+            if pseudonym.casefold() in self._originals:
+                raise DeidError("A pseudonym is the PatientID of one of these patients; nothing was planned.")
+            self._owner[pseudonym.casefold()] = identity
             days = days_of(self._key, identity)
             self.named[identity] = Named(identity, patient.issuer, patient.id, pseudonym, days, first)
 
     def _next(self) -> str:
         number = 1 + sum(name.isdigit() for name in self._owner)
-        while f"{number:05d}" in self._owner:
+        while f"{number:05d}" in self._owner or f"{number:05d}" in self._originals:
             number += 1
         return f"{number:05d}"
 

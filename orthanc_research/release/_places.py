@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -13,10 +14,13 @@ from orthanc_research.progress import Progress
 from orthanc_research.release._facts import Facts
 from orthanc_research.release._work import md5_of
 
-__all__ = ["Copy", "Kept", "PlaceError", "Removed", "Source", "Target", "about_of", "md5_of", "reopened"]
+__all__ = ["Copy", "Kept", "PlaceError", "Removed", "Source", "Target", "about_of", "check_house", "md5_of", "reopened"]
 
 Kept = Literal["stored", "same", "conflict"]
 Removed = Literal["removed", "gone", "changed"]
+
+
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|[^/\\\s]+:[^/\\]*@")
 
 
 class PlaceError(Error):
@@ -73,10 +77,17 @@ def about_of(given: Any, what: str) -> dict[str, str]:
         auth = given.rest.connection.auth
         return {"kind": "orthanc", "place": given.url, "auth": auth if isinstance(auth, str) else ""}
     if isinstance(given, str | os.PathLike):
-        if str(given).startswith(("http://", "https://")):
+        if _ADDRESS.match(str(given)):  # never echoed, nor made a folder of: there may be a password in it
             raise QueryError(f"{what} is an Orthanc: give Orthanc(url, auth=…), or the path of a folder.")
         return {"kind": "folder", "place": str(Path(given).expanduser().resolve())}
     raise QueryError(f"{what} is an Orthanc or the path of a folder.")
+
+
+def check_house(path: str | os.PathLike[str], targets: Iterable[Mapping[str, str]]) -> None:
+    """`QueryError` for a file of PHI that would be written among the copies."""
+    goal = Path(path).expanduser().resolve()
+    if any(about["kind"] == "folder" and goal.is_relative_to(about["place"]) for about in targets):
+        raise QueryError("That is inside the target, and this shows who is who: write it somewhere else.")
 
 
 def reopened(about: Mapping[str, str], given: Any, what: str) -> Any:

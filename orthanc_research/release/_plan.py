@@ -15,6 +15,7 @@ from orthanc_research.errors import QueryError
 from orthanc_research.progress import Progress
 from orthanc_research.release._draft import Draft
 from orthanc_research.release._pictures import pictures, spread
+from orthanc_research.release._places import check_house
 from orthanc_research.release._preview import preview
 from orthanc_research.release._records import write_page
 from orthanc_research.release._report import render
@@ -114,6 +115,7 @@ class Plan:
 
         So many instances of each, from the first to the last. It shows originals: PHI; the file is 0600.
         """
+        check_house(path, [self._setting.target_about])
         lines = [line for line in self._draft.lines if "burned-in" in line.notice]
         source = self._setting.source
         wanted = (

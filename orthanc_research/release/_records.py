@@ -14,6 +14,7 @@ import orjson
 import pydicom
 
 from orthanc_research.deid import Profile
+from orthanc_research.errors import QueryError
 from orthanc_research.files import atomic_write, private_folder
 from orthanc_research.release._pictures import pictures
 from orthanc_research.release._places import Copy, Target
@@ -59,7 +60,7 @@ def manifest(store: Store, row: RunRow, key_id: str, path: Path) -> Path:
             for (patient, study, uid), instances in sorted(series.items())
         ],
     }
-    return _write(path, orjson.dumps(about, option=orjson.OPT_INDENT_2))
+    return _write(path, ".json", orjson.dumps(about, option=orjson.OPT_INDENT_2))
 
 
 def report(store: Store, row: RunRow, key_id: str, path: Path, target: Target | None) -> Path:
@@ -113,12 +114,15 @@ def report(store: Store, row: RunRow, key_id: str, path: Path, target: Target | 
 
 
 def write_page(path: str | os.PathLike[str], page: str) -> Path:
-    """An HTML page as a file, 0600."""
-    return _write(path, page.encode())
+    """An HTML page as a file, 0600; `QueryError` for a name that does not end in .html."""
+    return _write(path, ".html", page.encode())
 
 
-def _write(path: str | os.PathLike[str], content: bytes) -> Path:
+def _write(path: str | os.PathLike[str], suffix: str, content: bytes) -> Path:
     target = Path(path)
+    # An earlier one is replaced, but never an image that was named by mistake.
+    if target.suffix.lower() != suffix:
+        raise QueryError(f"The name of that file has to end in {suffix}.")
     private_folder(target.parent)
     with atomic_write(target) as stream:
         stream.write(content)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from orthanc_research import fetch, resolve
 from orthanc_research.batch._listing import files_of_series
 from orthanc_research.bulk import contents
-from orthanc_research.errors import AccessError, NotFoundError, OrthancError, ServerError
+from orthanc_research.errors import AccessError, NotFoundError, OrthancError, ResponseError, ServerError
 from orthanc_research.orthanc import Orthanc
 from orthanc_research.parallel import thread_map
 from orthanc_research.progress import Progress
@@ -50,8 +51,8 @@ class OrthancSource:
                 progress.advance()
 
     def read(self, key: str) -> bytes:
-        """The file, held against the server's MD5."""
-        return fetch.file(self._rest, key, verify=True)
+        """The file, held against the server's MD5 where it keeps one."""
+        return _read(self._rest, key)
 
     def path(self, key: str) -> None:
         """It is no file here."""
@@ -90,6 +91,9 @@ class OrthancTarget:
     def keep(self, copy: Copy, content: bytes | Path) -> Kept:
         """Send it, and ask for the MD5 of what is there then; what arrived changed is deleted again."""
         content = content if isinstance(content, bytes) else content.read_bytes()
+        if self._overwrites:
+            with suppress(NotFoundError):
+                return "same" if _md5(self._rest, _id(copy)) == md5_of(content) else "conflict"
         answer = self._rest.instances.upload(content)
         self._rest.find_caps.clear()  # what was learnt of a smaller archive
         status, instance = answer.get("Status"), str(answer.get("ID"))
@@ -103,12 +107,17 @@ class OrthancTarget:
         raise PlaceError("The target stores something else than it is sent (IngestTranscoding, or damage on the way).")
 
     def read(self, copy: Copy) -> bytes:
-        """The file, held against the server's MD5."""
-        return fetch.file(self._rest, _id(copy), verify=True)
+        """The file, held against the server's MD5 where it keeps one."""
+        return _read(self._rest, _id(copy))
 
     def remove(self, copy: Copy, md5: str) -> Removed:
         """Delete the instance, and with the last one what is above it."""
         return _remove(self._rest, _id(copy), md5)
+
+    @cached_property
+    def _overwrites(self) -> bool:
+        """Whether it may replace what it has (OverwriteInstances); old versions do not say."""
+        return self._rest.system.read().get("OverwriteInstances") is not False
 
     def _ids(self, uid: str, level: str) -> list[str]:
         return [str(each["ID"]) for each in self._rest.tools.lookup(uid) if each["Type"] == level]
@@ -130,6 +139,17 @@ def _remove(rest: Rest, instance: str, md5: str) -> Removed:
     except NotFoundError:
         return "gone"
     return "removed"
+
+
+def _read(rest: Rest, instance: str) -> bytes:
+    try:
+        return fetch.file(rest, instance, verify=True)
+    except fetch.DamagedError:  # it names the instance, and an Orthanc ID of the source is PHI
+        raise PlaceError("What arrives is not what the server has stored: the MD5 differs.") from None
+    except ResponseError as error:
+        if str(error) != fetch.NO_MD5:
+            raise
+        return rest.instances.file(instance)  # whoever reads holds it against the journal
 
 
 def _md5(rest: Rest, instance: str) -> str:
@@ -157,18 +177,18 @@ def _series(rest: Rest, series: str, chosen: tuple[str, ...], above: tuple[str, 
 
 
 def _files(rest: Rest, series: str) -> dict[str, tuple[str, int]]:
-    """{instance: (MD5, size)} of all instances of a series; "" where the server keeps no MD5."""
+    """{instance: (MD5, size)} of all instances of a series; a server that keeps no MD5 is asked for the files."""
     listed = {str(value["ID"]): int(value.get("FileSize") or 0) for value in rest.series.children(series, "Instance")}
     known: dict[str, str] = {}
     if rest.capabilities().has("extended-find"):
         known = {key: str(file.get("UncompressedMD5") or "") for key, file in files_of_series(rest, series).items()}
-    return {each: (known.get(each) or _kept_md5(rest, each), size) for each, size in listed.items()}
+    return {each: (known.get(each) or _md5_or_none(rest, each), size) for each, size in listed.items()}
 
 
-def _kept_md5(rest: Rest, instance: str) -> str:
+def _md5_or_none(rest: Rest, instance: str) -> str:
     try:
-        return rest.instances.md5(instance).strip()
-    except NotFoundError:
+        return _md5(rest, instance)
+    except (NotFoundError, ServerError):  # gone by now, or its file cannot be read, which is told by its tags
         return ""
 
 

@@ -46,9 +46,12 @@ def setting(key: Key, profile: Profile, source: Any, target: Any, folder: Path) 
 
 
 def _check_apart(source: Mapping[str, str], target: Mapping[str, str], project: Path) -> None:
+    home = project.resolve()
+    if source["kind"] == "folder" and home.is_relative_to(source["place"]):
+        raise QueryError("The project's folder is inside the source: give the folders with images, or move it.")
     if target["kind"] != "folder":
         return
-    goal, home = Path(target["place"]), project.resolve()
+    goal = Path(target["place"])
     if goal.is_relative_to(home) or home.is_relative_to(goal):
         raise QueryError("The target and the project's folder must lie apart: the project knows the patients.")
     if source["kind"] == "folder":

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from orthanc_research.deid import Examined, Key, Known, Profile, Subject, deidentify, examine
-from orthanc_research.deid._reading import Malformed, read_leniently
+from orthanc_research.deid.check._reading import Malformed, read_leniently
 from orthanc_research.errors import DeidError
 from orthanc_research.files import private_folder, written
 

@@ -23,7 +23,7 @@ from orthanc_research.release._draft import draft, gone, grouped
 from orthanc_research.release._keys import key_of
 from orthanc_research.release._mapping import Mapping as PatientMapping
 from orthanc_research.release._patients import Naming, caller_names, subject_of
-from orthanc_research.release._places import reopened
+from orthanc_research.release._places import check_house, reopened
 from orthanc_research.release._plan import Plan
 from orthanc_research.release._rows import RunRow
 from orthanc_research.release._run import Run
@@ -45,7 +45,7 @@ class Project:
     """
 
     def __init__(self, folder: str | os.PathLike[str], key: str | Key) -> None:
-        self.folder = Path(folder).expanduser()
+        self.folder = Path(folder).expanduser().absolute()
         self._key = key_of(key, self.folder)
         self._places: dict[str, Any] = {}
         _make_private(self.folder)
@@ -87,8 +87,10 @@ class Project:
             names = caller_names(patient_ids, resources)
             with self.reading() as store:
                 ours, there, before = store.made_here(), store.patients(), store.before(how.target_about)
-                last = len(store.runs())
-            groups = grouped(how.source.facts(resources, bar), ours, names, bar)
+                targets = [how.target_about["place"], *(row.target["place"] for row in store.runs())]
+                as_of = _state(store)
+            filled = how.source_about["place"] in targets
+            groups = grouped(how.source.facts(resources, bar), ours, names, bar, key=self._key, is_target=filled)
             made = draft(
                 groups,
                 key=self._key,
@@ -98,8 +100,9 @@ class Project:
                 target=how.target,
                 must_be_named=patient_ids is not None,
                 acknowledge=wanted,
+                versions=_records.versions(),
             )
-            made.last_run = last
+            made.as_of = as_of
             if resources is None:
                 made.problems += gone(groups, before, how.source_about)
         return Plan(made, how, self._begin)
@@ -209,6 +212,7 @@ class Project:
     def export_midi(self, folder: str | os.PathLike[str]) -> Path:
         """Write `uid_mapping.csv` and `patid_mapping.csv` (columns id_old, id_new) for MIDI-B's validation. PHI."""
         with self.reading() as store:
+            check_house(folder, (row.target for row in store.runs()))
             return _mapping.export_midi(store, folder)
 
     def report(
@@ -284,8 +288,8 @@ class Project:
         }
         with self._writing() as store:
             # What was absent from the target when it was planned is what a rollback may take out of it again.
-            if len(store.runs()) != made.last_run:
-                raise DeidError("The project has had a run since this was planned; plan again.")
+            if _state(store) != made.as_of:
+                raise DeidError("The project's runs have changed since this was planned; plan again.")
             now = store.patients()
             fresh = {each.pseudonym: each.identity for each in now.values()}
             for each in made.named.values():
@@ -324,6 +328,11 @@ class Project:
         return f"<Project with the key {self._key.id}>"
 
 
+def _state(store: Store) -> list[Any]:
+    """All that a plan depends on in the runs so far: one that is resumed or taken back makes a plan out of date."""
+    return [(row.id, row.state, store.counts(row.id)) for row in store.runs()]
+
+
 def _check_workers(workers: Any) -> None:
     if not isinstance(workers, int) or isinstance(workers, bool) or not 1 <= workers <= MAX_THREADS:
         raise QueryError(f"workers is a number of processes, from 1 to {MAX_THREADS}.")
@@ -331,7 +340,10 @@ def _check_workers(workers: Any) -> None:
 
 def _make_private(folder: Path) -> None:
     """0700, or refused when there is something in it that others could read already."""
-    private_folder(folder)
+    try:
+        private_folder(folder)
+    except OSError as error:
+        raise QueryError(f"The project's folder cannot be made ({error.strerror or 'it is a file'}).") from None
     if os.name != "posix" or not folder.stat().st_mode & 0o077:
         return
     if any(folder.iterdir()):
