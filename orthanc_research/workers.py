@@ -12,7 +12,7 @@ import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
 from queue import LifoQueue
@@ -48,10 +48,12 @@ class NoWorkersError(Error):
 class Workers:
     """At most `count` processes, each started when it is needed first, that live until `close`.
 
-    `call` may be used by several threads; each has a worker to itself while it waits.
+    `call` may be used by several threads; each has a worker to itself while it waits. `without` are variables of the
+    environment that they do not get.
     """
 
-    def __init__(self, count: int = 2) -> None:
+    def __init__(self, count: int = 2, *, without: Collection[str] = ()) -> None:
+        self._without = frozenset(without)
         self._slots: LifoQueue[subprocess.Popen[bytes] | None] = LifoQueue()
         self._living: set[subprocess.Popen[bytes]] = set()
         self._lock = Lock()
@@ -88,7 +90,7 @@ class Workers:
     def _started(self, former: subprocess.Popen[bytes] | None) -> subprocess.Popen[bytes]:
         if former is not None:
             self._end(former)
-        worker = _start()
+        worker = _start(self._without)
         with self._lock:
             self._living.add(worker)
         try:
@@ -112,14 +114,15 @@ class Workers:
         worker.wait()
 
 
-def _start() -> subprocess.Popen[bytes]:
+def _start(without: Collection[str]) -> subprocess.Popen[bytes]:
     if not sys.executable or getattr(sys, "frozen", False):  # of a packed program it is that program
         raise NoWorkersError("There is no python to start a worker process with.")
     # A group of its own: Ctrl-C is for the caller, who ends the workers.
     options: dict[str, Any] = {"start_new_session": True}
     if sys.platform == "win32":
         options = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW}
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    given = {name: value for name, value in os.environ.items() if name not in without}
+    environment = {**given, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     command = [sys.executable, "-P", "-c", _START, str(Path(__file__).parent)]
     try:
         return subprocess.Popen(  # noqa: S603 - our own python, our own code

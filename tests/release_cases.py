@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import itertools
@@ -17,6 +18,7 @@ from pydicom import Dataset, dcmread
 
 import orthanc_research as ores
 from orthanc_research.deid import Key, Known, Profile, Subject
+from orthanc_research.release import _work
 from orthanc_research.release._work import Job, Made, make
 
 KEY = "5b" * 32
@@ -81,6 +83,16 @@ def crash(jobs: Sequence[Job], subject: Subject, known: Known, apart: str) -> li
     if made is not None and len(others) < len(jobs):
         os._exit(1)
     return made
+
+
+def no_room(jobs: Sequence[Job], subject: Subject, known: Known, apart: str) -> list[Made | Exception] | None:
+    """What a worker does whose disk is full."""
+
+    def full(partial: Path, content: bytes) -> Path:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    _work.written = full  # type: ignore[attr-defined]
+    return make(jobs, subject, known, apart)
 
 
 def dying_run(folder: str, at: int, after: bool, places: tuple[tuple[str, tuple[str, str]], ...]) -> None:

@@ -383,6 +383,12 @@ def test_a_file_without_a_modality_of_the_standard_is_refused() -> None:
         result(made(Modality="7301846"))
 
 
+def test_a_patient_id_that_cannot_be_read_is_nobodys() -> None:
+    content = written(made(PatientID="4711"))
+    with pytest.raises(DeidError, match="PatientID"):
+        result(content.replace(b"4711", b"47\xff1"))
+
+
 def test_a_number_of_unknown_byte_order_goes() -> None:
     def siemens(syntax: str) -> Dataset:
         dataset = made(syntax)

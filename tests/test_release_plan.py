@@ -119,6 +119,12 @@ def test_sequential_pseudonyms_go_on_and_say_nothing_of_the_order(tmp_path: Path
         more.parent, profile=PROFILE, target=tmp_path / "out", sequential=True, progress=False
     )
     assert list(made.frame["PatientID"]) == ["00004"]
+    here = project(tmp_path)
+    assert here.forget("00003", expect=1) == 1  # whose copies are in the target still
+    options: dict[str, Any] = {"profile": PROFILE, "target": tmp_path / "out", "progress": False}
+    assert list(here.plan(more.parent, sequential=True, **options).frame["PatientID"]) == ["00004"]
+    with pytest.raises(errors.DeidError, match="who was forgotten"):
+        here.plan(more.parent, patient_ids={"someone else": "00003"}, **options)
 
 
 def test_one_patient_id_of_two_issuers_is_two_people(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 from filelock import FileLock
 from pydicom import dcmread
-from release_cases import KEY, PROFILE, changed, cohort, crash, files, hang, kept, project, read
+from release_cases import KEY, PROFILE, changed, cohort, crash, files, hang, kept, no_room, project, read
 
 import orthanc_research as ores
 from orthanc_research import errors, fetch
@@ -122,6 +122,21 @@ def test_originals_go_only_after_a_verified_run_and_a_typed_number(
     with pytest.raises(errors.QueryError, match="all there is"):
         here.rollback(run, progress=False)
     assert len(second.rest.instances.list()) == 8
+
+
+def test_a_run_that_does_not_pass_any_more_is_unverified(tmp_path: Path) -> None:
+    source = cohort(tmp_path / "in")
+    run = released(tmp_path, source)
+    copy = files(tmp_path / "out")[0]
+    content = copy.read_bytes()
+    copy.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    assert "failed" in set(run.verify(progress=False)["status"])
+    assert project(tmp_path).runs()[0].state == "unverified"
+    with pytest.raises(errors.QueryError, match="done and verified"):
+        project(tmp_path).delete_originals(1, expect=len(files(source)), progress=False)
+    copy.write_bytes(content)
+    assert set(run.verify(progress=False)["status"]) == {"verified"}
+    assert project(tmp_path).runs()[0].state == "done"
 
 
 def test_a_second_run_a_month_later_goes_on_with_the_first(tmp_path: Path) -> None:
@@ -402,7 +417,20 @@ def test_a_full_disk_ends_a_run_and_resume_goes_on(tmp_path: Path, monkeypatch: 
     assert set(project(tmp_path).resume(workers=1, progress=False).frame["status"]) == {"done"}
 
 
-@pytest.mark.parametrize("at", [1, 2, 5, 14, 23])
+def test_a_worker_whose_disk_is_full_ends_a_run_and_resume_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = cohort(tmp_path / "in", patients=1)
+    made = project(tmp_path).plan(source, profile=PROFILE, target=tmp_path / "out", progress=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(_carry, "make", no_room)
+        run = made.run(workers=1, progress=False)
+    assert "No space left" in str(run.halted)
+    assert not files(tmp_path / "out")
+    assert set(project(tmp_path).resume(workers=1, progress=False).frame["status"]) == {"done"}
+
+
+@pytest.mark.parametrize("at", [1, 2, 5, 9, 17])
 def test_a_disk_that_fails_at_any_step_is_told_and_gone_on_from(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
 ) -> None:
@@ -495,8 +523,9 @@ def test_the_mapping_hides_itself_and_forgets(tmp_path: Path) -> None:
     assert original.encode() not in left
 
 
+@pytest.mark.parametrize("where", ["file", "env"])
 def test_the_key_and_the_patients_are_nowhere_to_be_read(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     """S4, for releases: everything that is shown, logged, written or handed to a process is looked through."""
     caplog.set_level(logging.DEBUG)
@@ -517,7 +546,8 @@ def test_the_key_and_the_patients_are_nowhere_to_be_read(
                     except OSError:
                         continue
 
-    here = ores.Project(tmp_path / "project", f"file:{key}")
+    monkeypatch.setenv("LUNG_KEY", KEY)  # not in our own /proc, but what workers would inherit
+    here = ores.Project(tmp_path / "project", f"file:{key}" if where == "file" else "env:LUNG_KEY")
     made = here.plan(source, profile=PROFILE, target=tmp_path / "out", progress=False)
     run = made.run(progress=Looking())
     assert run.frame["done"].sum() == 16

@@ -10,6 +10,8 @@ from functools import lru_cache
 from pydicom.datadict import dictionary_VM, tag_for_keyword
 from pydicom.dataelem import RawDataElement
 
+from orthanc_research.errors import DeidError
+
 from ._codes import is_code, is_public_scheme, standard_meaning
 from ._csa import reduced_csa
 from ._dates import old_age, shifted
@@ -222,6 +224,9 @@ class Actions:
         return (self.profile.replacement(rule.keyword) or "").encode("ascii")
 
     def _patient(self, rule: Rule, value: bytes, level: Level) -> bytes:
+        if rule.keyword == "PatientID" and decoded(value, level.encodings) is None:
+            # What readers make of it may be somebody else's.
+            raise DeidError("Its PatientID cannot be read in its own character set, so nobody knows whose it is.")
         self.count(rule, level, "pseudonym")
         return self.subject.patient_id.encode("ascii")
 

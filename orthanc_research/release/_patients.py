@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -65,12 +65,13 @@ def caller_names(given: Any, resources: Any) -> Names | None:
 class Naming:
     """Gives each patient what stands for them, as the project has it or anew; refuses what is not one to one."""
 
-    def __init__(self, key: Key, there: Mapping[str, Named], *, sequential: bool) -> None:
+    def __init__(self, key: Key, there: Mapping[str, Named], *, sequential: bool, used: Collection[str] = ()) -> None:
         self._key = key
         self._sequential = sequential
         self.named = dict(there)
         # Without regard to case: what differs by it alone is one name to many file systems and people.
         self._owner = {each.pseudonym.casefold(): each.identity for each in there.values()}
+        self._used = {each.casefold() for each in used}
         self._originals = {each.original.casefold() for each in there.values()}
 
     def name(self, patients: Iterable[tuple[str, Patient, str | None, str]]) -> None:
@@ -91,6 +92,9 @@ class Naming:
             pseudonym = wanted or (self._next() if self._sequential else patient_id_of(self._key, identity))
             if pseudonym.casefold() in self._owner:
                 raise DeidError("Two patients would share one pseudonym, but for its case; nothing was planned.")
+            # Its own keyed code a patient may have again: nobody else can get it.
+            if pseudonym.casefold() in self._used and pseudonym != patient_id_of(self._key, identity):
+                raise DeidError("A pseudonym was that of a patient who was forgotten; nothing was planned.")
             if pseudonym.casefold() in self._originals:
                 raise DeidError("A pseudonym is the PatientID of one of these patients; nothing was planned.")
             self._owner[pseudonym.casefold()] = identity
@@ -99,7 +103,7 @@ class Naming:
 
     def _next(self) -> str:
         number = 1 + sum(name.isdigit() for name in self._owner)
-        while f"{number:05d}" in self._owner or f"{number:05d}" in self._originals:
+        while f"{number:05d}" in {*self._owner, *self._originals, *self._used}:
             number += 1
         return f"{number:05d}"
 

@@ -27,6 +27,7 @@ _TABLES = (
     "CREATE TABLE project (version INTEGER, key_id TEXT, made REAL)",
     "CREATE TABLE patient (identity TEXT PRIMARY KEY, issuer TEXT, original TEXT, pseudonym TEXT UNIQUE, days INTEGER,"
     " first TEXT)",
+    "CREATE TABLE used (pseudonym TEXT PRIMARY KEY)",
     "CREATE TABLE known (identity TEXT, facts BLOB, UNIQUE (identity, facts))",
     "CREATE TABLE run (id INTEGER PRIMARY KEY, started REAL, ended REAL, state TEXT, source BLOB, target BLOB,"
     " profile TEXT, profile_hash TEXT, options BLOB, verdict BLOB)",
@@ -99,6 +100,10 @@ class Store:
         """Everybody who ever was in a run, by identity."""
         rows = self._database.rows("SELECT identity, issuer, original, pseudonym, days, first FROM patient")
         return {row[0]: Named(*row) for row in rows}
+
+    def used(self) -> set[str]:
+        """The pseudonyms of patients who were forgotten: their copies may be in a target still."""
+        return {row[0] for row in self._database.rows("SELECT pseudonym FROM used")}
 
     def known(self, identity: str) -> list[dict[str, str]]:
         """What headers of the patient's say of them: keyword → text."""
@@ -214,6 +219,11 @@ class Store:
             steps.append(("UPDATE unit SET state = 'done' WHERE run = ? AND state = 'verified'", [(run,)]))
         self._write(*steps)
 
+    def judge(self, run: int, passed: bool) -> None:
+        """What a later look at a run that had ended says of it."""
+        was, now = ("unverified", "done") if passed else ("done", "unverified")
+        self._write(("UPDATE run SET state = ? WHERE id = ? AND state = ?", [(now, run, was)]))
+
     def reopen(self, run: int) -> None:
         """What failed or stood in the way is tried again."""
         self._write(
@@ -278,8 +288,11 @@ class Store:
         self._database.rows("PRAGMA secure_delete = ON")
         values = [(each,) for each in identities]
         self._write(
-            *((f"DELETE FROM {table} WHERE identity = ?", values) for table in ("patient", "known", "line", "unit"))
+            ("INSERT OR IGNORE INTO used SELECT pseudonym FROM patient WHERE identity = ?", values),
+            *((f"DELETE FROM {table} WHERE identity = ?", values) for table in ("patient", "known", "line", "unit")),
         )
+        # secure_delete does not reach what earlier splits of a page have left behind in it.
+        self._database.rows("VACUUM")
         self._database.rows("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def close(self) -> None:

@@ -87,6 +87,7 @@ class Project:
             names = caller_names(patient_ids, resources)
             with self.reading() as store:
                 ours, there, before = store.made_here(), store.patients(), store.before(how.target_about)
+                used = store.used()
                 targets = [how.target_about["place"], *(row.target["place"] for row in store.runs())]
                 as_of = _state(store)
             filled = how.source_about["place"] in targets
@@ -95,7 +96,7 @@ class Project:
                 groups,
                 key=self._key,
                 profile=profile,
-                naming=Naming(self._key, there, sequential=sequential),
+                naming=Naming(self._key, there, sequential=sequential, used=used),
                 before=before,
                 target=how.target,
                 must_be_named=patient_ids is not None,
@@ -147,8 +148,11 @@ class Project:
     ) -> pd.DataFrame:
         """See `Run.verify`; places are as for `resume`."""
         _check_workers(workers)
-        with self._doing(run, progress, "verify", places=(source, target)) as (store, row, how, bar):
-            return _after.verify(store, row.id, how, self._who(store, how.profile), workers=workers, progress=bar)
+        with self._doing(run, progress, "verify", places=(source, target), change=True) as (store, row, how, bar):
+            found = _after.verify(store, row.id, how, self._who(store, how.profile), workers=workers, progress=bar)
+            # Of a run that did not pass no original is deleted.
+            store.judge(row.id, bool((found["status"] == "verified").all()))
+            return found
 
     def rollback(
         self, run: Run | int, *, source: Any = None, target: Any = None, progress: Progress | bool | None = None
