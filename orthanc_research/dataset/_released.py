@@ -37,7 +37,10 @@ class Released:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """The project of a recipe, and the folder in it where what leads back to a source stays (0700)."""
+    """The project of a recipe, and the folder in it where what leads back to a source stays (0700).
+
+    The de-identified files lie beside the project, in `<project>-releases/<name of the dataset>`.
+    """
 
     project: Project
     key: Key = field(repr=False)
@@ -48,7 +51,9 @@ class Release:
         self, rows: pd.DataFrame, orthancs: Sequence[Orthanc], acknowledge: Collection[str] | str, bar: Progress
     ) -> list[Released]:
         """Release what is not released yet, and say where the copies of each row are; in the order of the rows."""
-        target = private_folder(self.private / "files")
+        # A target lies apart from its project, which knows the patients.
+        folder = self.project.folder
+        target = private_folder(folder.with_name(f"{folder.name}-releases") / self.private.name)
         found: dict[int, Released] = {}
         for place, orthanc in enumerate(orthancs):
             mine = rows[rows["source"] == place]
