@@ -7,7 +7,6 @@ import hashlib
 import random
 import shutil
 import signal
-from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from io import BytesIO
 from multiprocessing import get_context
@@ -22,13 +21,16 @@ from faults import Proxy
 from faults.child import Ending, start
 from filelock import FileLock
 from pydicom import Dataset
+from pydicom.encaps import encapsulate
 from pydicom.uid import ComputedRadiographyImageStorage, PositronEmissionTomographyImageStorage
 from test_pixels_suv import FACTOR, tracer
+from typer.testing import CliRunner
 
 import orthanc_research as ores
+from orthanc_research.cli import app
 from orthanc_research.dataset import Build, Recipe, check_leakage
 from orthanc_research.dataset._hash import content_hash
-from orthanc_research.errors import CancelledError, DatasetError
+from orthanc_research.errors import DatasetError
 from orthanc_research.progress import Silent
 
 RECIPES = Path(__file__).parent.parent / "datasets"
@@ -80,7 +82,8 @@ def _pet(dataset: Dataset) -> Dataset:
 
 
 def _load(orthanc: ores.Orthanc, datasets: list[Dataset]) -> None:
-    orthanc.upload([_bytes(each) for each in datasets], progress=False)
+    report = orthanc.upload([_bytes(each) for each in datasets], progress=False)
+    assert set(report["status"]) == {"stored"}, report
 
 
 def _build(orthanc: ores.Orthanc, recipe: Recipe, out: Path, **how: Any) -> Build:
@@ -128,9 +131,8 @@ def test_multi_echo_mr_is_the_same_dataset_on_every_server(orthanc: ores.Orthanc
     assert len(_CROSS) == 1
     for source in given:
         if source.Modality == "MR":
-            frames = dict(
-                (about["SOPInstanceUID"], array) for about, array in datasets[0].frames(source.SeriesInstanceUID)
-            )
+            pairs = datasets[0].frames(source.SeriesInstanceUID)
+            frames = {about["SOPInstanceUID"]: array for about, array in pairs}
             np.testing.assert_array_equal(frames[source.SOPInstanceUID], source.pixel_array)
     assert sorted(datasets[0].splits["fold"].value_counts().tolist()) == [1, 1, 1]
     assert len(list((builds[0].folder / "volumes").glob("*.nii.gz"))) == 3
@@ -147,10 +149,11 @@ def test_processes_give_the_same_dataset_and_get_no_password(
     right = _build(orthanc, _recipe(), tmp_path / "threads")
     monkeypatch.setenv("BUILD_AUTH", ":".join(orthanc.rest.connection.basic_auth() or ("no", "one")))
     with ProcessPoolExecutor(2, mp_context=get_context("forkserver")) as executor:
-        with pytest.raises(DatasetError, match="env:NAME"), ores.Orthanc(orthanc.url, auth=("a", "b")) as typed:
-            plan = _recipe().plan(orthanc, progress=False)
+        plan = _recipe().plan(orthanc, progress=False)
+        with ores.Orthanc(orthanc.url, auth=("a", "b")) as typed:
             plan._orthancs = [typed]
-            plan.build(tmp_path / "no", executor=executor, progress=False)
+            with pytest.raises(DatasetError, match="env:NAME"):
+                plan.build(tmp_path / "no", executor=executor, progress=False)
         with ores.Orthanc(orthanc.url, auth="env:BUILD_AUTH") as named:
             build = _build(named, _recipe(), tmp_path / "processes", executor=executor)
     _check(build, _recipe())
@@ -206,9 +209,7 @@ def test_the_recipe_for_radiographs_joins_labels(orthanc: ores.Orthanc, tmp_path
     recipe = Recipe.load(tmp_path / "radiographs.toml")
     plan = recipe.plan(orthanc, progress=False)
     assert plan.drops.to_dict() == {"filter: not met": 3}
-    assert (
-        plan.notes == ("2 rows have no label.", "1 rows of the labels belong to nothing in the dataset.") or plan.notes
-    )
+    assert plan.notes == ("2 rows have no label.", "1 rows of the labels belong to nothing in the dataset.")
     build = plan.build(tmp_path / "out", progress=False)
     dataset = _check(build, recipe)
     found = dict(zip(dataset.series["StudyInstanceUID"], dataset.series["finding"], strict=True))
@@ -243,7 +244,7 @@ def test_a_de_identified_dataset_leads_back_to_no_source(
     monkeypatch.setenv("ORES_KEY", "5b" * 32)
     recipe = Recipe.load(RECIPES / "ct-volumes.toml")
     recipe = dataclasses.replace(
-        recipe, query=dataclasses.replace(recipe.query, match={"BodyPartExamined": ["CHEST", "HEAD"]})
+        recipe, query=dataclasses.replace(recipe.query, match={"BodyPartExamined": ["CHEST", "BRAIN"]})
     )
     plan = recipe.plan(orthanc, progress=False)
     assert plan.counts["series"] == 3
@@ -256,7 +257,7 @@ def test_a_de_identified_dataset_leads_back_to_no_source(
     secret |= {str(each[f"{level}InstanceUID"].value) for each in given for level in ("Study", "Series", "SOP")}
     for level in ("patients", "studies", "series", "instances"):
         secret |= set(getattr(orthanc.rest, level).list())
-    assert len(secret) > 500
+    assert len(secret) > 400
     for path in build.folder.rglob("*"):
         content = str(path.relative_to(build.folder)).encode() + (path.read_bytes() if path.is_file() else b"")
         if path.suffix == ".parquet":
@@ -269,8 +270,8 @@ def test_a_de_identified_dataset_leads_back_to_no_source(
     # the split is the one of the originals, and a second build is the same dataset
     again = recipe.plan(orthanc, progress=False).build(tmp_path / "again", progress=False)
     assert again.content_hash == build.content_hash
-    uid = dataset.series.index[0]
-    assert dataset.volume(uid, "rescaled").shape[0] == 41 or dataset.volume(uid, "rescaled").shape[0] > 3
+    for uid in dataset.series.index:
+        assert dataset.volume(uid, "rescaled").shape == (41, 16, 16)
 
 
 @pytest.mark.one_version
@@ -320,9 +321,8 @@ def test_what_cannot_be_decoded_is_a_row_and_the_others_are_built(orthanc: ores.
     for each in given:
         if each.SeriesInstanceUID == uids[0]:  # nothing decodes MPEG2
             each.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.4.100"
-            each.PixelData = b"\xfe\xff\x00\xe0\x00\x00\x00\x00\xfe\xff\x00\xe0\x04\x00\x00\x00\xff\x0a\x00\x00\xfe\xff\xdd\xe0\x00\x00\x00\x00"
-            each["PixelData"].VR = "OB"
-            each["PixelData"].is_undefined_length = True
+            each.PixelData = encapsulate([b"\x00\x00\x01\xb3"])
+            each["PixelData"].VR, each["PixelData"].is_undefined_length = "OB", True
         elif each.SeriesInstanceUID == uids[1] and first:
             each.PixelData, first = each.PixelData[:100], False
     _load(orthanc, given)
@@ -389,6 +389,8 @@ def test_a_build_that_is_stopped_or_in_the_wrong_place_says_so(orthanc: ores.Ort
     done = build.retry(progress=False)
     assert done.complete
     assert done.status["reused"].any()
+    (tmp_path / "begun" / "_done").mkdir(parents=True)  # as of a process that was killed at once
+    assert plan.build(tmp_path / "begun", progress=False).content_hash == done.content_hash
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.doc").touch()
     with pytest.raises(DatasetError, match="something else"):
@@ -406,5 +408,29 @@ def test_a_build_that_is_stopped_or_in_the_wrong_place_says_so(orthanc: ores.Ort
     assert gone.status["status"].value_counts().to_dict() == {"done": 7, "not-done": 1}
 
 
-Check = Callable[[Path], None]
-_ = (Check, CancelledError)
+@pytest.mark.one_version
+def test_the_shell_plans_builds_and_verifies(
+    orthanc: ores.Orthanc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _load(orthanc, ores.samples.cohort(patients=2, studies=1, slices=4, size=16))
+    auth = orthanc.rest.connection.basic_auth()
+    monkeypatch.setenv("BUILD_URL", orthanc.url)
+    monkeypatch.setenv("BUILD_AUTH", ":".join(auth or ("no", "one")))
+    (tmp_path / "small.toml").write_text(SMALL + '[[source]]\nurl = "env:BUILD_URL"\nauth = "env:BUILD_AUTH"\n')
+
+    def run(*words: str) -> Any:
+        return CliRunner().invoke(app, ["dataset", *words])
+
+    recipe, out = str(tmp_path / "small.toml"), tmp_path / "out"
+    assert "4 planned" in run("plan", recipe).stderr
+    assert not out.exists()
+    built = run("build", recipe, str(out))
+    assert built.exit_code == 0, built.output
+    assert "4 done" in built.stderr
+    assert run("verify", str(out)).exit_code == 0
+    assert "train" in run("splits", str(out)).stdout
+    assert run("card", str(out)).stdout.strip() == (out / "README.md").read_text().strip()
+    (out / "README.md").write_text("other")
+    verified = run("verify", str(out))
+    assert verified.exit_code == 1
+    assert "README.md" in verified.stdout

@@ -142,7 +142,7 @@ def _folder(out: str | os.PathLike[str], recipe: Recipe) -> Iterator[Path]:
     """The folder, for this process alone; `DatasetError` when it holds anything but this dataset."""
     root = Path(out).expanduser()
     try:
-        if root.is_dir() and any(root.iterdir()) and _name_in(root) != recipe.dataset.name:
+        if root.is_dir() and not _is_ours(root, recipe):
             raise DatasetError("This folder holds something else; give a new one, or that of the same dataset.")
         for name in (DONE, "frames", "volumes"):
             private_folder(root / name)
@@ -165,15 +165,15 @@ def _folder(out: str | os.PathLike[str], recipe: Recipe) -> Iterator[Path]:
         lock.release()
 
 
-def _name_in(root: Path) -> str | None:
-    """Which dataset a folder is of; a first run may have died before it wrote its recipe."""
-    if not (root / "recipe.toml").is_file():
-        ours = {DONE, "frames", "volumes"}
-        return None if {path.name for path in root.iterdir() if not path.name.startswith(".ores-")} - ours else "?"
+def _is_ours(root: Path, recipe: Recipe) -> bool:
+    """Whether a folder is empty or of this dataset; a first run may have died before it wrote its recipe."""
+    names = {path.name for path in root.iterdir() if not path.name.startswith(".ores-")}
+    if "recipe.toml" not in names:
+        return names <= {DONE, "frames", "volumes"}
     try:
-        return str(tomllib.loads((root / "recipe.toml").read_text())["dataset"]["name"])
+        return bool(tomllib.loads((root / "recipe.toml").read_text())["dataset"]["name"] == recipe.dataset.name)
     except (OSError, ValueError, KeyError, TypeError):
-        return None
+        return False
 
 
 def _sources(

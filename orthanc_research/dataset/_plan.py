@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Sequence
 from concurrent.futures import Executor
-from typing import TYPE_CHECKING, Any
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, Self
 
 import pandas as pd
 
@@ -28,18 +29,21 @@ PLAN_COLUMNS = {"status": "str", "reason": "str", "Modality": "str", "instances"
 def plan(recipe: Recipe, orthanc: Orthanc | None, progress: Progress | bool | None) -> DatasetPlan:
     """See `Recipe.plan`."""
     orthancs = [orthanc] if orthanc is not None else opened(recipe)
-    with reporting(progress, "plan") as bar:
+    with ExitStack() as until_made, reporting(progress, "plan") as bar:
+        for each in orthancs if orthanc is None else ():
+            until_made.push(each)
         rows, notes = select(recipe, orthancs, bar)
         check_strata(recipe, rows)
         labels = tuple(rows.attrs.get("labels", ()))
         rows = look(recipe, orthancs, rows, bar)
-    return DatasetPlan(recipe, orthancs, rows, labels, notes)
+        return DatasetPlan(recipe, orthancs, rows, labels, notes, until_made.pop_all())
 
 
 class DatasetPlan:
     """What a build would do. Made by `Recipe.plan`; nothing was written.
 
-    It holds for as long as the series are as they were: one that changed meanwhile is a row that is not done.
+    It holds for as long as the series are as they were: one that changed meanwhile is a row that is not done. It keeps
+    the servers of [[source]] open: use it in a `with`, or `close` it.
     """
 
     def __init__(
@@ -49,12 +53,24 @@ class DatasetPlan:
         rows: pd.DataFrame,
         labels: tuple[str, ...],
         notes: tuple[str, ...],
+        opened: ExitStack,
     ) -> None:
         self.recipe = recipe
         self.notes = notes
         self._orthancs = list(orthancs)
         self._rows = rows
         self._labels = labels
+        self._opened = opened
+
+    def close(self) -> None:
+        """Close the servers that were opened for it; an Orthanc that was given stays open."""
+        self._opened.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     @property
     def frame(self) -> pd.DataFrame:
