@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import hashlib
+import itertools
 import random
 import shutil
 import signal
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from io import BytesIO
 from multiprocessing import get_context
 from pathlib import Path
@@ -22,13 +25,13 @@ from faults.child import Ending, start
 from filelock import FileLock
 from pydicom import Dataset
 from pydicom.encaps import encapsulate
-from pydicom.uid import ComputedRadiographyImageStorage, PositronEmissionTomographyImageStorage
+from pydicom.uid import UID, ComputedRadiographyImageStorage, PositronEmissionTomographyImageStorage
 from test_pixels_suv import FACTOR, tracer
 from typer.testing import CliRunner
 
 import orthanc_research as ores
 from orthanc_research.cli import app
-from orthanc_research.dataset import Build, Recipe, check_leakage
+from orthanc_research.dataset import Build, Recipe, _task, check_leakage
 from orthanc_research.dataset._hash import content_hash
 from orthanc_research.errors import DatasetError
 from orthanc_research.progress import Silent
@@ -56,7 +59,7 @@ def _bytes(dataset: Dataset) -> bytes:
     return stream.getvalue()
 
 
-def _as(dataset: Dataset, sop_class: str, modality: str, **values: Any) -> Dataset:
+def _as(dataset: Dataset, sop_class: UID, modality: str, **values: Any) -> Dataset:
     """The same pixels as another kind of image, with UIDs of its own."""
     made = Dataset()
     made.update(dataset)
@@ -209,16 +212,16 @@ def test_the_recipe_for_radiographs_joins_labels(orthanc: ores.Orthanc, tmp_path
     recipe = Recipe.load(tmp_path / "radiographs.toml")
     plan = recipe.plan(orthanc, progress=False)
     assert plan.drops.to_dict() == {"filter: not met": 3}
-    assert plan.notes == ("2 rows have no label.", "1 rows of the labels belong to nothing in the dataset.")
+    assert plan.notes == ("1 rows have no label.", "1 rows of the labels belong to nothing in the dataset.")
     build = plan.build(tmp_path / "out", progress=False)
     dataset = _check(build, recipe)
     found = dict(zip(dataset.series["StudyInstanceUID"], dataset.series["finding"], strict=True))
     assert [found[studies[0]], found[studies[1]]] == [1, 0]
     assert pd.isna(found[studies[2]])
     assert (build.folder / "quality.pdf").exists()
-    everything = dataclasses.replace(recipe, labels=dataclasses.replace(recipe.labels, columns=()))  # type: ignore[type-var]
+    text = (tmp_path / "radiographs.toml").read_text().replace('columns = ["finding"]', "")
     with pytest.raises(DatasetError, match="identifying column PatientName"):
-        everything.plan(orthanc, progress=False)
+        Recipe.parse(text, folder=tmp_path).plan(orthanc, progress=False)
 
 
 @pytest.mark.one_version
@@ -320,7 +323,7 @@ def test_what_cannot_be_decoded_is_a_row_and_the_others_are_built(orthanc: ores.
     first = True
     for each in given:
         if each.SeriesInstanceUID == uids[0]:  # nothing decodes MPEG2
-            each.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.4.100"
+            each.file_meta.TransferSyntaxUID = UID("1.2.840.10008.1.2.4.100")
             each.PixelData = encapsulate([b"\x00\x00\x01\xb3"])
             each["PixelData"].VR, each["PixelData"].is_undefined_length = "OB", True
         elif each.SeriesInstanceUID == uids[1] and first:
@@ -333,14 +336,59 @@ def test_what_cannot_be_decoded_is_a_row_and_the_others_are_built(orthanc: ores.
     assert build.verify().empty
     issues = ores.open_dataset(build.folder).issues.set_index("SeriesInstanceUID")["kind"].to_dict()
     assert issues == {uids[0]: "failed", uids[1]: "pixels"}
-    assert "MPEG2" in build.status.loc[uids[0], "error"]
+    assert "MPEG2" in str(build.status.loc[uids[0], "error"])
+
+
+class _Dies(ThreadPoolExecutor):
+    """As a pool of processes of which one ends at its first task."""
+
+    died = False
+
+    def submit(self, *given: Any, **named: Any) -> Future[Any]:
+        if self.died:
+            return super().submit(*given, **named)
+        self.died = True
+        future: Future[Any] = Future()
+        future.set_exception(BrokenProcessPool())
+        return future
+
+
+@pytest.mark.one_version
+def test_a_dead_worker_and_a_full_disk_are_rows_and_the_next_run_does_the_rest(
+    orthanc: ores.Orthanc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _load(orthanc, ores.samples.cohort(patients=2, studies=1, slices=4, size=16))
+    plan = _recipe().plan(orthanc, progress=False)
+    right = plan.build(tmp_path / "right", progress=False)
+    with _Dies(2) as executor:
+        build = plan.build(tmp_path / "died", executor=executor, progress=False)
+        assert sorted(build.status["status"]) == ["done", "done", "done", "not-done"]
+        assert "worker died" in str(build.status["error"].dropna().iloc[0])
+        assert not build.complete
+        assert build.retry(progress=False).content_hash == right.content_hash
+    for name in ("write_frames", "write_table", "write_volume", "mark_done"):
+        calls = itertools.count()
+        real = getattr(_task, name)
+
+        def full(*given: Any, real: Any = real, calls: Any = calls, **named: Any) -> Any:
+            if next(calls) == 1:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return real(*given, **named)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(_task, name, full)
+            build = plan.build(tmp_path / name, workers=1, progress=False)
+        assert not build.complete
+        assert "The disk is full: this series needs up to" in str(build.status["error"].dropna().iloc[0])
+        assert not (build.folder / "manifest.json").exists()
+        assert build.retry(progress=False).content_hash == right.content_hash
 
 
 @pytest.mark.one_version
 def test_pixels_on_both_sides_are_told(orthanc: ores.Orthanc, tmp_path: Path) -> None:
     given = [each for each in ores.samples.cohort(patients=2, studies=1, slices=4, size=16) if each.Modality == "CT"]
     patients = sorted({str(each.PatientID) for each in given})
-    by = {who: [each for each in given if each.PatientID == who] for who in patients}
+    by = {who: [each for each in given if str(each.PatientID) == who] for who in patients}
     for one, other in zip(by[patients[0]], by[patients[1]], strict=True):
         other.PixelData = one.PixelData
     _load(orthanc, given)
@@ -356,10 +404,10 @@ def test_pixels_on_both_sides_are_told(orthanc: ores.Orthanc, tmp_path: Path) ->
 def test_a_split_does_not_move_when_the_query_finds_more(orthanc: ores.Orthanc, tmp_path: Path) -> None:
     cohort = ores.samples.cohort(patients=6, studies=1, slices=3, size=16)
     patients = sorted({str(each.PatientID) for each in cohort})
-    _load(orthanc, [each for each in cohort if each.PatientID in patients[:3]])
+    _load(orthanc, [each for each in cohort if str(each.PatientID) in patients[:3]])
     before = _build(orthanc, _recipe(), tmp_path / "out")
     first = ores.open_dataset(before.folder).splits["split"].to_dict()
-    _load(orthanc, [each for each in cohort if each.PatientID in patients[3:]])
+    _load(orthanc, [each for each in cohort if str(each.PatientID) in patients[3:]])
     after = _build(orthanc, _recipe(), tmp_path / "out")
     assert set(after.differences["change"]) == {"new"}
     then = ores.open_dataset(after.folder).splits["split"].to_dict()

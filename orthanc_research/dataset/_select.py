@@ -127,9 +127,10 @@ def _labelled(recipe: Recipe, frame: pd.DataFrame) -> tuple[pd.DataFrame, tuple[
         raise DatasetError("Labels by SOPInstanceUID are not built yet; join them on SeriesInstanceUID or a study's.")
     both = [name for name in given if name in frame.columns]
     renamed = frame.rename(columns={name: f"tag {name}" for name in both})
-    joined = join_labels(renamed, table, labels.on)
-    joined.frame.attrs["labels"] = given
-    return joined.frame, joined.notes
+    joined = join_labels(renamed[renamed["reason"] == ""], table, labels.on)
+    whole = renamed.join(joined.frame[given])
+    whole.attrs["labels"] = given
+    return whole, joined.notes
 
 
 def look(recipe: Recipe, orthancs: Sequence[Orthanc], frame: pd.DataFrame, progress: Progress) -> pd.DataFrame:
