@@ -6,7 +6,7 @@ import errno
 import hashlib
 import os
 import time
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,13 +16,13 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 from pydicom import Dataset
-from pydicom.datadict import tag_for_keyword
 
 from orthanc_research import fetch, headers
 from orthanc_research.dataset._hash import FramesHash
 from orthanc_research.dataset._manifest import done, mark_done
 from orthanc_research.dataset._open import OpenDataset
 from orthanc_research.dataset._sections import Geometry
+from orthanc_research.dataset._short import short_tags
 from orthanc_research.decoding import decode_isolated
 from orthanc_research.errors import (
     AccessError,
@@ -212,7 +212,7 @@ def _decoded(task: Task, rest: Rest | None, names: Sequence[str], progress: Prog
     def get(name: str) -> tuple[Dataset, npt.NDArray[Any]]:
         content = Path(name).read_bytes()
         dataset = read_dataset(content)
-        array = decode_isolated(content, str(dataset.get("SOPInstanceUID", "")))
+        array = decode_isolated(content, short_tags(dataset, ["SOPInstanceUID"]).get("0008,0018", ""))
         for keyword in ("PixelData", "FloatPixelData", "DoubleFloatPixelData"):
             dataset.pop(keyword, None)
         return dataset, array
@@ -247,8 +247,8 @@ def _headers(task: Task, rest: Rest | None, notes: _Notes, progress: Progress) -
 
 
 def _note(task: Task, notes: _Notes, dataset: Dataset) -> None:
-    tags = dict(short_tags(dataset, task.columns))
-    notes.tags.append((str(dataset.get("SOPInstanceUID", "")), task.name, tags))
+    tags = short_tags(dataset, task.columns)
+    notes.tags.append((str(tags.get("0008,0018", "")), task.name, tags))
     if task.values == "suv":
         notes.factors.append(_factor(dataset, notes))
 
@@ -268,23 +268,6 @@ def _factor(dataset: Dataset, notes: _Notes) -> float:
         return float("nan")
 
 
-def short_tags(dataset: Dataset, columns: Iterable[str]) -> Iterator[tuple[str, Any]]:
-    """Elements of a file in the form of Orthanc's short tags, as text; sequences and binary values are left out."""
-    for name in columns:
-        tag = tag_for_keyword(name)
-        if tag is None or tag not in dataset:
-            continue
-        try:
-            element = dataset[tag]
-            if element.VR == "SQ" or element.value is None:
-                continue
-            values = element.value if element.VM > 1 else [element.value]
-            text = "\\".join(getattr(each, "original_string", None) or str(each) for each in values)
-        except Exception:  # noqa: BLE001 - pydicom's converters raise anything on nonsense; it is not a value then
-            text = "?"
-        yield f"{tag >> 16:04x},{tag & 0xFFFF:04x}", text
-
-
 def _instances(task: Task, notes: _Notes) -> pd.DataFrame:
     frame = tags_frame(notes.tags, plan_tags(task.columns)).reset_index(drop=True)
     frame = frame.drop(columns=["ParentSeries", "Issues"], errors="ignore")
@@ -297,14 +280,18 @@ def _volumes(task: Task, path: Path, instances: pd.DataFrame, notes: _Notes) -> 
         return []
     dataset = _series_alone(task, path, instances)
     how = task.geometry.reading(task.values)
-    words = {name: getattr(how, name) for name in ("on_missing", "on_shear", "on_4d", "min_slices")}
     try:
-        made = dataset.volumes(task.uid, task.values, **words)
-    except (GeometryError, PixelError) as error:
+        stacks = how.stacks(dataset.stacks(task.uid))
+    except GeometryError as error:
         notes.add("volume", str(error))
         return []
     written = []
-    for place, volume in enumerate(made, 1):
+    for place, stack in enumerate(stacks, 1):
+        try:
+            volume = dataset.filled(task.uid, [stack.checked()], task.values)[0]
+        except (GeometryError, PixelError) as error:  # the other stacks of the series may be volumes
+            notes.add("volume", str(error))
+            continue
         name = task.name if not how.split else f"{task.name}_{place:03d}"
         for form in task.also:
             target = path.parent.parent / "volumes" / f"{name}{_SUFFIX[form]}"
