@@ -9,6 +9,7 @@ import itertools
 import random
 import shutil
 import signal
+import warnings
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from io import BytesIO
@@ -33,7 +34,9 @@ import orthanc_research as ores
 from orthanc_research.cli import app
 from orthanc_research.dataset import Build, Recipe, _task, check_leakage
 from orthanc_research.dataset._hash import content_hash
+from orthanc_research.dataset._short import short_tags
 from orthanc_research.errors import DatasetError
+from orthanc_research.pixels import read_dataset
 from orthanc_research.progress import Silent
 
 RECIPES = Path(__file__).parent.parent / "datasets"
@@ -137,6 +140,9 @@ def test_multi_echo_mr_is_the_same_dataset_on_every_server(orthanc: ores.Orthanc
             pairs = datasets[0].frames(source.SeriesInstanceUID)
             frames = {about["SOPInstanceUID"]: array for about, array in pairs}
             np.testing.assert_array_equal(frames[source.SOPInstanceUID], source.pixel_array)
+    said = orthanc.tags(orthanc.series(Modality="MR"), ["SOPInstanceUID", *recipe.metadata.keywords])
+    said = said.set_index("SOPInstanceUID").sort_index()[list(recipe.metadata.keywords)]
+    pd.testing.assert_frame_equal(datasets[0].instances.sort_index()[list(said)], said, check_like=True)
     assert sorted(datasets[0].splits["fold"].value_counts().tolist()) == [1, 1, 1]
     assert len(list((builds[0].folder / "volumes").glob("*.nii.gz"))) == 3
     repeated = builds[0].retry(progress=False)
@@ -337,6 +343,17 @@ def test_what_cannot_be_decoded_is_a_row_and_the_others_are_built(orthanc: ores.
     issues = ores.open_dataset(build.folder).issues.set_index("SeriesInstanceUID")["kind"].to_dict()
     assert issues == {uids[0]: "failed", uids[1]: "pixels"}
     assert "MPEG2" in str(build.status.loc[uids[0], "error"])
+
+
+def test_values_are_taken_as_written_and_nothing_quotes_them() -> None:
+    made = ores.samples.cohort(patients=1, studies=1, slices=3, size=16)[0]
+    made.SpecificCharacterSet, made.SeriesDescription = "ISO_IR 192", "Schädel"
+    content = _bytes(made).replace(b"ORIGINAL\\PRIMARY", b"original\\PRIMARY")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = short_tags(read_dataset(content), ["SeriesDescription", "ImageType", "Rows", "PixelData", "KVP"])
+    kind = "\\".join(["original", *made.ImageType[1:]])
+    assert found == {"0008,103e": "Schädel", "0008,0008": kind, "0028,0010": "16", "0018,0060": str(made.KVP)}
 
 
 class _Dies(ThreadPoolExecutor):
