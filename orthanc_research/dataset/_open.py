@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -119,13 +119,18 @@ class OpenDataset:
 
     def volumes(self, series_uid: str, values: str = "stored", **how: Any) -> list[Volume]:
         """The volumes of a series: one, or with on_4d="split" or on_missing="split" one for each stack."""
-        if values == "suv":
-            return [self._suv(volume) for volume in self.volumes(series_uid, "rescaled", **how)]
         reading = Reading(values=values, **how)
-        headers = self.headers(series_uid)
+        return self.filled(series_uid, reading.stacks(self.stacks(series_uid)), values, reading.dtype)
+
+    def filled(
+        self, series_uid: str, stacks: Sequence[Stack], values: str = "stored", dtype: npt.DTypeLike | None = None
+    ) -> list[Volume]:
+        """The volumes of some of its stacks, as `volumes` gives them; frames are read once for all of them."""
+        if values == "suv":
+            return [self._suv(volume) for volume in self.filled(series_uid, stacks, "rescaled", dtype)]
         if values == "rescaled":
-            _check_rescale(headers, self._frames_file(series_uid))
-        fillers = [Filler(stack, values, reading.dtype) for stack in reading.stacks(stacks_of(headers))]
+            _check_rescale(self.headers(series_uid), self._frames_file(series_uid))
+        fillers = [Filler(stack, values, dtype) for stack in stacks]
         wanted: dict[tuple[str, int], list[tuple[Filler, int]]] = {}
         for filler in fillers:
             for place, frame in enumerate(filler.stack.frames):

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 
@@ -34,6 +34,11 @@ from orthanc_research.dataset._sections import (
 )
 from orthanc_research.dataset._toml import lines_of, to_toml
 from orthanc_research.errors import DatasetError, QueryError
+
+if TYPE_CHECKING:
+    from orthanc_research.dataset._plan import DatasetPlan
+    from orthanc_research.orthanc import Orthanc
+    from orthanc_research.progress import Progress
 
 __all__ = ["Recipe"]
 
@@ -124,6 +129,16 @@ class Recipe:
 
     def __repr__(self) -> str:
         return f"<Recipe {self.dataset.name} {self.dataset.version} {self.hash[:8]}>"
+
+    def plan(self, orthanc: Orthanc | None = None, *, progress: Progress | bool | None = None) -> DatasetPlan:
+        """What a build would hold and leave out; nothing is written, and only headers and the index are read.
+
+        `orthanc` overrides [[source]]. Three or four requests for each series that the filter keeps. `DatasetError` for
+        labels that do not fit; errors of the server as everywhere.
+        """
+        from orthanc_research.dataset._plan import plan
+
+        return plan(self, orthanc, progress)
 
     def labels_file(self) -> Path | None:
         """Where the table of labels is; `DatasetError` when it is not there or a link leads out of the folder."""

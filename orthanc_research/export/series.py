@@ -40,7 +40,7 @@ from orthanc_research.pixels import Reading, Volume
 from orthanc_research.progress import Progress, Within
 from orthanc_research.rest import Rest, is_server_gone
 
-__all__ = ["EXPORT_COLUMNS", "FORMATS", "Format", "export_series"]
+__all__ = ["EXPORT_COLUMNS", "FORMATS", "Format", "export_series", "in_order"]
 
 Format = Literal["parquet", "npy", "npz", "nifti"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -278,7 +278,7 @@ def _frames(task: _Task, planned: Planned) -> Row:
     series, chosen = planned.series, planned.chosen
     children = {str(value["ID"]): value for value in task.rest.series.children(series, "Instance")}
     compare(planned, children)
-    instances = _in_order([value for key, value in children.items() if key in chosen or not chosen])
+    instances = in_order([value for key, value in children.items() if key in chosen or not chosen])
     problems: list[str] = []
     with closing(_rows(task, planned, instances, problems)) as rows:
         return _write_frames(task, planned, len(instances), rows, problems)
@@ -299,7 +299,7 @@ def _write_frames(task: _Task, planned: Planned, count: int, rows: Iterator[Fram
     return row
 
 
-def _in_order(instances: Sequence[Mapping[str, Any]]) -> list[str]:
+def in_order(instances: Sequence[Mapping[str, Any]]) -> list[str]:
     """Orthanc IDs by InstanceNumber, as a person would page; Orthanc lists them in no order."""
 
     def key(instance: Mapping[str, Any]) -> tuple[int, str]:

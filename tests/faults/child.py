@@ -51,6 +51,9 @@ def act(orthanc: ores.Orthanc, verb: str, folder: Path) -> pd.DataFrame:
     if verb == "retrieve":
         table, journal = folder / "table.csv", folder / "journal"
         return orthanc.retrieve(table, modality="odd", journal=journal, progress=False)
+    if verb == "build":
+        recipe = ores.Recipe.load(folder / "recipe.toml")
+        return recipe.plan(orthanc, progress=False).build(folder / "out", progress=False).status
     studies = (folder / "studies").read_text().split()
     if verb == "anonymize":
         return orthanc.anonymize(studies, window=1, journal=folder / "journal", progress=False)

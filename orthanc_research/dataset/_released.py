@@ -1,0 +1,103 @@
+"""The series of a build as a release project gives them: de-identified files, and what each series is called now."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from orthanc_research.dataset._recipe import Recipe
+from orthanc_research.deid import Key, Profile
+from orthanc_research.errors import DatasetError
+from orthanc_research.files import private_folder
+from orthanc_research.orthanc import Orthanc
+from orthanc_research.progress import Progress
+from orthanc_research.release._keys import key_of
+from orthanc_research.release.project import Project
+
+__all__ = ["Release", "Released", "project_of"]
+
+# The recipe's word → the rules; others are for Project, which releases what a recipe then takes as it is.
+_PROFILES = {"research": Profile}
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """A series after de-identification: its new UID, whose it is now, its files; or why there is none of it."""
+
+    uid: str = ""
+    patient: str = ""
+    files: tuple[str, ...] = field(default=(), repr=False)
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """The project of a recipe, and the folder in it where what leads back to a source stays (0700).
+
+    The de-identified files lie beside the project, in `<project>-releases/<name of the dataset>`.
+    """
+
+    project: Project
+    key: Key = field(repr=False)
+    profile: Profile
+    private: Path
+
+    def series(
+        self, rows: pd.DataFrame, orthancs: Sequence[Orthanc], acknowledge: Collection[str] | str, bar: Progress
+    ) -> list[Released]:
+        """Release what is not released yet, and say where the copies of each row are; in the order of the rows."""
+        # A target lies apart from its project, which knows the patients.
+        folder = self.project.folder
+        target = private_folder(folder.with_name(f"{folder.name}-releases") / self.private.name)
+        found: dict[int, Released] = {}
+        for place, orthanc in enumerate(orthancs):
+            mine = rows[rows["source"] == place]
+            if len(mine):
+                states = self._release(orthanc, list(mine["ID"]), target, acknowledge, bar)
+                found |= {int(row): self._one(mine.loc[row], states, target) for row in mine.index}
+        return [found[int(row)] for row in rows.index]
+
+    def _release(
+        self, orthanc: Orthanc, series: list[str], target: Path, acknowledge: Collection[str] | str, bar: Progress
+    ) -> pd.DataFrame:
+        plan = self.project.plan(
+            orthanc, series, profile=self.profile, target=target, acknowledge=acknowledge, progress=bar
+        )
+        frame = plan.frame
+        if not (frame["status"] == "planned").any():
+            return frame
+        run = plan.run(progress=bar)
+        if run.state == "unverified":
+            raise DatasetError("The release did not pass its verification; see the project's run.verdict.")
+        return run.frame
+
+    def _one(self, row: Any, states: pd.DataFrame, target: Path) -> Released:
+        uid = str(row["SeriesInstanceUID"])
+        state = states.loc[uid] if uid in states.index else None
+        if state is None or state.ndim != 1 or state["status"] != "done":
+            word = state["status"] if state is not None and state.ndim == 1 else "not done"
+            return Released(reason=f"de-identification: {word}")
+        known = self.project.lookup(uid)
+        new = [str(each) for each, old in zip(known["new"], known["original"], strict=True) if old == uid]
+        files = sorted(target.glob(f"*/{new[0]}/*.dcm")) if len(set(new)) == 1 else []
+        if len(files) != int(row["instances"]):
+            return Released(reason="de-identification: the copies are not those of the series")
+        return Released(new[0], str(state["PatientID"]), tuple(str(each) for each in files))
+
+
+def project_of(recipe: Recipe, key: str | Key) -> Release:
+    """Of [anonymize]; `DatasetError` for a profile that no recipe can name, or where the project is not said."""
+    name = (recipe.anonymize.project or "").removeprefix("env:")
+    folder = os.environ.get(name)
+    if not folder:
+        raise DatasetError(f"The environment variable {name} is not set: it says where the release project is.")
+    if recipe.anonymize.profile not in _PROFILES:
+        raise DatasetError(f"anonymize.profile is one of {', '.join(_PROFILES)}; release other profiles by Project.")
+    project = Project(folder, key)
+    private = private_folder(project.folder / "datasets" / recipe.dataset.name)
+    return Release(project, key_of(key, project.folder), _PROFILES[recipe.anonymize.profile](), private)
