@@ -431,7 +431,14 @@ def test_cancel_before_anything_came_waits_for_no_server(
 
 
 @pytest.mark.one_version
-@pytest.mark.parametrize("stalls", ["GET .*/instances-tags", "POST .*/tools/bulk-anonymize", "GET .*/jobs"])
+@pytest.mark.parametrize(
+    "stalls",
+    [
+        "GET .*/instances-tags",
+        pytest.param("POST .*/tools/bulk-anonymize", marks=pytest.mark.long),  # resume looks for half a minute
+        "GET .*/jobs",
+    ],
+)
 def test_an_anonymization_that_is_cancelled_waits_for_no_server(
     orthanc: ores.Orthanc, tmp_path: Path, stalls: str
 ) -> None:

@@ -208,7 +208,7 @@ def test_a_job_that_fails_says_so_in_orthancs_words(rest: Rest, study: str) -> N
 
 
 def test_a_forgotten_job_is_not_a_failed_one(rest: Rest, study: str) -> None:
-    first = rest.jobs.read(archive(rest, study))
+    first = rest.jobs.read(archive(rest, study)).wait(timeout=60)  # else it may end after the others
     for _ in range(11):
         rest.tools.create_archive([study])  # each of these is a job too
     assert len(rest.jobs.list()) <= 10
