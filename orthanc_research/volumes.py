@@ -11,7 +11,7 @@ from orthanc_research import fetch
 from orthanc_research.errors import AccessError, CancelledError, Error, GeometryError, OrthancError
 from orthanc_research.parallel import ahead
 from orthanc_research.pixels import Reading, Volume
-from orthanc_research.progress import Progress, Silent
+from orthanc_research.progress import Progress, Within
 from orthanc_research.rest import Rest, is_server_gone
 
 __all__ = ["SeriesVolume", "volumes"]
@@ -54,20 +54,12 @@ def volumes(
     yield from ahead(_each(rest, series, how, verify, workers, _Behind(progress)), progress)
 
 
-class _Behind(Silent):
+class _Behind(Within):
     """What a volume in the background hears: nothing but that it should stop."""
-
-    def __init__(self, caller: Progress) -> None:
-        super().__init__()
-        self._caller = caller
-
-    @property
-    def cancelled(self) -> bool:
-        return self._caller.cancelled
 
     def series_done(self) -> None:
         """One more, for the caller's bar."""
-        self._caller.advance()
+        self._whole.advance()
 
 
 def _each(

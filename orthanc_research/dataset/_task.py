@@ -38,7 +38,7 @@ from orthanc_research.export.series import in_order
 from orthanc_research.parallel import Outcome, thread_map
 from orthanc_research.pixels import frames_of, read_dataset
 from orthanc_research.pixels._suv import suv_factor
-from orthanc_research.progress import Progress, Silent
+from orthanc_research.progress import Progress, Silent, Within
 from orthanc_research.rest import Connection, Rest, is_server_gone
 from orthanc_research.tables import Row as RawRow
 from orthanc_research.tables import plan_tags, tags_frame
@@ -207,7 +207,7 @@ def _listed(task: Task, rest: Rest | None) -> Sequence[str]:
 
 def _decoded(task: Task, rest: Rest | None, names: Sequence[str], progress: Progress) -> Decoded:
     if rest is not None and not task.files:
-        return fetch.decoded(rest, names, workers=task.threads, verify=True, progress=_Quiet(progress))
+        return fetch.decoded(rest, names, workers=task.threads, verify=True, progress=Within(progress))
 
     def get(name: str) -> tuple[Dataset, npt.NDArray[Any]]:
         content = Path(name).read_bytes()
@@ -220,24 +220,12 @@ def _decoded(task: Task, rest: Rest | None, names: Sequence[str], progress: Prog
     return thread_map(get, names, workers=task.threads, progress=progress)
 
 
-class _Quiet(Silent):
-    """Files are not the unit of a build; a Cancel is passed on."""
-
-    def __init__(self, whole: Progress) -> None:
-        super().__init__()
-        self._whole = whole
-
-    @property
-    def cancelled(self) -> bool:
-        return self._whole.cancelled
-
-
 def _headers(task: Task, rest: Rest | None, notes: _Notes, progress: Progress) -> None:
     """No pixel is read: the tags of all instances, by the server's cheapest route or from the files that are here."""
     if rest is not None and task.planned is not None:
         plan = plan_tags(task.columns, capabilities=rest.capabilities())
         series = [(task.planned.series, ())]
-        for chunk in headers.rows(rest, series, plan, workers=1, max_rows=None, progress=_Quiet(progress)):
+        for chunk in headers.rows(rest, series, plan, workers=1, max_rows=None, progress=Within(progress)):
             notes.tags += chunk
         return
     for name in task.files:

@@ -47,16 +47,7 @@ class FolderSource:
 
     def remove(self, key: str, md5: str) -> Removed:
         """Delete the file; a folder that is empty then stays."""
-        path = self.path(key)
-        try:
-            if md5_of(path.read_bytes()) != md5:
-                return "changed"
-            path.unlink()
-        except FileNotFoundError:
-            return "gone"
-        except OSError as error:
-            raise PlaceError(f"An original cannot be deleted ({error.strerror or type(error).__name__}).") from None
-        return "removed"
+        return _removed(self.path(key), md5, "An original")
 
     def _chosen(self, resources: Any) -> Iterator[Path]:
         if resources is None:
@@ -128,16 +119,12 @@ class FolderTarget:
     def remove(self, copy: Copy, md5: str) -> Removed:
         """Delete the file, and the folders that are empty then."""
         path = self._path(copy)
-        try:
-            if md5_of(path.read_bytes()) != md5:
-                return "changed"
-            path.unlink()
-        except FileNotFoundError:
-            return "gone"
-        with suppress(OSError):
-            path.parent.rmdir()
-            path.parent.parent.rmdir()
-        return "removed"
+        came = _removed(path, md5, "A copy")
+        if came == "removed":
+            with suppress(OSError):
+                path.parent.rmdir()
+                path.parent.parent.rmdir()
+        return came
 
     def _path(self, copy: Copy) -> Path:
         return self._folder / copy.study / copy.series / f"{copy.sop}.dcm"
@@ -180,3 +167,16 @@ def _encoded(path: Path) -> str:
 
 def _decoded(key: str) -> str:
     return os.fsdecode(bytes.fromhex(key[4:])) if key.startswith("hex:") else key
+
+
+def _removed(path: Path, md5: str, what: str) -> Removed:
+    """Delete a file that has these bytes still."""
+    try:
+        if md5_of(path.read_bytes()) != md5:
+            return "changed"
+        path.unlink()
+    except FileNotFoundError:
+        return "gone"
+    except OSError as error:
+        raise PlaceError(f"{what} cannot be deleted ({error.strerror or type(error).__name__}).") from None
+    return "removed"
