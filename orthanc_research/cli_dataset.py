@@ -14,6 +14,7 @@ from orthanc_research.cli_tables import Out, finish, show
 from orthanc_research.dataset import DatasetPlan, Recipe, open_dataset
 from orthanc_research.dataset import verify as changed_files
 from orthanc_research.dataset._card import card as card_of
+from orthanc_research.errors import DatasetError, QueryError
 from orthanc_research.orthanc import Orthanc
 
 __all__ = ["app"]
@@ -94,12 +95,16 @@ def card(folder: Folder) -> None:
 
 @contextmanager
 def _planned(recipe: Path, source: str | None, auth: str | None) -> Iterator[DatasetPlan]:
+    try:
+        wanted = Recipe.load(recipe)
+    except DatasetError as error:  # bad input, as everywhere in the shell
+        raise QueryError(str(error)) from error
     if source is None:
-        with Recipe.load(recipe).plan() as made:
+        with wanted.plan() as made:
             yield made
         return
     with Orthanc(None if source == "orthanc" else source, auth=f"env:{auth}" if auth else None) as orthanc:
-        yield Recipe.load(recipe).plan(orthanc)
+        yield wanted.plan(orthanc)
 
 
 def _tell(made: DatasetPlan) -> None:

@@ -224,3 +224,13 @@ def test_a_private_server_runs_until_it_is_interrupted(tmp_path: Path) -> None:
     time.sleep(0.1)
     with ores.Orthanc(url, auth=(user, password)) as gone, pytest.raises(ores.UnreachableError):
         gone.statistics()
+
+
+@pytest.mark.one_version
+def test_a_recipe_that_cannot_be_is_bad_input(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "bad.toml").write_text("[dataset]\nname = 'x'\n[querry]\n")
+    for name in ("bad.toml", "none.toml"):
+        done = shell("dataset", "plan", name)
+        assert done.returncode == 2
+        assert done.stderr.startswith(f"orthanc-research: {name}:")
+        assert done.stderr.count("\n") == 1
