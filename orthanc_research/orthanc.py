@@ -475,7 +475,8 @@ class Orthanc:
 
         `status` is "stored", "already-stored", "conflict" (another file is stored under its SOPInstanceUID, and stays),
         "skipped" (a DICOMDIR), "failed" or "not-sent". What is stored is held against what was sent, by its MD5: two
-        requests a file. Folders are read to the bottom, whatever the files are called. Running it again is safe.
+        requests a file; from 1.12.5 on, one and a few for all. Folders are read to the bottom, whatever the files are
+        called. Running it again is safe.
         """
         with reporting(progress, "upload") as bar:
             try:
