@@ -251,7 +251,8 @@ def _told(runs: Mapping[str, Any], repeats: int, count: int) -> Iterator[dict[st
         if {run.rows for run in measured.runs} != {count}:
             raise ValueError(f"{tool} did {measured.runs[0].rows} of {count} instances.")
         cpu = statistics.median(run.cpu for run in measured.runs)
-        rates = {"rate": round(count / measured.seconds, 1), "per_cpu": round(count / cpu, 1)}
+        # A server's job may leave the process that asked for it no processor time that the system can count.
+        rates = {"rate": round(count / measured.seconds, 1), "per_cpu": round(count / cpu, 1) if cpu else 0.0}
         note(f"{tool}: {rates}")
         yield {"tool": tool, "instances": count, **rates, **measured.json()}
 

@@ -41,7 +41,7 @@ from orthanc_research.tables import issues, orthanc_id, to_numpy
 from orthanc_research.volumes import SeriesVolume
 
 if TYPE_CHECKING:
-    from orthanc_research import dataset, deid, plots, samples
+    from orthanc_research import dataset, deid, plots, samples, widgets
     from orthanc_research.dataset import Recipe, open_dataset
     from orthanc_research.local import LocalOrthanc, OrthancServer
     from orthanc_research.release.project import Project
@@ -99,6 +99,7 @@ __all__ = [
     "segments",
     "sweep",
     "to_numpy",
+    "widgets",
     "write_csv",
     "write_table",
     "write_volume",
@@ -112,6 +113,7 @@ _LAZY = {
     "open_dataset": "orthanc_research.dataset",
     "plots": "orthanc_research.plots",
     "samples": "orthanc_research.samples",
+    "widgets": "orthanc_research.widgets",
     "LocalOrthanc": "orthanc_research.local",
     "OrthancServer": "orthanc_research.local",
     "Project": "orthanc_research.release.project",

@@ -19,6 +19,7 @@ ROOT = PACKAGE.parent
 # From the top down; what stands on one line may not import each other.
 LAYERS = [
     {"cli", "accessor"},
+    {"widgets"},
     {"cli_dataset", "cli_deid"},
     {"cli_tables"},
     {"dataset"},
@@ -32,7 +33,7 @@ LAYERS = [
     {"tables", "pixels", "deid"},
     {"rest"},
     {"parallel", "database"},
-    {"capabilities", "progress", "files", "workers"},
+    {"capabilities", "progress", "files", "workers", "markup"},
     {"errors"},
 ]
 OWNERS = {
@@ -57,6 +58,7 @@ OWNERS = {
         "feed",
         "resolve",
         "samples",
+        "widgets",
         "demo",
         "release",
         "dataset",

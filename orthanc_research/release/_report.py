@@ -7,13 +7,14 @@ anywhere and nothing runs: the page forbids both (Content-Security-Policy), so i
 from __future__ import annotations
 
 import base64
-import html
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from PIL import Image
+
+from orthanc_research.markup import escape
 
 __all__ = ["render"]
 
@@ -32,13 +33,6 @@ figure { display: inline-block; margin: .3em; width: 200px; } figcaption { font-
 img { max-width: 200px; image-rendering: auto; background: #000; }
 """
 _SIDE = 192  # pixels of a picture's longer side
-_LONGEST = 2000  # characters of a cell
-# Controls and marks that turn the direction of text would show something else than what is there.
-_HIDDEN = dict.fromkeys(
-    (*range(0x20), 0x7F, *range(0x80, 0xA0), *range(0x200B, 0x2010), *range(0x2028, 0x202F), *range(0x2060, 0x2070),
-     0xFEFF, *range(0xFFF9, 0xFFFC), *range(0xD800, 0xE000))
-)  # fmt: skip
-_SHOWN = {code: f"\\u{code:04x}" for code in _HIDDEN}
 
 
 def render(
@@ -85,7 +79,7 @@ def render(
         _section("The rules", _paragraph(profile), _table(rules, most)),
     ]
     return _PAGE.format(
-        policy=html.escape(_POLICY), title=_text(title), style=_STYLE, body="\n".join(part for part in parts if part)
+        policy=escape(_POLICY), title=escape(title), style=_STYLE, body="\n".join(part for part in parts if part)
     )
 
 
@@ -117,19 +111,12 @@ _ABOUT_SHEET = (
 )
 
 
-def _text(value: object) -> str:
-    """Any value as text of a page: escaped, with hidden characters written out."""
-    text = "" if value is None else str(value)
-    cut = text[:_LONGEST] + ("…" if len(text) > _LONGEST else "")
-    return html.escape(cut.translate(_SHOWN), quote=True)
-
-
 def _section(heading: str, *content: str) -> str:
     """A heading and what stands under it; nothing where a remark would stand alone."""
     said = [each for each in content if each]
     if not any(not each.startswith('<p class="remark">') for each in said):
         return ""
-    return f"<h2>{_text(heading)}</h2>\n" + "\n".join(said)
+    return f"<h2>{escape(heading)}</h2>\n" + "\n".join(said)
 
 
 def _verdict(passed: bool | None) -> str:
@@ -141,19 +128,19 @@ def _verdict(passed: bool | None) -> str:
 
 
 def _remark(text: str) -> str:
-    return f'<p class="remark">{_text(text)}</p>'
+    return f'<p class="remark">{escape(text)}</p>'
 
 
 def _paragraph(text: str) -> str:
-    return f"<p>{_text(text)}</p>" if text else ""
+    return f"<p>{escape(text)}</p>" if text else ""
 
 
 def _list(notes: Sequence[str]) -> str:
-    return "<ul>" + "".join(f"<li>{_text(note)}</li>" for note in notes) + "</ul>" if notes else ""
+    return "<ul>" + "".join(f"<li>{escape(note)}</li>" for note in notes) + "</ul>" if notes else ""
 
 
 def _facts(facts: Iterable[tuple[str, object]]) -> str:
-    rows = "".join(f"<tr><th>{_text(name)}</th><td>{_text(value)}</td></tr>" for name, value in facts)
+    rows = "".join(f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in facts)
     return f"<table>{rows}</table>" if rows else ""
 
 
@@ -170,7 +157,7 @@ def _table(rows: Sequence[Row], most: int, *, without: Sequence[str] = (), bad: 
     columns = [name for name in dict.fromkeys(name for row in rows for name in row) if name not in without]
     if not columns:
         return ""
-    head = "".join(f"<th>{_text(name)}</th>" for name in columns)
+    head = "".join(f"<th>{escape(name)}</th>" for name in columns)
     body = "\n".join(_line([row.get(name) for name in columns], bad(row)) for row in rows[:most])
     more = _remark(f"{len(rows) - most} more rows are not shown.") if len(rows) > most else ""
     return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>{more}"
@@ -182,14 +169,14 @@ def _line(values: Iterable[object], bad: bool) -> str:
 
 def _cell(value: object) -> str:
     if isinstance(value, int | float | np.number) and not isinstance(value, bool):
-        return f'<td class="n">{_text(f"{value:g}" if isinstance(value, float) else value)}</td>'
-    return f"<td>{_text(value)}</td>"
+        return f'<td class="n">{escape(f"{value:g}" if isinstance(value, float) else value)}</td>'
+    return f"<td>{escape(value)}</td>"
 
 
 def _figure(caption: str, picture: np.ndarray) -> str:
     encoded = base64.b64encode(_png(picture)).decode("ascii")
     return (
-        f'<figure><img alt="" src="data:image/png;base64,{encoded}"><figcaption>{_text(caption)}</figcaption></figure>'
+        f'<figure><img alt="" src="data:image/png;base64,{encoded}"><figcaption>{escape(caption)}</figcaption></figure>'
     )
 
 

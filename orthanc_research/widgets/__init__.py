@@ -1,0 +1,13 @@
+"""Screens for a notebook: browsers and panels over `Orthanc`, with their results in Python.
+
+    browser = ores.widgets.LocalBrowser(orthanc)
+    browser                                  # in a cell of its own: the screen
+    browser.selected                         # what was chosen in it, as a DataFrame
+
+No screen does anything that a line of Python cannot; each shows that line.
+"""
+
+from orthanc_research.widgets._base import Panel
+from orthanc_research.widgets._table import Table
+
+__all__ = ["Panel", "Table"]

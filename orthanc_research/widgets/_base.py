@@ -1,0 +1,266 @@
+"""`Panel`: what every screen is. A widget, a status line, work on a thread of its own that can be cancelled, and
+results in Python.
+
+An exception or a print in a handler or a thread is invisible in a notebook: every handler is a `guard`ed method and
+every long step a `task`, and both end in the status line. Work is never done in a handler, which would hear of Cancel
+only at its own end.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import ipywidgets
+import traitlets
+
+from orthanc_research.errors import CancelledError, Error, UnreachableError
+from orthanc_research.markup import escape
+from orthanc_research.parallel import reporting
+from orthanc_research.progress import Progress, Silent
+from orthanc_research.widgets._style import style
+
+__all__ = ["Panel", "guard", "text"]
+
+_A_SECOND = 10  # trait updates; more of them and the browser falls behind
+_LEAVE = 10.0  # seconds that a thread of a closed panel is waited for
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Self = TypeVar("Self", bound="Panel")
+
+
+def guard(handler: Callable[Concatenate[Self, P], Any]) -> Callable[Concatenate[Self, P], None]:
+    """A method that is a widget's handler: whatever it raises is a sentence in the panel's status line."""
+
+    @functools.wraps(handler)
+    def guarded(self: Self, *args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            handler(self, *args, **kwargs)
+        except Exception as failure:  # noqa: BLE001  # a handler has no caller who would see it
+            self.fail(failure)
+
+    return guarded  # type: ignore[return-value]  # mypy names its first parameter
+
+
+def text(value: object, *, classes: str = "", tag: str = "span") -> ipywidgets.HTML:
+    """A line of text that is never markup, and in which `$` is a dollar."""
+    return ipywidgets.HTML(f'<{tag} class="{classes}">{escape(value)}</{tag}>')
+
+
+class Panel(traitlets.HasTraits):
+    """A screen in a notebook: show it by naming it in a cell; as often as you like, all views stay in step.
+
+    `selected` is what is chosen (each screen says what), `status` the last line said, `failed` whether that is a
+    failure, `busy` whether work is under way. `close()` ends its work and takes it off every cell.
+    """
+
+    selected = traitlets.Any(None, allow_none=True)
+    status = traitlets.Unicode("", read_only=True)
+    failed = traitlets.Bool(False, read_only=True)
+    busy = traitlets.Bool(False, read_only=True)
+
+    def __init__(self, title: str) -> None:
+        super().__init__()
+        self.title = title
+        # The exception behind the last failure, for who wants to look at it.
+        self.failure: BaseException | None = None
+        self._lock = threading.RLock()
+        self._run: _Run | None = None
+        self._threads: list[threading.Thread] = []
+        self._away: str | None = None
+        self._closed = False
+        self._line = ipywidgets.HTML(_line("", failed=False))
+        self._line.add_class("ores-status")
+        self._bar = ipywidgets.IntProgress(layout={"width": "12em"})
+        self._news = text("")
+        self._stop = ipywidgets.Button(description="Cancel", layout={"width": "auto"})
+        self._stop.add_class("ores-cancel")
+        self._stop.on_click(self._on_cancel)
+        self._working = ipywidgets.HBox([self._bar, self._news, self._stop], layout={"visibility": "hidden"})
+        self._working.add_class("ores-working")
+        self.widget = ipywidgets.VBox()
+        self.widget.add_class("ores")
+        self.widget.add_class(f"ores-{type(self).__name__.lower()}")
+
+    def _compose(self, children: Sequence[ipywidgets.Widget]) -> None:
+        """Put the screen's own widgets between its title and its status line."""
+        title = text(self.title, classes="ores-title")
+        self.widget.children = (style(), title, *children, self._working, self._line)
+
+    def _repr_mimebundle_(self, **options: Any) -> Any:
+        return self.widget._repr_mimebundle_(**options)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}{' busy' if self.busy else ''}{' closed' if self._closed else ''}>"
+
+    # -- what it says -------------------------------------------------------------------------------------------------
+
+    def say(self, sentence: str, *, failed: bool = False) -> None:
+        """Put a sentence into the status line; a screen reader reads it out."""
+        with self._lock:
+            if self._closed:
+                return
+            self.set_trait("failed", failed)
+            self.set_trait("status", sentence)
+            self._line.value = _line(sentence, failed=failed)
+
+    def fail(self, failure: BaseException) -> None:
+        """Say what went wrong. What is on the screen stays there."""
+        with self._lock:
+            self.failure = failure
+            if isinstance(failure, UnreachableError):
+                self._away = self._away or f"{datetime.now().astimezone():%H:%M:%S}"
+                since = f" Away since {self._away}; what is shown is from before that."
+                self.say(f"{failure}{since}", failed=True)
+            elif isinstance(failure, CancelledError):
+                self.say("Cancelled.")
+            elif isinstance(failure, Error):
+                self.say(str(failure), failed=True)
+            else:  # its words may hold what a file says about a patient
+                kind = type(failure).__name__
+                self.say(f"{kind}: a fault of this program, not of your data; .failure holds it.", failed=True)
+
+    # -- what it does -------------------------------------------------------------------------------------------------
+
+    def task(self, what: str, work: Callable[[Progress], T], done: Callable[[T], None]) -> None:
+        """Do `work(progress)` on a thread, then `done(result)` there; a task that comes later makes this one nothing.
+
+        `work` may take long: it gets the progress that this panel shows and Cancel reaches. `done` puts the result on
+        the screen; it is called only while this is the newest task. Failures of both are said.
+        """
+        with self._lock:
+            if self._closed:
+                return
+            if self._run is not None:
+                self._run.progress.cancel()
+            run = self._run = _Run(_Told(self), what)
+            thread = threading.Thread(target=self._work, args=(run, work, done), name="orthanc-research-panel")
+            self._threads = [each for each in self._threads if each.is_alive()]
+            self._threads.append(thread)
+            self._show(0, None, what)
+            self._working.layout.visibility = "visible"
+            self.set_trait("busy", True)
+            thread.start()
+
+    def _work(self, run: _Run, work: Callable[[Progress], T], done: Callable[[T], None]) -> None:
+        try:
+            with reporting(run.progress, run.what) as progress:
+                result = work(progress)
+            with self._lock:
+                if self._run is run:
+                    self._away = None
+                    done(result)
+        except BaseException as failure:  # noqa: BLE001  # nobody sees what a thread raises
+            with self._lock:
+                if self._run is run:
+                    self.fail(failure)
+        finally:
+            with self._lock:
+                if self._run is run:
+                    self._run = None
+                    self._working.layout.visibility = "hidden"
+                    self.set_trait("busy", False)
+
+    @guard
+    def _on_cancel(self, _: Any) -> None:
+        self.cancel()
+
+    def cancel(self) -> None:
+        """Ask the work under way to stop; it does so at its next unit, and says how far it came."""
+        with self._lock:
+            if self._run is not None:
+                self._run.progress.cancel()
+                self.say("Stopping …")
+
+    def wait(self, seconds: float = 60) -> bool:
+        """Until no work is under way; False when some still is after `seconds`. For scripts and tests."""
+        until = time.monotonic() + seconds
+        while self.busy and time.monotonic() < until:
+            time.sleep(0.01)
+        return not self.busy
+
+    def close(self) -> None:
+        """End the work under way and take the panel off every cell; its results stay."""
+        with self._lock:
+            if self._closed:
+                return
+            if self._run is not None:
+                self._run.progress.cancel()
+            self._run = None
+            self._closed = True
+            self.set_trait("busy", False)
+        until = time.monotonic() + _LEAVE
+        for thread in self._threads:
+            if thread is not threading.current_thread():
+                thread.join(max(0.0, until - time.monotonic()))
+        _close(self.widget)
+
+    def _show(self, count: int, total: int | None, note: str) -> None:
+        """The bar and the words beside it; called at most ten times a second."""
+        self._bar.max = max(total or 1, 1)
+        self._bar.value = min(count, self._bar.max) if total else 0
+        of = f"{count:,} of {total:,}" if total else f"{count:,}" if count else ""
+        self._news.value = f"<span>{escape(' · '.join(part for part in (of, note) if part))}</span>"
+
+
+class _Run:
+    """One task: what it is, and how it is told to stop."""
+
+    def __init__(self, progress: _Told, what: str) -> None:
+        self.progress = progress
+        self.what = what
+
+
+class _Told(Silent):
+    """A panel's progress: the newest state, at most ten times a second, and the last of all."""
+
+    def __init__(self, panel: Panel) -> None:
+        super().__init__()
+        self._panel = panel
+        self._guard = threading.Lock()
+        self._count, self._total, self._unit, self._note = 0, 0, "", ""
+        self._next = 0.0
+
+    def total(self, count: int | None, unit: str = "") -> None:
+        with self._guard:
+            self._count, self._total, self._unit = 0, count or 0, unit
+        self._tell(due=True)
+
+    def advance(self, count: int = 1) -> None:
+        with self._guard:
+            self._count += count
+            last = self._count == self._total
+        self._tell(due=last)
+
+    def note(self, text: str) -> None:
+        with self._guard:
+            self._note = text
+        self._tell()
+
+    def _tell(self, *, due: bool = False) -> None:
+        now = time.monotonic()
+        with self._guard:
+            if not due and now < self._next:
+                return
+            self._next = now + 1 / _A_SECOND
+            count, total, note = self._count, self._total, f"{self._unit} {self._note}".strip()
+        panel = self._panel
+        with panel._lock:
+            if panel._run is not None and panel._run.progress is self:
+                panel._show(count, total or None, note)
+
+
+def _line(sentence: str, *, failed: bool) -> str:
+    kind = ' class="failed"' if failed else ""
+    return f'<div role="status" aria-live="polite"><span{kind}>{escape(sentence)}</span></div>'
+
+
+def _close(widget: ipywidgets.Widget) -> None:
+    for child in getattr(widget, "children", ()):
+        _close(child)
+    widget.close()

@@ -1,0 +1,192 @@
+"""A table on the screen: pages of plain lines in one `SelectMultiple`, never a widget a row.
+
+A thousand rows of widgets take a quarter of a minute; a page of two hundred options takes none. An option is text to
+the browser, whatever a tag holds.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
+
+import ipywidgets
+import pandas as pd
+import traitlets
+
+from orthanc_research.markup import escape, visible
+
+__all__ = ["Table"]
+
+PAGE = 200
+_WIDEST = 32  # characters of a column; the tags of a row are shown whole elsewhere
+_NBSP = "\u00a0"  # a browser shows a run of spaces in an option as one
+
+
+class Table(traitlets.HasTraits):
+    """Rows of a DataFrame, a page at a time, of which some are chosen; what is chosen stays so on other pages.
+
+    `frame` is what is shown, `chosen` the index labels of the rows that are chosen, in the frame's order. `columns`
+    are those shown, of those that the frame has (None: all). The frame is never changed.
+    """
+
+    chosen = traitlets.Tuple(())
+
+    def __init__(
+        self, columns: Sequence[str] | None = None, *, rows: int = 10, label: str = "Rows", page: int = PAGE
+    ) -> None:
+        super().__init__()
+        self.frame = pd.DataFrame()
+        self._columns = None if columns is None else list(columns)
+        self._page, self._at, self._quiet = page, 0, False
+        self._show: Callable[[str, Any], str] | None = None
+        self._head = ipywidgets.HTML()
+        self._head.add_class("ores-head")
+        self._list = ipywidgets.SelectMultiple(rows=rows, layout={"width": "100%"})
+        self._list.add_class("ores-rows")
+        self._list.observe(self._on_choice, "value")
+        self._before = _button("Previous", "ores-previous", lambda: self.turn(-1))
+        self._after = _button("Next", "ores-next", lambda: self.turn(1))
+        self._where = ipywidgets.HTML()
+        self._where.add_class("ores-where")
+        self._label = label
+        self.widget = ipywidgets.VBox(
+            [
+                self._head,
+                self._list,
+                ipywidgets.HBox([self._before, self._after, self._where]),
+            ]
+        )
+        self.widget.add_class("ores-table")
+        self.show(self.frame)
+
+    def show(self, frame: pd.DataFrame, *, keep: bool = False) -> None:
+        """Show this frame from its first page; `keep` keeps the page, and what is chosen where it is there still."""
+        self.frame = frame
+        there = set(frame.index)
+        self._at = min(self._at, self.pages - 1) if keep else 0
+        self.chosen = tuple(each for each in self.chosen if each in there) if keep else ()
+        self._draw()
+
+    @property
+    def pages(self) -> int:
+        """How many there are, at least one."""
+        return max(1, -(-len(self.frame) // self._page))
+
+    @property
+    def columns(self) -> list[str]:
+        """Those shown."""
+        there = list(self.frame.columns)
+        return there if self._columns is None else [name for name in self._columns if name in there]
+
+    @property
+    def selected(self) -> pd.DataFrame:
+        """The rows that are chosen; the attrs of the frame with them, so that verbs know where they are from."""
+        return self.frame.loc[list(self.chosen)] if len(self.chosen) else self.frame.iloc[:0]
+
+    def turn(self, pages: int) -> None:
+        """Show a later page, or an earlier one."""
+        at = min(max(self._at + pages, 0), self.pages - 1)
+        if at != self._at:
+            self._at = at
+            self._draw()
+
+    def choose(self, labels: Sequence[Hashable]) -> None:
+        """Choose these rows, and no others."""
+        wanted = set(labels)
+        self.chosen = tuple(each for each in self.frame.index if each in wanted)
+        self._draw_choice()
+
+    def _draw(self) -> None:
+        page = self.frame.iloc[self._at * self._page : (self._at + 1) * self._page]
+        head, lines = _lines(page, self.columns)
+        first = self._at * self._page + 1 if len(page) else 0
+        self._head.value = f"<span>{escape(head, longest=10_000)}</span>"
+        self._quiet = True
+        try:
+            # Options with equal texts are told apart by their place, which is what the value is.
+            self._list.options = [(line, first + k - 1) for k, line in enumerate(lines)]
+        finally:
+            self._quiet = False
+        self._before.disabled, self._after.disabled = self._at == 0, self._at == self.pages - 1
+        self._where.value = (
+            f"<span>{escape(self._label)} {first:,}-{first + len(page) - 1:,} of {len(self.frame):,}</span>"
+            if len(page)
+            else "<span>nothing to show</span>"
+        )
+        self._draw_choice()
+
+    def _draw_choice(self) -> None:
+        page = self.frame.index[self._at * self._page : (self._at + 1) * self._page]
+        chosen = set(self.chosen)
+        self._quiet = True
+        try:
+            self._list.value = tuple(self._at * self._page + k for k, each in enumerate(page) if each in chosen)
+        finally:
+            self._quiet = False
+
+    def _on_choice(self, change: dict[str, Any]) -> None:
+        if self._quiet:
+            return
+        start = self._at * self._page
+        page = set(self.frame.index[start : start + self._page])
+        chosen = {each for each in self.chosen if each not in page} | {self.frame.index[k] for k in change["new"]}
+        self.chosen = tuple(each for each in self.frame.index if each in chosen)
+
+
+def _button(description: str, kind: str, act: Callable[[], None]) -> ipywidgets.Button:
+    button = ipywidgets.Button(description=description, layout={"width": "auto"})
+    button.add_class(kind)
+    button.on_click(lambda _: act())
+    return button
+
+
+def _lines(page: pd.DataFrame, columns: Sequence[str]) -> tuple[str, list[str]]:
+    """The head and the rows of a page as lines of equal columns, in a font of equal widths."""
+    cells = [[_cell(value) for value in page[name]] for name in columns]
+    parts: list[list[str]] = [[] for _ in range(len(page) + 1)]
+    for name, column in zip(columns, cells, strict=True):
+        width = min(_WIDEST, max(map(_width, [name, *column])))
+        for line, value in zip(parts, [name, *column], strict=True):
+            line.append(_fit(value, width))
+    head, *rows = ((_NBSP * 2).join(line) for line in parts)
+    return head, rows
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return visible("\\".join(map(str, value)))
+    if hasattr(value, "ndim") and value.ndim:
+        return visible("\\".join(map(str, value.tolist())))
+    if pd.isna(value):
+        return ""
+    if isinstance(value, pd.Timestamp):
+        return f"{value:%Y-%m-%d}" if value == value.normalize() else f"{value:%Y-%m-%d %H:%M:%S}"
+    if isinstance(value, float):
+        return f"{value:g}"
+    return visible(value)
+
+
+def _fit(text: str, width: int) -> str:
+    """Cut or filled to a width; spaces as those that a browser keeps."""
+    if _width(text) > width:
+        cut, room = "", width - 1
+        for character in text:
+            room -= _width(character)
+            if room < 0:
+                break
+            cut += character
+        text = cut + "…"
+    return text.replace(" ", _NBSP) + _NBSP * (width - _width(text))
+
+
+def _width(text: str) -> int:
+    """In cells of the font: Chinese and Japanese characters take two, accents none."""
+    return (
+        len(text)
+        if text.isascii()
+        else sum(
+            0 if unicodedata.combining(each) else 2 if unicodedata.east_asian_width(each) in "WF" else 1
+            for each in text
+        )
+    )
