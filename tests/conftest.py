@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import pytest
 from pydicom.data import get_testdata_file
+from stock import stock
 
 import orthanc_research as ores
 from orthanc_research.local import OrthancServer
@@ -112,7 +113,7 @@ def orthanc(rest: Rest) -> Iterator[ores.Orthanc]:
 @pytest.fixture
 def cohort(orthanc: ores.Orthanc) -> ores.Orthanc:
     """Two patients, two studies each, a CT of 6 and an MR of 4 slices in each: 8 series, 40 instances or so."""
-    orthanc.upload(ores.samples.cohort(patients=2, studies=2, slices=4, size=16), progress=False)
+    stock(orthanc, patients=2, studies=2, slices=4)
     assert len(orthanc.series()) == 8
     assert len(orthanc.instances()) > 8  # and whether this server caps its answers is now known: see search
     return orthanc

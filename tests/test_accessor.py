@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
+from stock import stock
 
 import orthanc_research as ores
 from orthanc_research import errors
@@ -27,7 +28,7 @@ VERBS = {"Patient": "patients", "Study": "studies", "Series": "series", "Instanc
 @pytest.fixture
 def cohort(orthanc: ores.Orthanc) -> ores.Orthanc:
     """Three patients, two studies each, a CT and an MR series each."""
-    orthanc.upload(ores.samples.cohort(size=16, slices=3), progress=False)
+    stock(orthanc, slices=3)
     return orthanc
 
 
@@ -233,7 +234,7 @@ def test_a_local_orthanc_finds_frames_of_its_own(version: str) -> None:
     if version == "external":
         pytest.skip("needs a server of our own")
     with ores.LocalOrthanc(None if version == "any" else version) as local:
-        local.upload(ores.samples.cohort(patients=1, studies=1, size=16, slices=3), progress=False)
+        stock(local, patients=1, studies=1, slices=3)
         studies: Any = local.studies()
         assert len(studies.orthanc.series()) == 2
 
@@ -333,7 +334,7 @@ def test_no_page_holds_a_password(version: str) -> None:
         user, password = server.auth
         address = server.url.replace("://", f"://{user}:{password}@")
         with ores.Orthanc(address) as orthanc:
-            orthanc.upload(ores.samples.cohort(patients=1, studies=1, size=16, slices=3), progress=False)
+            stock(orthanc, patients=1, studies=1, slices=3)
             studies: Any = orthanc.studies()
             assert password
             assert password not in repr(studies.orthanc.open()) + repr(studies.orthanc)

@@ -18,6 +18,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from faults import Exchange, Fault, Proxy
+from stock import stock
 
 import orthanc_research as ores
 from orthanc_research import errors
@@ -33,8 +34,7 @@ NAMED = ["ManufacturerModelName"]
 @pytest.fixture
 def cohort(orthanc: ores.Orthanc) -> ores.Orthanc:
     """Three patients with two studies each."""
-    ledger = orthanc.upload(ores.samples.cohort(patients=3, studies=2, slices=4, size=16), progress=False)
-    assert set(ledger["status"]) == {"stored"}
+    stock(orthanc, patients=3, studies=2, slices=4)
     return orthanc
 
 
@@ -425,7 +425,7 @@ def test_an_unreadable_file_is_never_called_done(version: str, tmp_path: Path) -
     if version == "external":
         pytest.skip("needs a server of our own")
     with ores.LocalOrthanc(version, folder=tmp_path / "storage") as orthanc:
-        orthanc.upload(ores.samples.cohort(patients=2, studies=1, slices=4, size=16), progress=False)
+        stock(orthanc, patients=2, studies=1, slices=4)
         studies = orthanc.studies()
         bad = orthanc.rest.studies.children(studies.index[0], "Instance")[0]
         uuid = bad["FileUuid"]
@@ -484,7 +484,7 @@ def test_a_server_killed_mid_run_loses_nothing_and_doubles_nothing(version: str,
         ores.Orthanc(server.url, auth=server.auth) as orthanc,
     ):
         orthanc.rest._client.policy._pause = lambda seconds: None
-        orthanc.upload(ores.samples.cohort(patients=6, studies=1, slices=8, size=16), progress=False)
+        stock(orthanc, patients=6, studies=1, slices=8)
         studies = orthanc.studies()
         before = orthanc.statistics()["CountInstances"]
         seen = itertools.count()
@@ -517,7 +517,7 @@ def test_a_server_killed_mid_run_loses_nothing_and_doubles_nothing(version: str,
 
 
 def test_cancelling_stops_within_seconds_and_resume_does_the_rest(orthanc: ores.Orthanc, tmp_path: Path) -> None:
-    orthanc.upload(ores.samples.cohort(patients=4, studies=1, slices=45, size=16), progress=False)
+    stock(orthanc, patients=4, studies=1, slices=45)
     studies = orthanc.studies()
     progress = Silent()
     cancelled: list[str] = []

@@ -17,6 +17,7 @@ from typing import Any
 import pydicom
 import pytest
 from faults import Proxy
+from stock import stock
 
 import orthanc_research as ores
 from orthanc_research import errors, files
@@ -101,7 +102,7 @@ def test_a_file_that_the_server_cannot_read_is_an_error_and_no_zip(version: str,
     storage = tmp_path / "storage"
     with ores.LocalOrthanc(None if version == "any" else version, folder=storage) as orthanc:
         orthanc.rest.capabilities()
-        orthanc.upload(ores.samples.cohort(patients=1, studies=1, slices=4, size=16), progress=False)
+        stock(orthanc, patients=1, studies=1, slices=4)
         broken, flipped = orthanc.instances().index[[3, 5]]
         for instance, spoil in ((broken, Path.unlink), (flipped, lambda each: each.write_bytes(b"x" * 4000))):
             uuid = orthanc.rest.tools.bulk_content([instance])[0]["FileUuid"]
@@ -242,7 +243,7 @@ def test_names_are_uids_whatever_the_tags_say(orthanc: ores.Orthanc, tmp_path: P
 
 
 def test_memory_does_not_grow_with_the_archive(orthanc: ores.Orthanc, tmp_path: Path) -> None:
-    orthanc.upload(ores.samples.cohort(patients=1, studies=1, slices=40, size=192), progress=False)
+    stock(orthanc, patients=1, studies=1, slices=40, size=192)
     series = orthanc.series()
     total = orthanc.statistics()["TotalUncompressedSizeMB"]
     tracemalloc.start()

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from stock import stock
 
 import orthanc_research as ores
 from orthanc_research import cli
@@ -186,7 +187,7 @@ def test_a_comma_is_a_list_for_codes_and_uids_only(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_repeated_criterion_is_a_list(shell: Shell, orthanc: ores.Orthanc, tmp_path: Path) -> None:
-    orthanc.upload(ores.samples.cohort(patients=1, studies=1, slices=3, size=16), progress=False)
+    stock(orthanc, patients=1, studies=1, slices=3)
     found = {}
     for name, words in {"one": ["Modality=CT"], "two": ["Modality=CT", "Modality=MR"]}.items():
         done = shell("find", "Series", *words, "--out", f"{name}.parquet")

@@ -24,6 +24,7 @@ import pandas as pd
 import pydicom
 import pytest
 from faults import Proxy
+from stock import stock
 
 import orthanc_research as ores
 from orthanc_research import errors, resolve
@@ -145,7 +146,7 @@ def test_a_second_run_asks_for_nothing_but_the_list(orthanc: ores.Orthanc, tree:
 def test_a_large_series_is_listed_the_same_by_a_find_of_its_own(
     orthanc: ores.Orthanc, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    orthanc.upload(ores.samples.cohort(patients=1, studies=1, slices=25, size=16), progress=False)
+    stock(orthanc, patients=1, studies=1, slices=25)
     chosen = resolve.select(orthanc.rest, orthanc.studies())
     with orthanc.rest.counting() as requests:
         found = _listing.listed(orthanc.rest, chosen, Places(LAYOUT))

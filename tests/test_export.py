@@ -26,6 +26,7 @@ import pydicom
 import pytest
 from faults import Exchange, Proxy, Script
 from pydicom.data import get_testdata_file
+from stock import stock
 from volume_cases import volume_of
 
 import orthanc_research as ores
@@ -37,7 +38,7 @@ FORMS = ("parquet", "npy", "nifti" if importlib.util.find_spec("nibabel") else "
 
 @pytest.fixture
 def cohort(orthanc: ores.Orthanc) -> ores.Orthanc:
-    orthanc.upload(ores.samples.cohort(patients=1, studies=1, slices=6, size=32), progress=False)
+    stock(orthanc, patients=1, studies=1, slices=6, size=32)
     return orthanc
 
 

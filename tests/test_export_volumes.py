@@ -19,6 +19,7 @@ import numpy.typing as npt
 import pytest
 from pixel_cases import columns_of, item, make_enhanced
 from pydicom import Dataset
+from stock import stock
 from volume_cases import volume_of
 
 import orthanc_research as ores
@@ -140,7 +141,7 @@ def test_names_that_are_no_volume_are_refused(tmp_path: Path) -> None:
 
 
 def test_three_forms_of_a_series_lie_side_by_side(orthanc: ores.Orthanc, tmp_path: Path) -> None:
-    orthanc.upload(ores.samples.cohort(patients=1, studies=1, slices=4, size=16), progress=False)
+    stock(orthanc, patients=1, studies=1, slices=4)
     series = orthanc.series(Modality="CT")
     values = {"npy": "stored", "npz": "rescaled", "nifti": "rescaled"}
     for form, kind in values.items():

@@ -19,6 +19,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from faults import Fault, Proxy
+from stock import stock
 
 import orthanc_research as ores
 from orthanc_research import errors
@@ -29,7 +30,7 @@ pytestmark = pytest.mark.one_version
 
 def small(orthanc: ores.Orthanc) -> tuple[list[str], dict[str, str]]:
     """The series of one patient; {instance: MD5}."""
-    orthanc.upload(ores.samples.cohort(patients=1, studies=1, slices=3, size=16), progress=False)
+    stock(orthanc, patients=1, studies=1, slices=3)
     return list(orthanc.series().index), {i: orthanc.rest.instances.md5(i) for i in orthanc.rest.instances.list()}
 
 
@@ -261,7 +262,7 @@ def disk(tmp_path: Path) -> Iterator[SmallDisk]:
 
 
 def test_a_disk_that_is_really_full_ends_an_export_in_every_form(orthanc: ores.Orthanc, disk: SmallDisk) -> None:
-    orthanc.upload(ores.samples.cohort(patients=1, studies=1, slices=5, size=64), progress=False)
+    stock(orthanc, patients=1, studies=1, slices=5, size=64)
     series = list(orthanc.series().index)
     disk.fill(but=1 << 14)
     for form in ("parquet", "npy", "npz", *(["nifti"] if importlib.util.find_spec("nibabel") else [])):

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from faults import Proxy
 from faults.child import Ending, act, start
+from stock import stock
 
 import orthanc_research as ores
 
@@ -30,7 +31,7 @@ def stored(orthanc: ores.Orthanc) -> dict[str, str]:
 
 def prepared(orthanc: ores.Orthanc, verb: str, folder: Path) -> dict[str, str]:
     """16 instances of two patients, on the server (or to be sent there); {instance: MD5}."""
-    orthanc.upload(ores.samples.cohort(patients=2, studies=1, slices=3, size=16), progress=False)
+    stock(orthanc, patients=2, studies=1, slices=3)
     before = stored(orthanc)
     orthanc.download(orthanc.series(), folder / "files", progress=False)
     (folder / "files" / "manifest.csv").unlink()

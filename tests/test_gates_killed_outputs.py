@@ -15,6 +15,7 @@ import pytest
 from faults import Proxy
 from faults.child import Ending, act, start
 from scp import odd_node
+from stock import stock
 from test_retrieve_table import archive_of
 
 import orthanc_research as ores
@@ -53,7 +54,7 @@ def members(path: Path) -> Counter[bytes]:
 
 def check_files(orthanc: ores.Orthanc, folder: Path, verb: str, seeds: range) -> int:
     """How many runs were killed; each is one of its own, then a second run into the same folder."""
-    orthanc.upload(ores.samples.cohort(patients=2, studies=1, slices=3, size=16), progress=False)
+    stock(orthanc, patients=2, studies=1, slices=3)
     straight = folder / "straight"
     (straight / "out").mkdir(parents=True)
     act(orthanc, verb, straight)

@@ -14,6 +14,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from stock import stock
 
 import orthanc_research as ores
 from orthanc_research import errors
@@ -69,7 +70,7 @@ def own(version: str, folder: Path, **config: Any) -> Iterator[tuple[OrthancServ
         ores.Orthanc(server.url, auth=server.auth) as orthanc,
     ):
         orthanc.rest._client.policy._pause = lambda seconds: None
-        orthanc.upload(ores.samples.cohort(patients=3, studies=1, slices=12, size=16), progress=False)
+        stock(orthanc, patients=3, studies=1, slices=12)
         yield server, orthanc
 
 

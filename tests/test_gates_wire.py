@@ -30,6 +30,7 @@ from faults.wire import (
     stall_midway,
     wrong_length,
 )
+from stock import stock
 
 import orthanc_research as ores
 from orthanc_research import errors, fetch
@@ -443,7 +444,7 @@ def test_an_anonymization_that_is_cancelled_waits_for_no_server(
     orthanc: ores.Orthanc, tmp_path: Path, stalls: str
 ) -> None:
     """Gate R16: resume finds what became of it, and nothing is made twice."""
-    orthanc.upload(ores.samples.cohort(patients=2, studies=1, slices=4, size=16), progress=False)
+    stock(orthanc, patients=2, studies=1, slices=4)
     studies, before = list(orthanc.studies().index), orthanc.statistics()["CountInstances"]
     progress, journal = Silent(), tmp_path / "a.sqlite"
     script = Script([stall_before], only=stalls, times=1)

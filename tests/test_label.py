@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from stock import stock
 
 import orthanc_research as ores
 from orthanc_research import errors
@@ -16,7 +17,7 @@ from orthanc_research.progress import Silent
 @pytest.fixture
 def labelled(orthanc: ores.Orthanc) -> ores.Orthanc:
     """Three patients with two studies each, where the server knows labels."""
-    orthanc.upload(ores.samples.cohort(size=16, slices=3), progress=False)
+    stock(orthanc, slices=3)
     if not orthanc.capabilities().has("labels"):
         pytest.skip("before 1.12 there are no labels; that they are refused is the test below")
     return orthanc
@@ -28,7 +29,7 @@ def labels_of(orthanc: ores.Orthanc, level: Any) -> dict[str, set[str]]:
 
 
 def test_before_1_12_it_is_refused_with_nothing_changed(orthanc: ores.Orthanc) -> None:
-    orthanc.upload(ores.samples.cohort(patients=1, studies=1, size=16, slices=3), progress=False)
+    stock(orthanc, patients=1, studies=1, slices=3)
     if orthanc.capabilities().has("labels"):
         return
     studies = orthanc.studies()
@@ -149,7 +150,7 @@ def test_a_server_that_goes_away_leaves_a_row_for_each(version: str) -> None:
         pytest.skip("needs a server of our own, with labels")
     named = None if version == "any" else version
     with OrthancServer(named) as server, ores.Orthanc(server.url, auth=server.auth) as orthanc:
-        orthanc.upload(ores.samples.cohort(size=16, slices=3), progress=False)
+        stock(orthanc, slices=3)
         instances = orthanc.instances()
         orthanc.rest._client.policy._pause = lambda seconds: None
         server.kill()

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from filelock import FileLock
 from release_cases import KEY, cohort, files, kept
+from stock import stock
 
 import orthanc_research as ores
 from orthanc_research.cli import main
@@ -94,7 +95,7 @@ def test_a_release_from_a_shell(shell: Shell, tmp_path: Path) -> None:
 def test_from_an_orthanc_with_a_password_in_the_environment(
     shell: Shell, orthanc: ores.Orthanc, tmp_path: Path
 ) -> None:
-    orthanc.upload(ores.samples.cohort(patients=1, studies=1, slices=3, size=16), progress=False)
+    stock(orthanc, patients=1, studies=1, slices=3)
     user, password = orthanc.rest.connection.basic_auth() or ("", "")
     secrets = {"ORES_KEY": KEY, "SOURCE_AUTH": f"{user}:{password}"}
     names = tmp_path / "names.csv"

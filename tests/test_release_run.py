@@ -22,6 +22,7 @@ import pytest
 from filelock import FileLock
 from pydicom import dcmread
 from release_cases import KEY, PROFILE, changed, cohort, crash, files, hang, kept, no_room, project, read
+from stock import stock
 
 import orthanc_research as ores
 from orthanc_research import errors, fetch
@@ -105,7 +106,7 @@ def test_an_orthanc_and_a_folder_give_the_same_copies(
 def test_originals_go_only_after_a_verified_run_and_a_typed_number(
     orthanc: ores.Orthanc, second: ores.LocalOrthanc, tmp_path: Path
 ) -> None:
-    orthanc.upload(ores.samples.cohort(patients=1, studies=1, slices=3, size=16), progress=False)
+    stock(orthanc, patients=1, studies=1, slices=3)
     here = project(tmp_path)
     run = here.plan(orthanc, profile=PROFILE, target=emptied(second), progress=False).run(workers=1, progress=False)
     with pytest.raises(errors.QueryError, match="8 originals and expect=7"):

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pydicom
 import pytest
+from stock import stock
 
 import orthanc_research as ores
 from orthanc_research import errors
@@ -19,7 +20,7 @@ def capped(version: str) -> Iterator[ores.Orthanc]:
     if version == "external":
         pytest.skip("needs a server of our own")
     with ores.LocalOrthanc(version, config=CAPPED) as orthanc:
-        orthanc.upload(ores.samples.cohort(patients=3, studies=2, slices=4, size=16), progress=False)
+        stock(orthanc, patients=3, studies=2, slices=4)
         yield orthanc
 
 
@@ -50,7 +51,7 @@ def test_a_capped_find_that_cannot_be_paged_is_refused(capped: ores.Orthanc) -> 
 
 
 def test_the_cap_is_learnt_once(orthanc: ores.Orthanc) -> None:
-    orthanc.upload(ores.samples.cohort(patients=1, studies=1, slices=4, size=16), progress=False)
+    stock(orthanc, patients=1, studies=1, slices=4)
     with orthanc.rest.counting() as first:
         orthanc.series()
     with orthanc.rest.counting() as second:
@@ -108,7 +109,7 @@ def test_a_cap_shows_when_the_archive_has_outgrown_it(version: str, monkeypatch:
 
 
 def test_pages_that_do_not_fit_together_are_read_again(orthanc: ores.Orthanc) -> None:
-    orthanc.upload(ores.samples.cohort(patients=3, studies=2, slices=3, size=16), progress=False)
+    stock(orthanc, patients=3, studies=2, slices=3)
     assert len(orthanc.series()) == 12
     studies = orthanc.rest.studies.list()
     finds: list[str] = []

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from pydicom import Dataset
 from pydicom.datadict import dictionary_VR
+from stock import stock
 
 import orthanc_research as ores
 from orthanc_research import errors, headers
@@ -136,7 +137,7 @@ def test_all_tags_keep_what_names_would_lose(orthanc: ores.Orthanc, ct_small: Pa
 
 def test_all_tags_of_unlike_series_have_one_column_each(orthanc: ores.Orthanc, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(headers, "_GROUP", 5)  # several pieces
-    orthanc.upload(ores.samples.cohort(patients=1, studies=2, slices=4, size=16), progress=False)
+    stock(orthanc, patients=1, studies=2, slices=4)
     series = orthanc.series()
     table = orthanc.tags(series)
     pieces = [orthanc.tags(series.loc[[identifier]]) for identifier in series.index]
@@ -181,7 +182,7 @@ def test_one_unreadable_file_does_not_take_its_series_with_it(version: str, tmp_
     if version == "external":
         pytest.skip("needs a server of our own")
     with ores.LocalOrthanc(version, folder=tmp_path / "storage") as orthanc:
-        orthanc.upload(ores.samples.cohort(patients=1, studies=1, slices=4, size=16), progress=False)
+        stock(orthanc, patients=1, studies=1, slices=4)
         series = orthanc.series()
         mr = series.index[series["Modality"] == "MR"][0]
         bad = orthanc.rest.series.children(mr, "Instance")[1]

@@ -1,0 +1,46 @@
+"""A server with files on it, in one request: what most tests begin with, and few are about."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Iterable
+from functools import cache
+
+from pydicom import Dataset
+
+import orthanc_research as ores
+
+__all__ = ["put", "stock"]
+
+
+def stock(orthanc: ores.Orthanc, *, slices: int, patients: int = 3, studies: int = 2, size: int = 16) -> list[str]:
+    """Put `samples.cohort` on a server; the IDs of its instances, in the cohort's order."""
+    return _put(orthanc, *_cohort(patients, studies, slices, size))
+
+
+def put(orthanc: ores.Orthanc, datasets: Iterable[Dataset]) -> list[str]:
+    """Put these on a server, none of which it has; their IDs, in their order."""
+    return _put(orthanc, *_zipped(datasets))
+
+
+def _put(orthanc: ores.Orthanc, zipped: bytes, count: int) -> list[str]:
+    answers = orthanc.rest.instances.upload_zip(zipped)
+    assert [answer["Status"] for answer in answers] == ["Success"] * count
+    return [answer["ID"] for answer in answers]
+
+
+@cache
+def _cohort(patients: int, studies: int, slices: int, size: int) -> tuple[bytes, int]:
+    return _zipped(ores.samples.cohort(patients=patients, studies=studies, slices=slices, size=size))
+
+
+def _zipped(datasets: Iterable[Dataset]) -> tuple[bytes, int]:
+    buffer, count = io.BytesIO(), 0
+    with zipfile.ZipFile(buffer, "w") as file:
+        for dataset in datasets:
+            content = io.BytesIO()
+            dataset.save_as(content, enforce_file_format=True)
+            file.writestr(f"{count:05d}.dcm", content.getvalue())
+            count += 1
+    return buffer.getvalue(), count
