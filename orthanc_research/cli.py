@@ -334,11 +334,9 @@ def server(
         return
     with OrthancServer(version, folder) as running:
         user, password = running.auth
-        print(
-            f"Orthanc {running.version} at {running.url}   user {user}   password {password}\nCtrl-C ends it.",
-            flush=True,
-        )
+        said = f"Orthanc {running.version} at {running.url}   user {user}   password {password}\nCtrl-C ends it."
         try:
+            print(said, flush=True)
             _wait()
         except KeyboardInterrupt:
             print("\nEnding it.")

@@ -7,6 +7,7 @@ import importlib
 import inspect
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -74,15 +75,23 @@ PURE = {"tables", "pixels", "deid"}
 IMPURE = {"httpx", "socket", "subprocess", "sqlite3", "tempfile", "shutil", "urllib.request"}
 
 
-def modules() -> Iterator[tuple[str, str, ast.Module]]:
+@cache
+def modules() -> tuple[tuple[str, str, ast.Module], ...]:
     """(place in the picture, path without suffix, syntax tree) of every module but the package's own __init__."""
-    for path in sorted(PACKAGE.rglob("*.py")):
-        relative = path.relative_to(PACKAGE).with_suffix("").as_posix()
-        if relative != "__init__":
-            yield relative.split("/")[0], relative, ast.parse(path.read_text())
+    paths = [(path, path.relative_to(PACKAGE).with_suffix("").as_posix()) for path in sorted(PACKAGE.rglob("*.py"))]
+    return tuple(
+        (relative.split("/")[0], relative, ast.parse(path.read_text()))
+        for path, relative in paths
+        if relative != "__init__"
+    )
 
 
-def imports(tree: ast.Module, place: str, relative: str) -> Iterator[str]:
+@cache
+def imports(tree: ast.Module, place: str, relative: str) -> tuple[str, ...]:
+    return tuple(_imports(tree, place))
+
+
+def _imports(tree: ast.Module, place: str) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
