@@ -34,15 +34,16 @@ T = TypeVar("T")
 Self = TypeVar("Self", bound="Panel")
 
 
-def guard(handler: Callable[Concatenate[Self, P], Any]) -> Callable[Concatenate[Self, P], None]:
-    """A method that is a widget's handler: whatever it raises is a sentence in the panel's status line."""
+def guard(handler: Callable[Concatenate[Self, P], T]) -> Callable[Concatenate[Self, P], T | None]:
+    """A method that is a widget's handler: whatever it raises is a sentence in the panel's status line, and None."""
 
     @functools.wraps(handler)
-    def guarded(self: Self, *args: P.args, **kwargs: P.kwargs) -> None:
+    def guarded(self: Self, *args: P.args, **kwargs: P.kwargs) -> T | None:
         try:
-            handler(self, *args, **kwargs)
+            return handler(self, *args, **kwargs)
         except Exception as failure:  # noqa: BLE001  # a handler has no caller who would see it
             self.fail(failure)
+            return None
 
     return guarded  # type: ignore[return-value]  # mypy names its first parameter
 
