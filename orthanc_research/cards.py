@@ -83,7 +83,8 @@ def tally(counts: Mapping[str, Iterable[int]], names: Iterable[str]) -> str:
         + "</tr>"
         for name, row in counts.items()
     )
-    return f'<table style="border-collapse:collapse;margin:.3em 0"><tr><th></th>{head}</tr>{lines}</table>'
+    first = f'<tr style="background:none"><th></th>{head}</tr>'
+    return f'<table style="border-collapse:collapse;margin:.3em 0">{first}{lines}</table>'
 
 
 def image(picture: npt.NDArray[Any], caption: str, *, aspect: float = 1.0) -> str:

@@ -17,6 +17,7 @@ from release_cases import KEY, kept
 
 import orthanc_research as ores
 from orthanc_research.deid import Key, Profile
+from orthanc_research.rest._retry import Budget
 from orthanc_research.widgets import AnonymizePanel
 from orthanc_research.widgets._anonymize import OWN
 from orthanc_research.widgets._anonymize_form import FOLDER, HERE, OTHER
@@ -177,6 +178,8 @@ def test_the_line_of_python_does_the_same(archive: ores.Orthanc, tmp_path: Path)
     assert plan._setting.profile == panel.plan._setting.profile == Profile(
         dates="remove", options=Profile().options | {"retain_device_identity"}
     )  # fmt: skip
+    assert "target=&#x27;" in panel._call.value
+    assert ").run()</code>" in panel._call.value
     panel.engine.value = OWN
     assert "orthanc.anonymize(resources=panel.selected)" in panel._call.value
     form.target.value = HERE
@@ -362,6 +365,10 @@ def test_what_may_show_whose_it_is_waits_until_somebody_has_looked(orthanc: ores
     panel.acknowledge.yes.click()
     assert panel.wait()
     assert set(panel.table.frame["status"]) == {"planned"}
+    assert "acknowledge=[" in panel._call.value
+    panel._plan_button.click()  # there may be new images in it since
+    assert panel.wait()
+    assert "blocked" in set(panel.table.frame["status"])
     panel._form.dates.value = "remove"  # other rules, other plan: what was seen is asked for again
     panel._plan_button.click()
     assert panel.wait()
@@ -393,6 +400,7 @@ def test_a_server_that_is_gone_leaves_the_last_plan_on_the_screen(tmp_path: Path
         planned(panel, tmp_path)
         shown = panel.table.frame
         orthanc.server.kill()
+        orthanc.rest._client.policy.budget = Budget(0)  # it does not come back: no need to wait for that
         panel._plan_button.click()
         assert panel.wait()
         assert panel.failed
@@ -464,6 +472,11 @@ class Cells(HTMLParser):
         self.feed(html)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "div":
+            assert dict(attrs) == {
+                "class": "ores-scroll", "tabindex": "0", "role": "region", "aria-label": "before and after",
+            }  # fmt: skip
+            return
         assert tag in ("table", "thead", "tbody", "tr", "th", "td", "i", "p"), tag
         assert not [name for name, _ in attrs if name not in ("class", "scope", "colspan")]
         if tag == "tr":
@@ -491,6 +504,8 @@ def test_before_and_after_is_text_and_says_what_is_absent() -> None:
     assert found["New"] == ("absent", "\\u202eabc")
     assert "Same" not in found
     assert Cells(before_and_after(rows, changes=False)).rows["Same"] == ("1", "1")
+    first = Cells(before_and_after([{"path": "meta.X", "before": "1", "after": "2"}, *rows], changes=True)).rows
+    assert list(first)[-1] == "meta.X"
     many = [{"path": f"a{k}", "before": "x", "after": None} for k in range(3000)]
     assert "1,000 more elements are not shown" in before_and_after(many, changes=True)
 
@@ -501,6 +516,17 @@ def test_what_is_kept_back_is_text_and_says_how_much_is_not_shown() -> None:
     shown = kept_back(rows)
     assert "<img" not in shown
     assert "and 10 more" in shown
+
+
+def test_a_fault_in_a_handler_of_the_form_reaches_the_status_line(
+    archive: ores.Orthanc, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    panel = AnonymizePanel(archive, archive.studies())
+    monkeypatch.setattr(panel._form, "_profile", lambda: 1 / 0)
+    panel._form.options["retain_uids"].value = True
+    assert panel.failed
+    assert panel.status.startswith("ZeroDivisionError")
+    panel.close()
 
 
 def test_nothing_selected_is_nothing_to_do(archive: ores.Orthanc) -> None:

@@ -115,8 +115,9 @@ class AnonymizePanel(PlanPanel):
         given = self._form.arguments()
         project = f"ores.Project({given['folder']!r}, key={given['key']!r})"
         where = {"source": Code("orthanc"), "resources": chosen, "profile": given["profile"], "target": given["target"]}
-        show_call(self._call, f"{project}.plan", where)
+        where |= {"acknowledge": sorted(self._acknowledged)} if self._acknowledged else {}
         # The plan is looked at before it runs, on the screen as in a cell.
+        show_call(self._call, f"{project}.plan", where, ".run()" if self.plan is not None else "")
 
     # -- a run --------------------------------------------------------------------------------------------------------
 

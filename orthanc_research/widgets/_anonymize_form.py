@@ -15,7 +15,7 @@ from orthanc_research.deid import Key, Profile
 from orthanc_research.errors import DeidError, QueryError
 from orthanc_research.markup import escape
 from orthanc_research.orthanc import Orthanc
-from orthanc_research.widgets._base import text
+from orthanc_research.widgets._base import guard, text
 from orthanc_research.widgets._form import Field
 
 __all__ = ["Code", "Release", "ReleaseForm", "file_name"]
@@ -70,9 +70,14 @@ class ReleaseForm:
     """
 
     def __init__(
-        self, orthanc: Orthanc, targets: Mapping[str, Orthanc], profile: Profile | None, changed: Callable[[], None]
+        self,
+        orthanc: Orthanc,
+        targets: Mapping[str, Orthanc],
+        profile: Profile | None,
+        changed: Callable[[], None],
+        fail: Callable[[BaseException], None],
     ) -> None:
-        self._orthanc, self._targets, self._changed = orthanc, dict(targets), changed
+        self._orthanc, self._targets, self._changed, self._fail = orthanc, dict(targets), changed, fail
         self._base, self._given = profile or Profile(), profile is not None
         self._typed: Key | None = None
         self._opened: Orthanc | None = None
@@ -86,7 +91,11 @@ class ReleaseForm:
         self.secret.add_class("ores-secret")
         self._told = text("", classes="ores-note")
         self.dates = ipywidgets.Dropdown(
-            options=_DATES, value=self._base.dates, description="Dates", layout={"width": "28em"}
+            options=_DATES,
+            value=self._base.dates,
+            description="Dates",
+            layout={"width": "28em"},
+            style={"description_width": "initial"},
         )
         self.anchor = Field("Anchor date", placeholder="20000101", read=_day, width="16em")
         self.anchor.box.value = self._base.anchor or ""
@@ -137,6 +146,11 @@ class ReleaseForm:
             each.observe(self._on_change, "value")
         self._arrange()
 
+    def fail(self, failure: BaseException) -> None:
+        """Hand on what went wrong in a handler."""
+        self._fail(failure)
+
+    @guard
     def _on_secret(self, change: dict[str, Any]) -> None:
         """Take the key, and leave nothing of it in the field: the value of a widget is kept with the notebook."""
         entered = change["new"]
@@ -153,6 +167,7 @@ class ReleaseForm:
         self._told.value = f"<span>{escape(said)}</span>"
         self._on_change(change)
 
+    @guard
     def _on_key(self, change: dict[str, Any]) -> None:
         """A key that was typed into the wrong field is not left there."""
         entered = change["new"].strip()
@@ -166,6 +181,7 @@ class ReleaseForm:
         self.key.complain("")
         self._on_change(change)
 
+    @guard
     def _on_password(self, field: Field, read: Callable[[str], str], mark: str, change: dict[str, Any]) -> None:
         if mark not in change["new"]:
             return
@@ -175,6 +191,7 @@ class ReleaseForm:
             field.box.value = ""
             field.complain(f"{error} What was here is gone.")
 
+    @guard
     def _on_change(self, _: Any) -> None:
         self._arrange()
         self._changed()

@@ -46,9 +46,9 @@ class PlanPanel(Panel):
         self._stale = False  # the choices have changed since the plan was asked for
         self._acknowledged: set[str] = set()
         self._previewed: list[dict[str, Any]] = []
-        self._form = ReleaseForm(orthanc, targets, profile, self._on_form)
+        self._form = ReleaseForm(orthanc, targets, profile, self._on_form, self.fail)
         self._plan_button = button("Plan", "ores-plan", self._on_plan, icon="list")
-        self._planning = ipywidgets.VBox([self._form.widget, self._plan_button])
+        self._planning = ipywidgets.VBox([self._form.widget, ipywidgets.HBox([self._plan_button])])
         self._problems, self._warning = ipywidgets.HTML(), ipywidgets.HTML()
         self._problems.add_class("ores-problems")
         self._warning.add_class("ores-warning")
@@ -60,7 +60,7 @@ class PlanPanel(Panel):
         self._hide = button("Hide", "ores-preview-hide", lambda _: self._hide_preview())
         self._changes = ipywidgets.Checkbox(value=True, description="only what changes", indent=False)
         self._changes.observe(self._on_changes, "value")
-        self._preview = ipywidgets.HTML(layout={"max_height": "24em", "overflow": "auto"})
+        self._preview = ipywidgets.HTML()
         self._preview.add_class("ores-preview")
         looks = [self._look, self.acknowledge.widget], [self._preview_button, self._hide, self._changes]
         self._looking = ipywidgets.VBox([*map(ipywidgets.HBox, looks), self._preview])

@@ -18,7 +18,8 @@ def before_and_after(rows: Iterable[Mapping[str, Any]], *, changes: bool) -> str
     """The elements of an instance, before and after, as a table; those that stay as they are only when asked for."""
     lines: list[str] = []
     left = 0
-    for row in rows:
+    # What is said of the file itself comes last: nobody looks for a patient there first.
+    for row in sorted(rows, key=lambda each: str(each["path"]).startswith("meta.")):
         old, new = (row[name] if isinstance(row[name], str) else None for name in ("before", "after"))
         if changes and old == new:
             continue
@@ -33,8 +34,9 @@ def before_and_after(rows: Iterable[Mapping[str, Any]], *, changes: bool) -> str
     more = f'<p class="ores-note">{left:,} more elements are not shown.</p>' if left else ""
     body = "".join(lines) or '<tr><td colspan="3">nothing changes</td></tr>'
     return (
+        '<div class="ores-scroll" tabindex="0" role="region" aria-label="before and after">'
         '<table class="ores-before-after"><thead><tr><th scope="col">element</th><th scope="col">before</th>'
-        f'<th scope="col">after</th></tr></thead><tbody>{body}</tbody></table>{more}'
+        f'<th scope="col">after</th></tr></thead><tbody>{body}</tbody></table>{more}</div>'
     )
 
 

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import ipywidgets
 import traitlets
@@ -31,7 +31,14 @@ _LEAVE = 10.0  # seconds that a thread of a closed panel is waited for
 
 P = ParamSpec("P")
 T = TypeVar("T")
-Self = TypeVar("Self", bound="Panel")
+Self = TypeVar("Self", bound="Fails")
+
+
+class Fails(Protocol):
+    """What has handlers: a panel, or a part of one that hands its failures on."""
+
+    def fail(self, failure: BaseException) -> None:
+        """Say what went wrong."""
 
 
 def guard(handler: Callable[Concatenate[Self, P], T]) -> Callable[Concatenate[Self, P], T | None]:
