@@ -22,6 +22,7 @@ _OFTEN = 0.001  # of all voxels: padding is an area, not a voxel
 _APART = 0.05  # of the range of the rest: nothing that was measured lies between padding and it
 _STEPS = 10  # of the next gap: values that stand far apart all do
 _BARS = 200
+_LOOK = 1_000_000  # voxels
 _SPIKE = 3  # times the next bar: a bar that is cut, and says how high it is
 
 
@@ -45,9 +46,9 @@ def histogram(
     values, padded = _without_padding(values, padding)
     if not values.size:
         raise QueryError("There is nothing to draw: no voxel of it has a value.")
-    marks = [float(each) for each in np.percentile(values, PERCENTILES)]
-    edges = _edges(values, bins)
-    counts, _ = np.histogram(values, bins=edges)
+    low, high, *marks = (float(each) for each in np.percentile(values, (*_SHOWN, *PERCENTILES)))
+    edges = _edges(values, low, high, bins)
+    counts, _ = np.histogram(values, bins=len(edges) - 1, range=(edges[0], edges[-1]))
     beyond = values.size - int(counts.sum())
     figure = canvas(8.2, 3.9)
     axes = place(figure, 0.75, 0.65, 5.7, 2.35)
@@ -84,21 +85,26 @@ def _without_padding(
     if padding is None:
         if count < _OFTEN * values.size or not rest.size:
             return values, None
-        low, high = (float(each) for each in np.percentile(rest, _SHOWN))
+        low, high = (float(each) for each in np.percentile(_sample(rest), _SHOWN))
         # Of a mask, or of an image of a few values, the smallest one is a value.
         first = float(rest.min())
-        gap, following = first - float(least), rest[rest > first]
-        if not following.size or gap <= max(_APART * (high - low), _STEPS * (float(following.min()) - first)):
+        gap, following = first - float(least), float(np.min(rest, where=rest > first, initial=rest.max()))
+        if following == first or gap <= max(_APART * (high - low), _STEPS * (following - first)):
             return values, None
     return rest, (count, float(least))
 
 
-def _edges(values: npt.NDArray[Any], bins: int) -> npt.NDArray[np.float64]:
+def _sample(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Evenly chosen ones, as many as a look needs."""
+    return values[:: max(1, values.size // _LOOK) | 1]
+
+
+def _edges(values: npt.NDArray[Any], low: float, high: float, bins: int) -> npt.NDArray[np.float64]:
     least, most = float(values.min()), float(values.max())
-    low, high = (float(each) for each in np.percentile(values, _SHOWN))
     reach = 0.05 * (high - low)
     low, high = (least, most) if low == high else (max(least, low - reach), min(most, high + reach))
-    whole = values.dtype.kind in "iu" or bool(np.all(values == np.rint(values)))
+    looked = _sample(values)
+    whole = values.dtype.kind in "iu" or bool(np.all(looked == np.rint(looked)))
     if whole:
         low, high = np.floor(low), np.ceil(high)
         width = max(1.0, np.ceil((high - low + 1) / bins))
