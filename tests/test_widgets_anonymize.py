@@ -20,6 +20,7 @@ from orthanc_research.deid import Key, Profile
 from orthanc_research.rest._retry import Budget
 from orthanc_research.widgets import AnonymizePanel
 from orthanc_research.widgets._anonymize import OWN
+from orthanc_research.widgets._anonymize_fields import day, file_name, folder_name
 from orthanc_research.widgets._anonymize_form import FOLDER, HERE, OTHER
 from orthanc_research.widgets._anonymize_shown import before_and_after, kept_back
 
@@ -527,6 +528,24 @@ def test_a_fault_in_a_handler_of_the_form_reaches_the_status_line(
     assert panel.failed
     assert panel.status.startswith("ZeroDivisionError")
     panel.close()
+
+
+@pytest.mark.parametrize(
+    ("read", "entered", "sentence"),
+    [
+        (folder_name, "~nobody-of-that-name/x", "no home folder"),
+        (folder_name, "a\0b", "no name"),
+        (folder_name, "http://x", "no folder"),
+        (folder_name, "x" * 300, "cannot be looked at"),
+        (file_name, "/no/such/folder/a.csv", "not there"),
+        (day, "2000-02-31", "such as"),
+        (day, "٢٠٠٠٠١٠١", "such as"),
+        (day, "0000-01-01", "such as"),
+    ],
+)
+def test_what_a_field_does_not_take_is_one_sentence(read: Any, entered: str, sentence: str) -> None:
+    with pytest.raises(ores.QueryError, match=sentence):
+        read(entered)
 
 
 def test_nothing_selected_is_nothing_to_do(archive: ores.Orthanc) -> None:

@@ -19,7 +19,7 @@ from orthanc_research.orthanc import Orthanc
 from orthanc_research.progress import Progress
 from orthanc_research.release._places import check_house
 from orthanc_research.release._run import Run
-from orthanc_research.widgets._anonymize_form import Code, file_name
+from orthanc_research.widgets._anonymize_fields import Code, file_name
 from orthanc_research.widgets._anonymize_plan import PlanPanel, button
 from orthanc_research.widgets._base import guard, text
 from orthanc_research.widgets._form import Confirm, Field, call, show_call

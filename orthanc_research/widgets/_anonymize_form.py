@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import ipywidgets
@@ -15,13 +13,23 @@ from orthanc_research.deid import Key, Profile
 from orthanc_research.errors import DeidError, QueryError
 from orthanc_research.markup import escape
 from orthanc_research.orthanc import Orthanc
+from orthanc_research.widgets._anonymize_fields import (
+    FORMS,
+    KEY_NAME,
+    Code,
+    address_of,
+    day,
+    folder_name,
+    key_name,
+    needed,
+    variable_name,
+)
 from orthanc_research.widgets._base import guard, text
 from orthanc_research.widgets._form import Field
 
-__all__ = ["Code", "Release", "ReleaseForm", "file_name"]
+__all__ = ["Release", "ReleaseForm"]
 
 FOLDER, HERE, OTHER = "a folder", "this Orthanc", "another Orthanc"
-_KEY_NAME = re.compile(r"(env|file|keyring):\S.*")
 _DATES = {
     "move all dates of a patient by the same days": "shift",
     "remove dates and times": "remove",
@@ -40,17 +48,8 @@ _OPTIONS = {
 }
 
 
-class Code(str):
-    """Text that stands in a line of Python as it is, and not as a string."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return str(self)
-
-
 class Release(NamedTuple):
-    """What the form says. `target` opens the place; `apart` names it in a sentence."""
+    """What the form says. `target` opens the place, `place` names it in a sentence."""
 
     folder: str
     key: str | Key
@@ -81,8 +80,8 @@ class ReleaseForm:
         self._base, self._given = profile or Profile(), profile is not None
         self._typed: Key | None = None
         self._opened: Orthanc | None = None
-        self.folder = Field("Project folder", placeholder="~/deid/lung", read=_folder, width="28em")
-        self.key = Field("Key", placeholder="env:NAME, file:/path or keyring:name", read=_key_name, width="28em")
+        self.folder = Field("Project folder", placeholder="~/deid/lung", read=folder_name, width="28em")
+        self.key = Field("Key", placeholder="env:NAME, file:/path or keyring:name", read=key_name, width="28em")
         self.key.box.value = "env:ORES_KEY"
         self.secret = ipywidgets.Password(
             description="or the key itself", layout={"width": "28em"}, style={"description_width": "initial"}
@@ -97,7 +96,7 @@ class ReleaseForm:
             layout={"width": "28em"},
             style={"description_width": "initial"},
         )
-        self.anchor = Field("Anchor date", placeholder="20000101", read=_day, width="16em")
+        self.anchor = Field("Anchor date", placeholder="20000101", read=day, width="16em")
         self.anchor.box.value = self._base.anchor or ""
         self.options = {
             name: ipywidgets.Checkbox(
@@ -110,9 +109,11 @@ class ReleaseForm:
             description="Copies go to",
             style={"description_width": "initial"},
         )
-        self.path = Field("Folder", placeholder="release/", read=_folder, width="28em")
-        self.address = Field("Address", placeholder="http://research:8042", read=_address, width="28em")
-        self.variable = Field("Variable with user:password", placeholder="RESEARCH_AUTH", read=_name, width="28em")
+        self.path = Field("Folder", placeholder="release/", read=folder_name, width="28em")
+        self.address = Field("Address", placeholder="http://research:8042", read=address_of, width="28em")
+        self.variable = Field(
+            "Variable with user:password", placeholder="RESEARCH_AUTH", read=variable_name, width="28em"
+        )
         self._about = text("", classes="ores-note", tag="div")
         self.widget = self._composed()
         self._watch()
@@ -139,7 +140,7 @@ class ReleaseForm:
         self.secret.observe(self._on_secret, "value")
         self.key.box.observe(self._on_key, "value")
         # A password that was typed into these is not left there either.
-        for field, read, mark in ((self.address, _address, "@"), (self.variable, _name, ":")):
+        for field, read, mark in ((self.address, address_of, "@"), (self.variable, variable_name, ":")):
             field.box.observe(partial(self._on_password, field, read, mark), "value")
         fields = (self.folder, self.anchor, self.path, self.address, self.variable)
         for each in (*(field.box for field in fields), self.dates, self.target, *self.options.values()):
@@ -173,9 +174,9 @@ class ReleaseForm:
         entered = change["new"].strip()
         if not entered:
             return
-        if not _KEY_NAME.fullmatch(entered):
+        if not KEY_NAME.fullmatch(entered):
             self.key.box.value = ""
-            self.key.complain(f"{_FORMS} What was here is gone.")
+            self.key.complain(f"{FORMS} What was here is gone.")
             return
         self._typed, self._told.value = None, "<span></span>"
         self.key.complain("")
@@ -228,8 +229,8 @@ class ReleaseForm:
                 wrong.append(error)
                 return None
 
-        folder = asked(lambda: _needed(self.folder, "Name the folder of the project; it is made where there is none."))
-        key = self._typed or asked(lambda: _needed(self.key, _FORMS))
+        folder = asked(lambda: needed(self.folder, "Name the folder of the project; it is made where there is none."))
+        key = self._typed or asked(lambda: needed(self.key, FORMS))
         profile = asked(self._profile)
         target, place = asked(self._place) or (None, "")
         if wrong:
@@ -239,7 +240,7 @@ class ReleaseForm:
     def _place(self) -> tuple[Callable[[], Any], str]:
         chosen = str(self.target.value)
         if chosen == FOLDER:
-            path = _needed(self.path, "Name the folder that the copies go into.")
+            path = needed(self.path, "Name the folder that the copies go into.")
             return (lambda: path), "that folder"
         if chosen == HERE:
             return (lambda: self._orthanc), HERE
@@ -250,7 +251,7 @@ class ReleaseForm:
             name = self.variable.value()
         except QueryError as error:
             wrong = error
-        address = _needed(self.address, "Give the address of the Orthanc.")
+        address = needed(self.address, "Give the address of the Orthanc.")
         if wrong is not None:
             raise wrong
 
@@ -269,7 +270,7 @@ class ReleaseForm:
         target: Any = self.path.box.value.strip() or "release/"
         if self.target.value != FOLDER:
             target = Code("orthanc" if self.target.value == HERE else "target")
-        key = Code("key") if self._typed or not _KEY_NAME.fullmatch(named) else named
+        key = Code("key") if self._typed or not KEY_NAME.fullmatch(named) else named
         return {"folder": self.folder.box.value.strip(), "key": key, "profile": profile, "target": target}
 
     def _differences(self) -> str:
@@ -288,60 +289,3 @@ class ReleaseForm:
         if self._opened is not None:
             self._opened.close()
             self._opened = None
-
-
-_FORMS = "A key is env:NAME, file:/path or keyring:name; the key itself goes into the field beside it."
-
-
-def _needed(field: Field, sentence: str) -> Any:
-    value = field.value()
-    if value is None:
-        field.complain(sentence)
-        raise QueryError(sentence)
-    return value
-
-
-def _folder(entered: str) -> str:
-    path = Path(entered.strip()).expanduser()
-    if "://" in entered or "\0" in entered:
-        raise QueryError("This is no folder.")
-    if path.exists() and not path.is_dir():
-        raise QueryError("There is a file of that name.")
-    return str(path)
-
-
-def file_name(entered: str) -> Path:
-    """The name of a table to write, in a folder that is there."""
-    path = Path(entered.strip()).expanduser()
-    if path.suffix.lower() not in (".csv", ".parquet"):
-        raise QueryError("The name of the file has to end in .csv or .parquet.")
-    if path.exists():
-        raise QueryError("There is a file of that name already.")
-    if not path.parent.is_dir():
-        raise QueryError("The folder of that file is not there.")
-    return path
-
-
-def _key_name(entered: str) -> str:
-    if not _KEY_NAME.fullmatch(entered.strip()):
-        raise QueryError(_FORMS)
-    return entered.strip()
-
-
-def _day(entered: str) -> str:
-    day = entered.strip().replace("-", "")
-    if not re.fullmatch(r"\d{4}(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])", day):
-        raise QueryError("The anchor is a date, such as 2000-01-01.")
-    return day
-
-
-def _address(entered: str) -> str:
-    if not re.fullmatch(r"https?://[^\s@]+", entered.strip()):
-        raise QueryError("An address is http://host:port, without a password in it.")
-    return entered.strip()
-
-
-def _name(entered: str) -> str:
-    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", entered.strip()):
-        raise QueryError("This is the name of an environment variable, which holds user:password.")
-    return entered.strip()

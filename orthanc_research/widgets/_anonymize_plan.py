@@ -152,7 +152,9 @@ class PlanPanel(Panel):
         def work(_: Progress) -> Path:
             return plan.contact_sheet(path)
 
-        self.task("pictures", work, lambda made: self.say(f"Look at {made}: it shows originals."))
+        self.task(
+            "pictures", work, lambda made: self.say(f"Look at {made.name} in the project's folder: it shows originals.")
+        )
 
     @guard
     def _ask_acknowledge(self) -> str | None:
