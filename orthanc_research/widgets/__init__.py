@@ -7,7 +7,8 @@
 No screen does anything that a line of Python cannot; each shows that line.
 """
 
+from orthanc_research.widgets._anonymize import AnonymizePanel
 from orthanc_research.widgets._base import Panel
 from orthanc_research.widgets._table import Table
 
-__all__ = ["Panel", "Table"]
+__all__ = ["AnonymizePanel", "Panel", "Table"]

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import ipywidgets
 import traitlets
@@ -31,18 +31,26 @@ _LEAVE = 10.0  # seconds that a thread of a closed panel is waited for
 
 P = ParamSpec("P")
 T = TypeVar("T")
-Self = TypeVar("Self", bound="Panel")
+Self = TypeVar("Self", bound="Fails")
 
 
-def guard(handler: Callable[Concatenate[Self, P], Any]) -> Callable[Concatenate[Self, P], None]:
-    """A method that is a widget's handler: whatever it raises is a sentence in the panel's status line."""
+class Fails(Protocol):
+    """What has handlers: a panel, or a part of one that hands its failures on."""
+
+    def fail(self, failure: BaseException) -> None:
+        """Say what went wrong."""
+
+
+def guard(handler: Callable[Concatenate[Self, P], T]) -> Callable[Concatenate[Self, P], T | None]:
+    """A method that is a widget's handler: whatever it raises is a sentence in the panel's status line, and None."""
 
     @functools.wraps(handler)
-    def guarded(self: Self, *args: P.args, **kwargs: P.kwargs) -> None:
+    def guarded(self: Self, *args: P.args, **kwargs: P.kwargs) -> T | None:
         try:
-            handler(self, *args, **kwargs)
+            return handler(self, *args, **kwargs)
         except Exception as failure:  # noqa: BLE001  # a handler has no caller who would see it
             self.fail(failure)
+            return None
 
     return guarded  # type: ignore[return-value]  # mypy names its first parameter
 

@@ -87,7 +87,7 @@ def call() -> ipywidgets.HTML:
     return line
 
 
-def show_call(line: ipywidgets.HTML, name: str, arguments: dict[str, Any]) -> None:
-    """`name(key=value, …)`, as it can be copied into a cell."""
+def show_call(line: ipywidgets.HTML, name: str, arguments: dict[str, Any], then: str = "") -> None:
+    """`name(key=value, …)`, and what is done with it, as it can be copied into a cell."""
     given = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
-    line.value = f"<span>same as: <code>{escape(f'{name}({given})')}</code></span>"
+    line.value = f"<span>same as: <code>{escape(f'{name}({given}){then}')}</code></span>"

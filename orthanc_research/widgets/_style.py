@@ -19,6 +19,12 @@ _CSS = """
 .ores-call code { user-select: all; overflow-wrap: anywhere; white-space: pre-wrap; font-size: 12px;
   background: var(--jp-layout-color2, #f0f0f0); color: var(--jp-ui-font-color1, #1a1a1a); padding: 1px 4px; }
 .ores-title { font-weight: 600; font-size: 15px; }
+.ores-warning { font-weight: 600; color: var(--jp-warn-color0, #8a4b00); }
+.ores-scroll { max-height: 24em; overflow: auto; }
+.ores-before-after { border-collapse: collapse; font-size: 12px; overflow-wrap: anywhere; }
+.ores-before-after th, .ores-before-after td { text-align: left; vertical-align: top; padding: 1px 8px 1px 4px;
+  border-bottom: 1px solid var(--jp-border-color2, #ddd); unicode-bidi: isolate; }
+.ores-before-after .gone td:nth-child(2), .ores-before-after .changed td:nth-child(2) { text-decoration: line-through; }
 .ores-note { color: var(--jp-ui-font-color2, #555); }
 """
 
