@@ -9,6 +9,9 @@ __all__ = ["style"]
 # JupyterLab and Voilà define the --jp colours for their theme; elsewhere the second value holds.
 _CSS = """
 .ores { color: var(--jp-ui-font-color1, #1a1a1a); }
+.ores-rows > .widget-label { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
+.ores .widget-html-content span, .ores .widget-html-content td { white-space: pre-wrap; }
+.ores .ores-head span { white-space: pre; }
 .ores-rows select, .ores-head { font-family: var(--jp-code-font-family, monospace); font-size: 13px; white-space: pre; }
 .ores-rows select { width: 100%; background: var(--jp-layout-color0, #fff); color: var(--jp-ui-font-color1, #1a1a1a); }
 .ores-rows select:focus, .ores button:focus-visible { outline: 2px solid var(--jp-brand-color1, #1976d2); }

@@ -20,6 +20,7 @@ __all__ = ["Table"]
 
 PAGE = 200
 _WIDEST = 32  # characters of a column; the tags of a row are shown whole elsewhere
+_ISOLATE, _END = "\u2068", "\u2069"
 _NBSP = "\u00a0"  # a browser shows a run of spaces in an option as one
 
 
@@ -42,7 +43,8 @@ class Table(traitlets.HasTraits):
         self._show: Callable[[str, Any], str] | None = None
         self._head = ipywidgets.HTML()
         self._head.add_class("ores-head")
-        self._list = ipywidgets.SelectMultiple(rows=rows, layout={"width": "100%"})
+        # The description is for who hears the screen; the style sheet hides it from who sees it.
+        self._list = ipywidgets.SelectMultiple(description=label, rows=rows, layout={"width": "100%"})
         self._list.add_class("ores-rows")
         self._list.observe(self._on_choice, "value")
         self._before = _button("Previous", "ores-previous", lambda: self.turn(-1))
@@ -82,7 +84,7 @@ class Table(traitlets.HasTraits):
     @property
     def selected(self) -> pd.DataFrame:
         """The rows that are chosen; the attrs of the frame with them, so that verbs know where they are from."""
-        return self.frame.loc[list(self.chosen)] if len(self.chosen) else self.frame.iloc[:0]
+        return self.frame[self.frame.index.isin(self.chosen)]  # an archive may answer the same UID twice
 
     def turn(self, pages: int) -> None:
         """Show a later page, or an earlier one."""
@@ -163,7 +165,7 @@ def _cell(value: Any) -> str:
     if isinstance(value, pd.Timestamp):
         return f"{value:%Y-%m-%d}" if value == value.normalize() else f"{value:%Y-%m-%d %H:%M:%S}"
     if isinstance(value, float):
-        return f"{value:g}"
+        return f"{value:.12g}"
     return visible(value)
 
 
@@ -177,7 +179,10 @@ def _fit(text: str, width: int) -> str:
                 break
             cut += character
         text = cut + "…"
-    return text.replace(" ", _NBSP) + _NBSP * (width - _width(text))
+    # Hebrew or Arabic would else draw the digits of the next column to its other side.
+    turned = not text.isascii() and any(unicodedata.bidirectional(each) in ("R", "AL", "AN") for each in text)
+    cell = f"{_ISOLATE}{text}{_END}" if turned else text
+    return cell.replace(" ", _NBSP) + _NBSP * (width - _width(text))
 
 
 def _width(text: str) -> int:
