@@ -203,8 +203,11 @@ def test_a_server_that_is_gone_is_away_since_then_until_it_answers(panel: Demo) 
     assert "Away since 01:02:03;" in panel.status
     panel.task("Asking", lambda progress: None, lambda _: panel.say("There."))
     assert panel.wait()
-    assert panel._away is None
     assert (panel.status, panel.failed) == ("There.", False)
+    panel.task("Asking", gone, lambda _: None)
+    assert panel.wait()
+    assert "Away since" in panel.status
+    assert "01:02:03" not in panel.status
 
 
 def test_closing_ends_the_work_and_later_news_reach_nobody(panel: Demo) -> None:
