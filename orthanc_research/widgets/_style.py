@@ -6,7 +6,8 @@ import ipywidgets
 
 __all__ = ["style"]
 
-# JupyterLab and Voilà define the --jp colours for their theme; elsewhere the second value holds.
+# JupyterLab and Voilà define the --jp colours for their theme; elsewhere the second value holds. Their red alone has too
+# little contrast in the dark (4.4 to 1; WCAG 2.2 §1.4.3 asks for 4.5): it is mixed with the colour of text.
 _CSS = """
 .ores { color: var(--jp-ui-font-color1, #1a1a1a); }
 .ores-rows > .widget-label { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
@@ -17,8 +18,9 @@ _CSS = """
 .ores-rows select:focus, .ores button:focus-visible { outline: 2px solid var(--jp-brand-color1, #1976d2); }
 .ores-head { font-weight: 600; overflow: hidden; padding-left: 4px; }
 .ores-status { min-height: 1.4em; padding: 2px 4px; overflow-wrap: anywhere; }
-.ores-status .failed { color: var(--jp-error-color1, #b42318); }
-.ores-field { color: var(--jp-error-color1, #b42318); overflow-wrap: anywhere; }
+.ores-field { overflow-wrap: anywhere; }
+.ores-status .failed, .ores-field span { color: var(--jp-error-color1, #b42318);
+  color: color-mix(in srgb, var(--jp-error-color1, #b42318) 75%, var(--jp-ui-font-color1, #1a1a1a)); }
 .ores-call code { user-select: all; overflow-wrap: anywhere; white-space: pre-wrap; font-size: 12px;
   background: var(--jp-layout-color2, #f0f0f0); color: var(--jp-ui-font-color1, #1a1a1a); padding: 1px 4px; }
 .ores-title { font-weight: 600; font-size: 15px; }

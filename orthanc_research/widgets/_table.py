@@ -44,7 +44,7 @@ class Table(traitlets.HasTraits):
         self._head = ipywidgets.HTML()
         self._head.add_class("ores-head")
         # The description is for who hears the screen; the style sheet hides it from who sees it.
-        self._list = ipywidgets.SelectMultiple(description=label, rows=rows, layout={"width": "100%"})
+        self._list = ipywidgets.SelectMultiple(description=label, rows=rows, layout={"width": "auto"})
         self._list.add_class("ores-rows")
         self._list.observe(self._on_choice, "value")
         self._before = _button("Previous", "ores-previous", lambda: self.turn(-1))
