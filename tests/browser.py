@@ -74,7 +74,8 @@ class Server:
 
 def notebook(code: str) -> Mapping[str, Any]:
     """A notebook of one cell."""
-    cell = {"cell_type": "code", "id": "one", "execution_count": None, "metadata": {}, "outputs": [], "source": code}
+    cell: dict[str, Any] = {"cell_type": "code", "id": "one", "execution_count": None, "outputs": []}
+    cell |= {"metadata": {}, "source": code}
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     return {"cells": [cell], "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
 
