@@ -6,8 +6,8 @@ import ipywidgets
 
 __all__ = ["style"]
 
-# JupyterLab and Voilà define the --jp colours for their theme; elsewhere the second value holds. Their red alone has too
-# little contrast in the dark (4.4 to 1; WCAG 2.2 §1.4.3 asks for 4.5): it is mixed with the colour of text.
+# JupyterLab and Voilà define the --jp colours for their theme; elsewhere the second value holds. Their red alone has
+# too little contrast in the dark (4.4 to 1; WCAG 2.2 §1.4.3 asks for 4.5): it is mixed with the colour of text.
 _CSS = """
 .ores { color: var(--jp-ui-font-color1, #1a1a1a); }
 .ores-rows > .widget-label { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
