@@ -203,7 +203,7 @@ def test_two_views_of_a_panel_are_one(screen: Screen) -> None:
 
 
 CONTRAST = """names => {
-    const rgb = text => text.match(/[\\d.]+/g).map(Number);
+    const rgb = text => text.match(/[\\d.]+/g).map(x => text.startsWith("color(srgb") ? x * 255 : Number(x));
     const light = ([r, g, b]) => [r, g, b].map(x => x / 255)
         .map(x => x <= 0.03928 ? x / 12.92 : ((x + 0.055) / 1.055) ** 2.4)
         .reduce((sum, x, k) => sum + x * [0.2126, 0.7152, 0.0722][k], 0);
