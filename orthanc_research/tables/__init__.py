@@ -20,9 +20,11 @@ from orthanc_research.tables.remote import (
     KEYS,
     UID_OF,
     RemotePlan,
+    askable,
     key_of,
     plan_remote,
     remote_frame,
+    with_here,
 )
 from orthanc_research.tables.schema import LEVELS, ColumnType, Level, column_type, tag_of
 from orthanc_research.tables.selection import Selection, selection
@@ -58,6 +60,7 @@ __all__ = [
     "Selection",
     "TagsPlan",
     "Wanted",
+    "askable",
     "changes_frame",
     "column_type",
     "columns_for",
@@ -93,4 +96,5 @@ __all__ = [
     "too_long",
     "too_many",
     "wanted_rows",
+    "with_here",
 ]
