@@ -104,7 +104,8 @@ class Modality:
         name = UID_OF[level]
         if not isinstance(uid, str) or not uid.strip() or set(uid) & set("*?\\"):
             raise QueryError(f"A {name} that is empty or has *, ? or a backslash would match others too: find by more.")
-        frame = self.find(LEVELS[LEVELS.index(level) + 1], timeout=timeout, warn=False, **{name: uid})
+        only: dict[str, Any] = {name: uid}
+        frame = self.find(LEVELS[LEVELS.index(level) + 1], timeout=timeout, warn=False, **only)
         if frame[name].isna().any():
             raise ModalityError(f"The archive does not say whose answers these are: {name} is missing in some.")
         return frame[frame[name] == uid]
