@@ -40,6 +40,7 @@ from orthanc_research.tables import (
     exports_frame,
     find_frame,
     jobs_frame,
+    jobs_joined,
     join_tags,
     listed_frame,
     lookup_frame,
@@ -901,9 +902,13 @@ class Orthanc:
         """Forget another Orthanc."""
         self.rest.peers.delete(name)
 
-    def jobs(self) -> pd.DataFrame:
-        """The jobs that wait or run, and the last ten that ended: one request; indexed by job ID, newest first."""
-        return jobs_frame(
+    def jobs(self, *, before: pd.DataFrame | None = None, only: Sequence[str] | None = None) -> pd.DataFrame:
+        """The jobs that wait or run, and the last ten that ended: one request; indexed by job ID, newest first.
+
+        With `before`, an earlier answer, its jobs that the server no longer lists stay: as they ended, or with the
+        State "Forgotten" where nobody saw their end. `only` are the IDs of the jobs that are meant.
+        """
+        now = jobs_frame(
             [
                 {
                     "ID": job.id,
@@ -912,11 +917,14 @@ class Orthanc:
                     "Progress": job.progress,
                     "Error": job.error_description if job.state == "Failure" else None,
                     "Created": job.created,
+                    "Ends": job.completed or job.eta,
                     "Runtime": job.runtime,
+                    "What": job.about,
                 }
                 for job in self.rest.jobs.list()
             ]
         )
+        return jobs_joined(now, before, only)
 
     def job(self, identifier: str) -> Job:
         """A snapshot of one job; `.refresh()`, `.wait()`, `.cancel()` … give new ones."""

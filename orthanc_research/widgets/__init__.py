@@ -8,6 +8,9 @@ No screen does anything that a line of Python cannot; each shows that line.
 """
 
 from orthanc_research.widgets._base import Panel
+from orthanc_research.widgets._jobs import JobMonitor
+from orthanc_research.widgets._modality import ModalityBrowser
 from orthanc_research.widgets._table import Table
+from orthanc_research.widgets._upload import UploadPanel
 
-__all__ = ["Panel", "Table"]
+__all__ = ["JobMonitor", "ModalityBrowser", "Panel", "Table", "UploadPanel"]

@@ -35,15 +35,16 @@ T = TypeVar("T")
 Self = TypeVar("Self", bound="Panel")
 
 
-def guard(handler: Callable[Concatenate[Self, P], Any]) -> Callable[Concatenate[Self, P], None]:
-    """A method that is a widget's handler: whatever it raises is a sentence in the panel's status line."""
+def guard(handler: Callable[Concatenate[Self, P], T]) -> Callable[Concatenate[Self, P], T | None]:
+    """A method that is a widget's handler: whatever it raises is a sentence in the panel's status line, and None."""
 
     @functools.wraps(handler)
-    def guarded(self: Self, *args: P.args, **kwargs: P.kwargs) -> None:
+    def guarded(self: Self, *args: P.args, **kwargs: P.kwargs) -> T | None:
         try:
-            handler(self, *args, **kwargs)
+            return handler(self, *args, **kwargs)
         except Exception as failure:  # noqa: BLE001  # a handler has no caller who would see it
             self.fail(failure)
+            return None
 
     return guarded  # type: ignore[return-value]  # mypy names its first parameter
 
@@ -133,6 +134,13 @@ class Panel(traitlets.HasTraits):
                 self.say("Cancelled.")
             else:
                 self.say(sentence(failure), failed=True)
+
+    def _returned(self) -> None:
+        """What was asked for was answered: who is not away any more is said to be back."""
+        with self._lock:
+            if self._away is not None:
+                self._away = None
+                self.say("The server answers again.")
 
     # -- what it does -------------------------------------------------------------------------------------------------
 

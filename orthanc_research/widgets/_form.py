@@ -59,9 +59,12 @@ class Confirm:
         """`ask` gives the question ("Delete 3 studies?"), or None when there is nothing to do; `act` does it."""
         self._ask, self._act = ask, act
         self.first = ipywidgets.Button(description=description, layout={"width": "auto"})
+        self.first.add_class("ores-first")
         self.question = ipywidgets.HTML()
         self.yes = ipywidgets.Button(description=f"Yes, {description.lower()}", button_style="danger")
+        self.yes.add_class("ores-yes")
         self.no = ipywidgets.Button(description="No", layout={"width": "auto"})
+        self.no.add_class("ores-no")
         self._asking = ipywidgets.HBox([self.question, self.yes, self.no], layout={"display": "none"})
         self._asking.add_class("ores-confirm")
         self.first.on_click(self._on_first)

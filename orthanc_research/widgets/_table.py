@@ -6,8 +6,9 @@ the browser, whatever a tag holds.
 
 from __future__ import annotations
 
+import threading
 import unicodedata
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import ipywidgets
@@ -28,19 +29,29 @@ class Table(traitlets.HasTraits):
     """Rows of a DataFrame, a page at a time, of which some are chosen; what is chosen stays so on other pages.
 
     `frame` is what is shown, `chosen` the index labels of the rows that are chosen, in the frame's order. `columns`
-    are those shown, of those that the frame has (None: all). The frame is never changed.
+    are those shown, of those that the frame has (None: all). The frame is never changed. `heads` are what columns are
+    called on the screen where that is shorter; `cell(column, value)` is the text of a value, or None for the usual one.
     """
 
     chosen = traitlets.Tuple(())
 
     def __init__(
-        self, columns: Sequence[str] | None = None, *, rows: int = 10, label: str = "Rows", page: int = PAGE
+        self,
+        columns: Sequence[str] | None = None,
+        *,
+        rows: int = 10,
+        label: str = "Rows",
+        page: int = PAGE,
+        heads: Mapping[str, str] | None = None,
+        cell: Callable[[str, Any], str | None] | None = None,
     ) -> None:
         super().__init__()
         self.frame = pd.DataFrame()
         self._columns = None if columns is None else list(columns)
-        self._page, self._at, self._quiet = page, 0, False
-        self._show: Callable[[str, Any], str] | None = None
+        self._page, self._at = page, 0
+        # The thread that draws: what it changes is nobody's choice. Meanwhile a user may choose on another one.
+        self._drawing: int | None = None
+        self._heads, self._cell = dict(heads or {}), cell
         self._head = ipywidgets.HTML()
         self._head.add_class("ores-head")
         # The description is for who hears the screen; the style sheet hides it from who sees it.
@@ -65,9 +76,9 @@ class Table(traitlets.HasTraits):
     def show(self, frame: pd.DataFrame, *, keep: bool = False) -> None:
         """Show this frame from its first page; `keep` keeps the page, and what is chosen where it is there still."""
         self.frame = frame
-        there = set(frame.index)
         self._at = min(self._at, self.pages - 1) if keep else 0
-        self.chosen = tuple(each for each in self.chosen if each in there) if keep else ()
+        chosen = set(self.chosen) if keep else set()
+        self.chosen = tuple(each for each in frame.index if each in chosen)
         self._draw()
 
     @property
@@ -84,7 +95,8 @@ class Table(traitlets.HasTraits):
     @property
     def selected(self) -> pd.DataFrame:
         """The rows that are chosen; the attrs of the frame with them, so that verbs know where they are from."""
-        return self.frame[self.frame.index.isin(self.chosen)]  # an archive may answer the same UID twice
+        chosen = set(self.chosen)  # not by `loc`: an archive may answer twice, or without the UID of an answer
+        return self.frame.loc[[each in chosen for each in self.frame.index]] if chosen else self.frame.iloc[:0]
 
     def turn(self, pages: int) -> None:
         """Show a later page, or an earlier one."""
@@ -101,15 +113,15 @@ class Table(traitlets.HasTraits):
 
     def _draw(self) -> None:
         page = self.frame.iloc[self._at * self._page : (self._at + 1) * self._page]
-        head, lines = _lines(page, self.columns)
+        head, lines = _lines(page, self.columns, self._heads, self._cell)
         first = self._at * self._page + 1 if len(page) else 0
         self._head.value = f"<span>{escape(head, longest=10_000)}</span>"
-        self._quiet = True
+        self._drawing = threading.get_ident()
         try:
             # Options with equal texts are told apart by their place, which is what the value is.
             self._list.options = [(line, first + k - 1) for k, line in enumerate(lines)]
         finally:
-            self._quiet = False
+            self._drawing = None
         self._before.disabled, self._after.disabled = self._at == 0, self._at == self.pages - 1
         self._where.value = (
             f"<span>{escape(self._label)} {first:,}-{first + len(page) - 1:,} of {len(self.frame):,}</span>"
@@ -121,19 +133,20 @@ class Table(traitlets.HasTraits):
     def _draw_choice(self) -> None:
         page = self.frame.index[self._at * self._page : (self._at + 1) * self._page]
         chosen = set(self.chosen)
-        self._quiet = True
+        self._drawing = threading.get_ident()
         try:
             self._list.value = tuple(self._at * self._page + k for k, each in enumerate(page) if each in chosen)
         finally:
-            self._quiet = False
+            self._drawing = None
 
     def _on_choice(self, change: dict[str, Any]) -> None:
-        if self._quiet:
+        if self._drawing == threading.get_ident():
             return
-        start = self._at * self._page
-        page = set(self.frame.index[start : start + self._page])
-        chosen = {each for each in self.chosen if each not in page} | {self.frame.index[k] for k in change["new"]}
-        self.chosen = tuple(each for each in self.frame.index if each in chosen)
+        frame, start = self.frame, self._at * self._page
+        page = set(frame.index[start : start + self._page])
+        now = {frame.index[k] for k in change["new"] if k < len(frame)}
+        chosen = {each for each in self.chosen if each not in page} | now
+        self.chosen = tuple(each for each in frame.index if each in chosen)
 
 
 def _button(description: str, kind: str, act: Callable[[], None]) -> ipywidgets.Button:
@@ -143,16 +156,27 @@ def _button(description: str, kind: str, act: Callable[[], None]) -> ipywidgets.
     return button
 
 
-def _lines(page: pd.DataFrame, columns: Sequence[str]) -> tuple[str, list[str]]:
+def _lines(
+    page: pd.DataFrame,
+    columns: Sequence[str],
+    heads: Mapping[str, str],
+    cell: Callable[[str, Any], str | None] | None,
+) -> tuple[str, list[str]]:
     """The head and the rows of a page as lines of equal columns, in a font of equal widths."""
-    cells = [[_cell(value) for value in page[name]] for name in columns]
+
+    def shown(name: str, value: Any) -> str:
+        special = cell(name, value) if cell else None
+        return _cell(value) if special is None else visible(special)
+
+    cells = [[shown(name, value) for value in page[name]] for name in columns]
     parts: list[list[str]] = [[] for _ in range(len(page) + 1)]
     for name, column in zip(columns, cells, strict=True):
-        width = min(_WIDEST, max(map(_width, [name, *column])))
-        for line, value in zip(parts, [name, *column], strict=True):
+        head = heads.get(name, name)
+        width = min(_WIDEST, max(map(_width, [head, *column])))
+        for line, value in zip(parts, [head, *column], strict=True):
             line.append(_fit(value, width))
-    head, *rows = ((_NBSP * 2).join(line) for line in parts)
-    return head, rows
+    first, *rows = ((_NBSP * 2).join(line) for line in parts)
+    return first, rows
 
 
 def _cell(value: Any) -> str:
