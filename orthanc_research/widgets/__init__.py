@@ -8,6 +8,15 @@ No screen does anything that a line of Python cannot; each shows that line.
 """
 
 from orthanc_research.widgets._base import Panel
+from orthanc_research.widgets._local import LocalBrowser
+from orthanc_research.widgets._overview import OverviewPanel
 from orthanc_research.widgets._table import Table
+from orthanc_research.widgets._viewer import StackViewer
 
-__all__ = ["Panel", "Table"]
+__all__ = [
+    "LocalBrowser",
+    "OverviewPanel",
+    "Panel",
+    "StackViewer",
+    "Table",
+]

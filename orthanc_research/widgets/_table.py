@@ -60,9 +60,13 @@ class Table(traitlets.HasTraits):
         self.widget.add_class("ores-table")
         self.show(self.frame)
 
-    def show(self, frame: pd.DataFrame, *, keep: bool = False) -> None:
-        """Show this frame from its first page; `keep` keeps the page, and what is chosen where it is there still."""
+    def show(self, frame: pd.DataFrame, *, keep: bool = False, columns: Sequence[str] | None = None) -> None:
+        """Show this frame from its first page; `keep` keeps the page, and what is chosen where it is there still.
+
+        `columns` are those to show from now on; None leaves them as they are.
+        """
         self.frame = frame
+        self._columns = self._columns if columns is None else list(columns)
         there = set(frame.index)
         self._at = min(self._at, self.pages - 1) if keep else 0
         self.chosen = tuple(each for each in self.chosen if each in there) if keep else ()
