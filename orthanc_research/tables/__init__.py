@@ -12,7 +12,8 @@ from orthanc_research.tables.identity import is_orthanc_id, orthanc_id
 from orthanc_research.tables.levels import columns_for
 from orthanc_research.tables.lists import changes_frame, exports_frame, jobs_frame, listed_frame
 from orthanc_research.tables.lookup import LookupPlan, lookup_frame, plan_lookup
-from orthanc_research.tables.overview import OVERVIEW_COLUMNS, middle_instances, overview_frame, overview_series
+from orthanc_research.tables.order import middle_instances, reading_order
+from orthanc_research.tables.overview import OVERVIEW_COLUMNS, overview_frame, overview_series
 from orthanc_research.tables.plan import FindPlan, plan_find
 from orthanc_research.tables.pointers import Pointer, references_frame
 from orthanc_research.tables.remote import (
@@ -85,6 +86,7 @@ __all__ = [
     "plan_remote",
     "plan_tags",
     "project",
+    "reading_order",
     "references_frame",
     "remote_frame",
     "selection",

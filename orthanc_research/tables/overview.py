@@ -9,7 +9,7 @@ import pandas as pd
 
 from orthanc_research.tables.schema import column_type
 
-__all__ = ["OVERVIEW_COLUMNS", "middle_instances", "overview_frame", "overview_series"]
+__all__ = ["OVERVIEW_COLUMNS", "overview_frame", "overview_series"]
 
 # what the find of series has to show for it
 OVERVIEW_COLUMNS = (
@@ -65,10 +65,3 @@ def overview_series(series: pd.DataFrame, cells: Sequence[tuple[Any, Any]]) -> p
         of_year = year.isna() if pd.isna(when) else year == when
         chosen |= (of_kind & of_year).fillna(value=False).astype("bool")
     return series[chosen]
-
-
-def middle_instances(instances: pd.DataFrame) -> dict[str, str]:
-    """{series: the instance in the middle of it, by InstanceNumber} of a find with that column and ParentSeries."""
-    ordered = instances.sort_values("InstanceNumber", kind="stable")
-    groups = ordered.groupby("ParentSeries", sort=False)
-    return {str(series): str(rows.index[len(rows) // 2]) for series, rows in groups}

@@ -13,7 +13,7 @@ import pandas as pd
 import traitlets
 
 from orthanc_research import resolve
-from orthanc_research.errors import QueryError
+from orthanc_research.errors import CancelledError, OrthancError, QueryError
 from orthanc_research.markup import escape
 from orthanc_research.orthanc import Orthanc
 from orthanc_research.progress import Progress
@@ -203,6 +203,10 @@ class Actions(Panel):
         def work(_: Progress) -> pd.DataFrame:
             try:
                 self._orthanc.delete(frame, expect=count)
+            except CancelledError as error:
+                raise OrthancError(
+                    "Deleting was stopped while Orthanc had not answered: some may be gone; the list is read again."
+                ) from error
             finally:
                 self._changed()
             return frame[[]].assign(status="deleted", error=None)

@@ -15,12 +15,14 @@ from orthanc_research.errors import QueryError
 from orthanc_research.markup import escape
 from orthanc_research.orthanc import Orthanc
 from orthanc_research.progress import Progress
+from orthanc_research.rest import Level
+from orthanc_research.tables import reading_order
 from orthanc_research.widgets._actions import Actions, _Word
 from orthanc_research.widgets._base import Panel, guard
 from orthanc_research.widgets._form import call, show_call
 from orthanc_research.widgets._search import SearchForm
 from orthanc_research.widgets._table import Table
-from orthanc_research.widgets._thumbs import Picture, Thumbnails, pictures
+from orthanc_research.widgets._thumbs import Thumbnails, pictures
 from orthanc_research.widgets._viewer import StackViewer
 
 __all__ = ["LocalBrowser"]
@@ -57,7 +59,7 @@ class LocalBrowser(Panel):
         self._orthanc = orthanc
         self._criteria: dict[str, Any] | None = None  # of the last search
         self._sure = False
-        self._level = "Study"
+        self._level: Level = "Study"
         self._inside: pd.DataFrame | None = None  # the patients whose studies are shown
         self._patients: pd.DataFrame | None = None
         self.form = SearchForm()
@@ -153,7 +155,8 @@ class LocalBrowser(Panel):
                 self._search(sure=True, keep=True)
 
     def _search(self, *, sure: bool, keep: bool = False) -> None:
-        criteria, level = self._criteria or {}, "Patient" if self.list.value == "patients" else "Study"
+        criteria = self._criteria or {}
+        level: Level = "Patient" if self.list.value == "patients" else "Study"
         show_call(self._same, *_call_of(level, criteria))
 
         def work(_: Progress) -> pd.DataFrame | int:
@@ -161,11 +164,11 @@ class LocalBrowser(Panel):
                 count = self._orthanc.count("Study")
                 if count > _MANY:
                     return count
-            return _found(self._orthanc, level, criteria)
+            return reading_order(_found(self._orthanc, level, criteria), level)
 
         self.task("Searching", work, partial(self._listed, level, keep))
 
-    def _listed(self, level: str, keep: bool, frame: pd.DataFrame | int) -> None:
+    def _listed(self, level: Level, keep: bool, frame: pd.DataFrame | int) -> None:
         if isinstance(frame, int):
             self._sure = True
             self.say(f"There are {frame:,} studies; fill in a field, or click Find once more to list them all.")
@@ -174,7 +177,7 @@ class LocalBrowser(Panel):
         self._patients = frame if level == "Patient" else None
         self._list(level, frame, keep=keep)
 
-    def _list(self, level: str, frame: pd.DataFrame, *, keep: bool = False, path: str = "") -> None:
+    def _list(self, level: Level, frame: pd.DataFrame, *, keep: bool = False, path: str = "") -> None:
         same = keep and level == self._level
         self._level = level
         self.open.layout.display = "" if level == "Patient" else "none"
@@ -204,7 +207,11 @@ class LocalBrowser(Panel):
             self._list("Study", frame, keep=keep, path=path)
 
         show_call(self._same, "orthanc.studies", {"within": _Word("patients")})
-        self.task("Opening", lambda _: self._orthanc.find("Study", within=patients), done)
+
+        def work(_: Progress) -> pd.DataFrame:
+            return reading_order(self._orthanc.find("Study", within=patients), "Study")
+
+        self.task("Opening the studies", work, done)
 
     @guard
     def _on_back(self, _: Any) -> None:
@@ -221,23 +228,23 @@ class LocalBrowser(Panel):
         """What follows from the rows that are chosen: one study opens, anything else closes it."""
         self.selected = chosen = self.table.selected
         if self._level == "Study" and len(chosen) == 1:
-            self.task("Opening the study", lambda _: self._orthanc.find("Series", within=chosen), self._opened)
+            self.task("Opening the study", partial(self._series_of, chosen), partial(self._opened, chosen))
             return
-        self._opened(chosen.iloc[:0], pictured=False)
+        self._opened(chosen, chosen.iloc[:0])
 
-    def _opened(self, series: pd.DataFrame, *, pictured: bool = True) -> None:
+    def _series_of(self, study: pd.DataFrame, _: Progress) -> pd.DataFrame:
+        return reading_order(self._orthanc.find("Series", within=study), "Series")
+
+    def _opened(self, study: pd.DataFrame, series: pd.DataFrame) -> None:
         before = self.series_table.chosen
         self.series_table.show(series, keep=True)
         self.thumbnails.show(series)
         if self.series_table.chosen == before:
             self.series = self.series_table.selected
-        if pictured and len(series):
-            self.task("Drawing thumbnails", partial(pictures, self._orthanc, series), self._drawn)
+        if len(series):
+            self.task("Drawing thumbnails", partial(pictures, self._orthanc, study, series), self.thumbnails.draw)
             if len(series) == 1:
                 self.series_table.choose(list(series.index))
-
-    def _drawn(self, found: dict[str, Picture]) -> None:
-        self.thumbnails.draw(found)
 
     @guard
     def _on_thumbnail(self, series: str) -> None:
@@ -258,7 +265,7 @@ class LocalBrowser(Panel):
         return self.series_table.selected if self.act_on.value else self.table.selected
 
 
-def _found(orthanc: Orthanc, level: str, criteria: dict[str, Any]) -> pd.DataFrame:
+def _found(orthanc: Orthanc, level: Level, criteria: dict[str, Any]) -> pd.DataFrame:
     if level == "Study":
         return orthanc.find("Study", **criteria)
     if set(criteria) <= _OF_PATIENTS:

@@ -13,7 +13,7 @@ import traitlets
 from orthanc_research import plots
 from orthanc_research.orthanc import Orthanc
 from orthanc_research.progress import Progress
-from orthanc_research.tables import OVERVIEW_COLUMNS, overview_frame, overview_series
+from orthanc_research.tables import OVERVIEW_COLUMNS, overview_frame, overview_series, reading_order
 from orthanc_research.widgets._base import Panel, guard, text
 from orthanc_research.widgets._form import call, show_call
 from orthanc_research.widgets._table import Table
@@ -94,7 +94,7 @@ class OverviewPanel(Panel):
         self.task("Listing the studies", partial(self._find, inside), self._listed)
 
     def _find(self, inside: pd.DataFrame, _: Progress) -> tuple[pd.DataFrame, int]:
-        return self._orthanc.find("Study", within=inside), inside["ParentStudy"].nunique()
+        return reading_order(self._orthanc.find("Study", within=inside), "Study"), inside["ParentStudy"].nunique()
 
     def _listed(self, found: tuple[pd.DataFrame, int]) -> None:
         studies, expected = found

@@ -116,6 +116,8 @@ class StackSlices:
 
     def near(self, k: int, step: int) -> list[int]:
         frame = self._frames[k]
+        if self._stack.status == "not-an-image":
+            return []
         size = max(1, frame.rows * frame.columns * frame.samples * frame.bits_allocated // 8)
         ahead = max(1, min(_AHEAD, _AT_ONCE // size))
         wanted = [k + step * n for n in range(1, ahead + 1)] + [k - step * n for n in range(1, min(_BEHIND, ahead) + 1)]

@@ -20,6 +20,13 @@ __all__ = ["Table"]
 
 PAGE = 200
 _WIDEST = 32  # characters of a column; the tags of a row are shown whole elsewhere
+_HEADS = {  # of columns whose names are wider than what is in them
+    "ModalitiesInStudy": "Modalities",
+    "NumberOfPatientRelatedStudies": "Studies",
+    "NumberOfStudyRelatedSeries": "Series",
+    "NumberOfStudyRelatedInstances": "Instances",
+    "NumberOfSeriesRelatedInstances": "Instances",
+}
 _NBSP = "\u00a0"  # a browser shows a run of spaces in an option as one
 
 
@@ -150,8 +157,9 @@ def _lines(page: pd.DataFrame, columns: Sequence[str]) -> tuple[str, list[str]]:
     cells = [[_cell(value) for value in page[name]] for name in columns]
     parts: list[list[str]] = [[] for _ in range(len(page) + 1)]
     for name, column in zip(columns, cells, strict=True):
-        width = min(_WIDEST, max(map(_width, [name, *column])))
-        for line, value in zip(parts, [name, *column], strict=True):
+        shown = [_HEADS.get(name, name), *column]
+        width = min(_WIDEST, max(map(_width, shown)))
+        for line, value in zip(parts, shown, strict=True):
             line.append(_fit(value, width))
     head, *rows = ((_NBSP * 2).join(line) for line in parts)
     return head, rows

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from orthanc_research import fetch
-from orthanc_research.errors import NotFoundError, PixelError, ServerError
+from orthanc_research.errors import CancelledError, NotFoundError, PixelError, ServerError
 from orthanc_research.markup import visible
 from orthanc_research.orthanc import Orthanc
 from orthanc_research.progress import Progress
@@ -72,22 +72,20 @@ class Thumbnails:
             self._choose(self._series[k])
 
 
-def pictures(orthanc: Orthanc, series: pd.DataFrame, progress: Progress) -> dict[str, Picture]:
+def pictures(orthanc: Orthanc, study: pd.DataFrame, series: pd.DataFrame, progress: Progress) -> dict[str, Picture]:
     """The server's picture of the middle instance of each of the first series, None where it cannot draw one.
 
-    One request to list the instances (two on Orthanc 1.10), and one a series; two on 1.12.7.
+    One request to list the study's instances (two on Orthanc 1.10), and one a series; two on 1.12.7.
     """
-    first = series.iloc[:MOST]
-    if not len(first):
-        return {}
-    instances = orthanc.find("Instance", columns=("ParentSeries", "InstanceNumber"), within=first)
+    instances = orthanc.find("Instance", columns=("ParentSeries", "InstanceNumber"), within=study)
     middle = middle_instances(instances)
+    wanted = [each for each in series.index[:MOST] if each in middle]
     found: dict[str, Picture] = {}
-    progress.total(len(middle), "pictures")
-    for each, instance in middle.items():
+    progress.total(len(wanted), "pictures")
+    for each in wanted:
         if progress.cancelled:
-            break
-        found[each] = _picture(orthanc, instance)
+            raise CancelledError("Drawing was stopped on request.")
+        found[each] = _picture(orthanc, middle[each])
         progress.advance()
     return found
 

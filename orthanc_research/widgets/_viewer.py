@@ -349,7 +349,8 @@ class StackViewer(Panel):
         lines = shown.lines()
         most = _LINES if shown.paint is not None else len(lines)
         more = [f"… and {len(lines) - most} more"] if len(lines) > most else []
-        self._tags.value = f"<pre>{chr(10).join(map(escape, [*lines[:most], *more]))}</pre>"
+        told = "\n".join(map(escape, [*lines[:most], *more]))
+        self._tags.value = f'<pre tabindex="0" aria-label="Tags of the slice">{told}</pre>'
 
     @guard
     def _on_tags(self, _: dict[str, Any]) -> None:
