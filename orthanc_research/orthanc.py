@@ -1020,7 +1020,7 @@ def _token_for(orthanc: Orthanc) -> str:
     return token
 
 
-def client_of(frame: pd.DataFrame) -> Orthanc:
+def client_of(frame: pd.DataFrame | pd.Series[Any]) -> Orthanc:
     """The client that found this frame; `QueryError` when it is gone, or in another process."""
     orthanc = _CLIENTS.get(str((frame.attrs.get("orthanc") or {}).get("client")))
     if orthanc is None:

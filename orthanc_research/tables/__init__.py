@@ -12,7 +12,8 @@ from orthanc_research.tables.identity import is_orthanc_id, orthanc_id
 from orthanc_research.tables.levels import columns_for
 from orthanc_research.tables.lists import changes_frame, exports_frame, jobs_frame, jobs_joined, listed_frame
 from orthanc_research.tables.lookup import LookupPlan, lookup_frame, plan_lookup
-from orthanc_research.tables.overview import OVERVIEW_COLUMNS, overview_frame
+from orthanc_research.tables.order import middle_instances, reading_order
+from orthanc_research.tables.overview import OVERVIEW_COLUMNS, overview_frame, overview_series
 from orthanc_research.tables.plan import FindPlan, plan_find
 from orthanc_research.tables.pointers import Pointer, references_frame
 from orthanc_research.tables.remote import (
@@ -79,14 +80,17 @@ __all__ = [
     "listed_frame",
     "lookup_frame",
     "matches",
+    "middle_instances",
     "orthanc_id",
     "overview_frame",
+    "overview_series",
     "parse_criteria",
     "plan_find",
     "plan_lookup",
     "plan_remote",
     "plan_tags",
     "project",
+    "reading_order",
     "references_frame",
     "remote_frame",
     "selection",

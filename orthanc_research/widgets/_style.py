@@ -24,6 +24,12 @@ _CSS = """
 .ores-call code { user-select: all; overflow-wrap: anywhere; white-space: pre-wrap; font-size: 12px;
   background: var(--jp-layout-color2, #f0f0f0); color: var(--jp-ui-font-color1, #1a1a1a); padding: 1px 4px; }
 .ores-title { font-weight: 600; font-size: 15px; }
+.ores-working { transition: visibility 0s linear 0.3s; }
+.ores-tags pre { max-height: 560px; width: 44em; max-width: 100%; overflow: auto; margin: 0; padding: 4px;
+  font-family: var(--jp-code-font-family, monospace); font-size: 12px; line-height: 1.35;
+  background: var(--jp-layout-color0, #fff); color: var(--jp-ui-font-color1, #1a1a1a); }
+.ores-tags pre:focus-visible { outline: 2px solid var(--jp-brand-color1, #1976d2); }
+.ores-beside { flex-flow: row wrap; gap: 8px; }
 .ores-note { color: var(--jp-ui-font-color2, #555); }
 """
 

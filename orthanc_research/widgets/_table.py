@@ -22,6 +22,13 @@ __all__ = ["Table"]
 PAGE = 200
 _WIDEST = 32  # characters of a column; the tags of a row are shown whole elsewhere
 _ISOLATE, _END = "\u2068", "\u2069"
+_HEADS = {  # of columns whose names are wider than what is in them
+    "ModalitiesInStudy": "Modalities",
+    "NumberOfPatientRelatedStudies": "Studies",
+    "NumberOfStudyRelatedSeries": "Series",
+    "NumberOfStudyRelatedInstances": "Instances",
+    "NumberOfSeriesRelatedInstances": "Instances",
+}
 _NBSP = "\u00a0"  # a browser shows a run of spaces in an option as one
 
 
@@ -51,7 +58,7 @@ class Table(traitlets.HasTraits):
         self._page, self._at = page, 0
         # The thread that draws: what it changes is nobody's choice. Meanwhile a user may choose on another one.
         self._drawing: int | None = None
-        self._heads, self._cell = dict(heads or {}), cell
+        self._heads, self._cell = {**_HEADS, **(heads or {})}, cell
         self._head = ipywidgets.HTML()
         self._head.add_class("ores-head")
         # The description is for who hears the screen; the style sheet hides it from who sees it.
@@ -73,9 +80,13 @@ class Table(traitlets.HasTraits):
         self.widget.add_class("ores-table")
         self.show(self.frame)
 
-    def show(self, frame: pd.DataFrame, *, keep: bool = False) -> None:
-        """Show this frame from its first page; `keep` keeps the page, and what is chosen where it is there still."""
+    def show(self, frame: pd.DataFrame, *, keep: bool = False, columns: Sequence[str] | None = None) -> None:
+        """Show this frame from its first page; `keep` keeps the page, and what is chosen where it is there still.
+
+        `columns` are those to show from now on; None leaves them as they are.
+        """
         self.frame = frame
+        self._columns = self._columns if columns is None else list(columns)
         self._at = min(self._at, self.pages - 1) if keep else 0
         chosen = set(self.chosen) if keep else set()
         self.chosen = tuple(each for each in frame.index if each in chosen)
