@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page
 
 ROOT = Path(__file__).parent.parent
-MISSING = "These tests need Chromium; on Debian: apt install chromium."
+MISSING = "There is no Chromium; to get it on Debian: apt install chromium"
 STATUS = ".ores-status [role=status]"
 _ARGUMENTS = (
     "--no-sandbox",  # root has no other way, and the pages are our own
