@@ -2,7 +2,7 @@
 #
 #   setup                 make or refresh .venv (skipped when pyproject.toml is what it was)
 #   orthanc [SUITE ...]   have these servers ready: `--all` for those of the tests, nothing for any one
-#   chromium              say how to get the browser that shows screens to the tests, where there is none
+#   browser               say how to get the Chromium that shows screens to the tests, where there is none
 
 set -eu
 cd "$(dirname "$0")/.."
@@ -52,7 +52,7 @@ orthanc() {
     .venv/bin/python -m orthanc_research.local "$@"
 }
 
-chromium() {
+browser() {
     for each in chromium chromium-browser google-chrome; do
         command -v "$each" >/dev/null 2>&1 && return
     done
