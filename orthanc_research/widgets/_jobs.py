@@ -14,7 +14,7 @@ from orthanc_research.errors import CancelledError, Error, OrthancError, QueryEr
 from orthanc_research.orthanc import Orthanc
 from orthanc_research.parallel import reporting
 from orthanc_research.progress import Progress, Silent
-from orthanc_research.rest import Job
+from orthanc_research.rest import Job, once
 from orthanc_research.widgets._base import Panel, guard
 from orthanc_research.widgets._form import Confirm, call, show_call
 from orthanc_research.widgets._table import Table
@@ -83,7 +83,8 @@ class JobMonitor(Panel):
     def _look(self) -> bool:
         """Ask once; whether anything is new."""
         try:
-            frame = self._orthanc.jobs(before=self.results, only=self._only)
+            with once():  # it asks again in a moment, and leaves the retries of this client to others
+                frame = self._orthanc.jobs(before=self.results, only=self._only)
             with self._lock:
                 if self._closed:
                     return False
@@ -154,7 +155,7 @@ class JobMonitor(Panel):
             said = f"{_PAST[verb]}: {went:,} of {len(jobs):,} jobs."
             self.say(f"{said} {refused[0]}" if refused else said, failed=bool(refused))
 
-        self.task(verb, work, done)
+        self.task(verb, work, done, once=True)
 
 
 def _refusal(orthanc: Orthanc, verb: str, job: str) -> list[str]:
