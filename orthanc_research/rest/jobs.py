@@ -56,8 +56,9 @@ class Job:
 
     `progress` is Orthanc's percentage, which may restart (C-MOVE on 1.12 does): only `state` says whether it is over.
     `content` is what the job says of its work, `error_details` Orthanc's own words. `created` and `completed` are
-    Orthanc's stamps (YYYYMMDDThhmmss.ffffff, UTC), as is `eta`, its guess of when a running one ends; `runtime` is in seconds, `user_data` is what was given at the start
-    (1.12.9). Jobs of `AsyncRest`, and jobs out of a pickle, are plain: their verbs raise `QueryError`.
+    Orthanc's stamps (YYYYMMDDThhmmss.ffffff, UTC), as is `eta`, its guess of when a running one ends; `runtime` is in
+    seconds, `user_data` is what was given at the start (1.12.9). Jobs of `AsyncRest`, and jobs out of a pickle, are
+    plain: their verbs raise `QueryError`.
     """
 
     id: str

@@ -12,12 +12,14 @@ import functools
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from datetime import datetime
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import ipywidgets
 import traitlets
 
+from orthanc_research import rest
 from orthanc_research.errors import CancelledError, Error, UnreachableError
 from orthanc_research.markup import escape
 from orthanc_research.parallel import reporting
@@ -144,18 +146,19 @@ class Panel(traitlets.HasTraits):
 
     # -- what it does -------------------------------------------------------------------------------------------------
 
-    def task(self, what: str, work: Callable[[Progress], T], done: Callable[[T], None]) -> None:
+    def task(self, what: str, work: Callable[[Progress], T], done: Callable[[T], None], *, once: bool = False) -> None:
         """Do `work(progress)` on a thread, then `done(result)` there; a task that comes later makes this one nothing.
 
         `work` may take long: it gets the progress that this panel shows and Cancel reaches. `done` puts the result on
-        the screen; it is called only while this is the newest task. Failures of both are said.
+        the screen; it is called only while this is the newest task. Failures of both are said. `once` is for what the
+        user can ask for again: a server that is away is said so at once, not after a quarter of a minute of retries.
         """
         with self._lock:
             if self._closed:
                 return
             if self._run is not None:
                 self._run.progress.cancel()
-            run = self._run = _Run(_Told(self), what)
+            run = self._run = _Run(_Told(self), what, once)
             thread = threading.Thread(target=self._work, args=(run, work, done), name="orthanc-research-panel")
             self._threads = [each for each in self._threads if each.is_alive()]
             self._threads.append(thread)
@@ -166,7 +169,7 @@ class Panel(traitlets.HasTraits):
 
     def _work(self, run: _Run, work: Callable[[Progress], T], done: Callable[[T], None]) -> None:
         try:
-            with reporting(run.progress, run.what) as progress:
+            with reporting(run.progress, run.what) as progress, rest.once() if run.once else nullcontext():
                 result = work(progress)
             with self._lock:
                 if self._run is run:
@@ -232,9 +235,10 @@ class Panel(traitlets.HasTraits):
 class _Run:
     """One task: what it is, and how it is told to stop."""
 
-    def __init__(self, progress: _Told, what: str) -> None:
+    def __init__(self, progress: _Told, what: str, once: bool) -> None:
         self.progress = progress
         self.what = what
+        self.once = once
 
 
 class _Told(Silent):

@@ -10,11 +10,11 @@ from typing import Any
 import ipywidgets
 import pandas as pd
 
-from orthanc_research.errors import CancelledError, Error, OrthancError, QueryError
+from orthanc_research.errors import CancelledError, OrthancError, QueryError
 from orthanc_research.orthanc import Orthanc
 from orthanc_research.parallel import reporting
 from orthanc_research.progress import Progress, Silent
-from orthanc_research.rest import Job
+from orthanc_research.rest import Job, once
 from orthanc_research.widgets._base import Panel, guard
 from orthanc_research.widgets._form import Confirm, call, show_call
 from orthanc_research.widgets._table import Table
@@ -83,15 +83,16 @@ class JobMonitor(Panel):
     def _look(self) -> bool:
         """Ask once; whether anything is new."""
         try:
-            frame = self._orthanc.jobs(before=self.results, only=self._only)
+            with once():  # it asks again in a moment, and leaves the retries of this client to others
+                frame = self._orthanc.jobs(before=self.results, only=self._only)
             with self._lock:
                 if self._closed:
                     return False
                 self._returned()
                 if frame.equals(self.results):
                     return False
-                self.results = frame
                 self.table.show(frame, keep=True)
+                self.results = frame  # once it is on the screen
                 self._on_choice()
                 return True
         except CancelledError:
@@ -138,36 +139,36 @@ class JobMonitor(Panel):
         self._act(verb, list(self._chosen().index))
 
     def _act(self, verb: str, jobs: list[str]) -> None:
-        def work(progress: Progress) -> list[str]:
+        def work(progress: Progress) -> list[str | None]:
             progress.total(len(jobs), "jobs")
-            refused = []
-            for number, job in enumerate(jobs):
+            said = []
+            for job in jobs:
                 if progress.cancelled:
-                    raise CancelledError(f"{number} of {len(jobs)} jobs were asked.")
-                refused += _refusal(self._orthanc, verb, job)
+                    break
+                said.append(_refusal(self._orthanc, verb, job))
                 progress.advance()
-            return refused
+            return said
 
-        def done(refused: list[str]) -> None:
+        def done(said: list[str | None]) -> None:
             self._soon.set()
-            went = len(jobs) - len(refused)
-            said = f"{_PAST[verb]}: {went:,} of {len(jobs):,} jobs."
-            self.say(f"{said} {refused[0]}" if refused else said, failed=bool(refused))
+            refused = [each for each in said if each]
+            parts = [f"{_PAST[verb]}: {len(said) - len(refused):,} of {len(jobs):,} jobs."]
+            if len(said) < len(jobs):
+                parts.append(f"It was stopped after {len(said):,}.")
+            self.say(" ".join([*parts, *refused[:1]]), failed=bool(refused))
 
-        self.task(verb, work, done)
+        self.task(verb, work, done, once=True)
 
 
-def _refusal(orthanc: Orthanc, verb: str, job: str) -> list[str]:
-    """Why one job was not told; nothing when it was. What all others would meet too is raised."""
+def _refusal(orthanc: Orthanc, verb: str, job: str) -> str | None:
+    """Why one job was not told; None when it was. What all others would meet too is raised."""
     try:
         getattr(orthanc.job(job), verb)()
     except OrthancError as error:
         if error.status is None or error.status in (401, 403):
             raise
-        return [str(error)]
-    except Error as error:
-        return [str(error)]
-    return []
+        return str(error)
+    return None
 
 
 def _cell(column: str, value: Any) -> str | None:

@@ -18,13 +18,12 @@ from orthanc_research.tables import LEVELS, Level
 from orthanc_research.widgets._base import Panel, guard
 from orthanc_research.widgets._form import Confirm, call, show_call
 from orthanc_research.widgets._query import QueryForm
-from orthanc_research.widgets._table import Table
+from orthanc_research.widgets._table import Table, cell_text
 
 __all__ = ["ModalityBrowser"]
 
 _HEADS = {
     "PatientName": "Name",
-    "PatientBirthDate": "Born",
     "StudyDate": "Date",
     "ModalitiesInStudy": "Modalities",
     "StudyDescription": "Description",
@@ -37,13 +36,13 @@ _HEADS = {
     "NumberOfStudyRelatedSeries": "Series",
     "NumberOfStudyRelatedInstances": "Images",
     "NumberOfSeriesRelatedInstances": "Images",
-    "InstancesHere": "Images here",
     "here_before": "here before",
 }
-_COLUMNS = ("PatientName", "PatientID", "PatientBirthDate", "StudyDate", "ModalitiesInStudy", "StudyDescription",
+_COLUMNS = ("PatientName", "PatientID", "StudyDate", "ModalitiesInStudy", "StudyDescription",
             "AccessionNumber", "Modality", "SeriesNumber", "SeriesDescription", "BodyPartExamined",
             "NumberOfPatientRelatedStudies", "NumberOfStudyRelatedSeries", "NumberOfPatientRelatedInstances",
-            "NumberOfStudyRelatedInstances", "NumberOfSeriesRelatedInstances", "InstancesHere", "Here")  # fmt: skip
+            "NumberOfStudyRelatedInstances", "NumberOfSeriesRelatedInstances", "Here")  # fmt: skip
+_LEDGER = ("status", "announced", "here_before", "here", "seconds", "error")
 _THINGS = {"Patient": "patients", "Study": "studies", "Series": "series"}
 
 
@@ -99,12 +98,17 @@ class ModalityBrowser(Panel):
         self._back = self._button("Back", "ores-back", self._on_back)
         self._bring = self._button("Retrieve", "ores-retrieve", self._on_retrieve)
         self._call, self._said = call(), call()
+        self._call.add_class("ores-find-call")
+        self._said.add_class("ores-retrieve-call")
         self._crumbs, self._note = ipywidgets.HTML(), ipywidgets.HTML()
         self._crumbs.add_class("ores-crumbs")
         self._note.add_class("ores-warning")
         self.table = Table(_COLUMNS, label="rows", heads=_HEADS)
         self.table.observe(lambda _: self._on_choice(), "chosen")
-        self.ledger = Table(rows=4, label="retrieved", heads=_HEADS)
+        self._row = ipywidgets.HTML()
+        self._row.add_class("ores-row")
+        self.ledger = Table(_LEDGER, rows=4, label="retrieved", heads=_HEADS)
+        self.table.widget.add_class("ores-answers")
         self.ledger.widget.add_class("ores-ledger")
         self.ledger.widget.layout.display = "none"
         self._compose(self._parts())
@@ -123,6 +127,7 @@ class ModalityBrowser(Panel):
             self._crumbs,
             self._note,
             self.table.widget,
+            self._row,
             ipywidgets.HBox([self._back, self._open, self._bring, self._method]),
             self._said,
             self.ledger.widget,
@@ -155,7 +160,7 @@ class ModalityBrowser(Panel):
             none = "This Orthanc knows no modality: orthanc.add_modality(name, aet, host, port), then Reload list."
             self.say(none if found.empty else "")
 
-        self.task("reading the list of modalities", lambda _: self._orthanc.modalities(), done)
+        self.task("reading the list of modalities", lambda _: self._orthanc.modalities(), done, once=True)
 
     @guard
     def _on_echo(self) -> None:
@@ -165,6 +170,7 @@ class ModalityBrowser(Panel):
             "C-ECHO",
             lambda _: self._orthanc.modality(name).echo(),
             lambda seconds: self.say(f"{name} answered in {seconds:.2f} s."),
+            once=True,
         )
 
     def _name(self) -> str:
@@ -182,6 +188,7 @@ class ModalityBrowser(Panel):
     @guard
     def _ask(self) -> str | None:
         """The question before everything is listed; without one, what the form says is looked for."""
+        self._everything = None
         self._free()
         name, level = self._name(), cast(Level, self._level.value)
         criteria, match = self.form.read(level)
@@ -194,8 +201,9 @@ class ModalityBrowser(Panel):
     @guard
     def _list_everything(self) -> None:
         self._free()
-        if self._everything is not None:
-            self._look(*self._everything, {}, {})
+        asked, self._everything = self._everything, None
+        if asked is not None:
+            self._look(*asked, {}, {})
 
     def _look(self, name: str, level: Level, criteria: dict[str, Any], match: dict[str, str]) -> None:
         modality = self._orthanc.modality(name)
@@ -206,7 +214,7 @@ class ModalityBrowser(Panel):
             frame = modality.find(level, match=match or None, warn=False, **criteria)
             return _here(_View(modality, level, query, frame, note=many(frame)))
 
-        self.task("C-FIND", work, lambda view: self._arrive([view]))
+        self.task("C-FIND", work, lambda view: self._arrive([view]), once=True)
 
     @guard
     def _on_open(self) -> None:
@@ -227,7 +235,7 @@ class ModalityBrowser(Panel):
 
         self._asked("below", query)
         above = list(self._views)
-        self.task("C-FIND", work, lambda found: self._arrive([*above, found]))
+        self.task("C-FIND", work, lambda found: self._arrive([*above, found]), once=True)
 
     @guard
     def _on_back(self) -> None:
@@ -299,8 +307,9 @@ class ModalityBrowser(Panel):
     @guard
     def _on_choice(self) -> None:
         self.selected = self.table.selected
-        chosen = len(self.table.chosen)
+        chosen = len(self.selected)
         self._bring.description = f"Retrieve {chosen:,} selected" if chosen else "Retrieve"
+        self._row.value = _whole(self.selected) if chosen == 1 else ""
 
     def _asked(self, verb: str, query: dict[str, Any]) -> None:
         arguments = {key: value for key, value in query.items() if key != "modality"}
@@ -321,15 +330,16 @@ def _here(view: _View) -> _View:
         return replace(view, note=f"{many(view.frame)} What of it is here is not known: {error}".strip())
 
 
-def _crumb(level: Level, row: pd.Series, uid: str) -> str:
-    def said(name: str) -> str:
-        value = row.get(name)
-        if value is None or (pd.api.types.is_scalar(value) and pd.isna(value)):
-            return ""
-        return f"{value:%Y-%m-%d}" if isinstance(value, pd.Timestamp) else str(value)
+def _whole(row: pd.DataFrame) -> str:
+    """All that the archive says of one row, whole: the lines of the table are cut."""
+    facts = {str(row.index.name): row.index[0], **row.iloc[0]}
+    said = [f"{escape(name)} <b>{escape(text)}</b>" for name, value in facts.items() if (text := cell_text(value))]
+    return f'<span class="ores-note">{" · ".join(said)}</span>'
 
+
+def _crumb(level: Level, row: pd.Series, uid: str) -> str:
     names = ("PatientName",) if level == "Patient" else ("StudyDate", "ModalitiesInStudy", "StudyDescription")
-    return " ".join(filter(None, map(said, names))) or uid
+    return " ".join(filter(None, (cell_text(row.get(name)) for name in names))) or uid
 
 
 def _retrieval(name: str, level: Level, uids: list[str], method: str) -> str:

@@ -17,7 +17,7 @@ import traitlets
 
 from orthanc_research.markup import escape, visible
 
-__all__ = ["Table"]
+__all__ = ["Table", "cell_text"]
 
 PAGE = 200
 _WIDEST = 32  # characters of a column; the tags of a row are shown whole elsewhere
@@ -177,7 +177,7 @@ def _lines(
 
     def shown(name: str, value: Any) -> str:
         special = cell(name, value) if cell else None
-        return _cell(value) if special is None else visible(special)
+        return cell_text(value) if special is None else visible(special)
 
     cells = [[shown(name, value) for value in page[name]] for name in columns]
     parts: list[list[str]] = [[] for _ in range(len(page) + 1)]
@@ -190,7 +190,8 @@ def _lines(
     return first, rows
 
 
-def _cell(value: Any) -> str:
+def cell_text(value: Any) -> str:
+    """A value as a cell shows it; nothing for what is missing."""
     if isinstance(value, list | tuple):
         return visible("\\".join(map(str, value)))
     if hasattr(value, "ndim") and value.ndim:

@@ -13,6 +13,7 @@ from orthanc_research.errors import QueryError
 from orthanc_research.markup import escape
 from orthanc_research.orthanc import Orthanc
 from orthanc_research.progress import Progress
+from orthanc_research.rest import once
 from orthanc_research.widgets._base import Panel, guard
 from orthanc_research.widgets._form import Field, call, show_call
 from orthanc_research.widgets._table import Table
@@ -90,7 +91,8 @@ class UploadPanel(Panel):
         show_call(self._call, "orthanc.upload", {"inputs": inputs})
 
         def work(progress: Progress) -> pd.DataFrame:
-            self._orthanc.system()  # who is away is said before a row for every file says it
+            with once():
+                self._orthanc.system()  # who is away is said before a row for every file says it
             ledger = self._orthanc.upload(inputs, progress=progress)
             return ledger if before is None else batch.upload_joined(before, ledger)
 
