@@ -58,10 +58,10 @@ def overview_frame(series: pd.DataFrame, sizes: pd.Series[int] | None) -> pd.Dat
 
 def overview_series(series: pd.DataFrame, cells: Sequence[tuple[Any, Any]]) -> pd.DataFrame:
     """The series that are counted in these rows, (Modality, Year), of what `overview_frame` made of `series`."""
-    modality, year = series["Modality"], series["StudyDate"].dt.year.astype("Int64")
-    chosen = pd.Series(data=False, index=series.index)
-    for kind, when in cells:
-        of_kind = modality.isna() if pd.isna(kind) else modality == kind
-        of_year = year.isna() if pd.isna(when) else year == when
-        chosen |= (of_kind & of_year).fillna(value=False).astype("bool")
-    return series[chosen]
+    wanted = {_cell(kind, year) for kind, year in cells}
+    there = zip(series["Modality"], series["StudyDate"].dt.year, strict=True)
+    return series[[_cell(kind, year) in wanted for kind, year in there]]
+
+
+def _cell(modality: Any, year: Any) -> tuple[str | None, int | None]:
+    return None if pd.isna(modality) else str(modality), None if pd.isna(year) else int(year)

@@ -120,6 +120,7 @@ class Actions(Panel):
 
     def _offer(self, modalities: pd.DataFrame) -> None:
         self.modality.options = [(str(name), str(name)) for name in modalities.index]
+        self.modality.value = None  # where people's images go is nobody's default
         if not len(modalities):
             raise QueryError("This Orthanc knows no modality; orthanc.add_modality makes one known.")
 
@@ -187,10 +188,10 @@ class Actions(Panel):
     def _ask(self) -> str | None:
         try:
             self._doomed = self._ready()
-        except QueryError as error:
+            return f"Delete {_told(self._doomed, self._orthanc.url)}? This cannot be undone."
+        except Exception as error:  # noqa: BLE001  # as `guard`, which gives nothing back
             self.fail(error)
             return None
-        return f"Delete {_told(self._doomed, self._orthanc.url)}? This cannot be undone."
 
     @guard
     def _on_delete(self) -> None:

@@ -77,7 +77,7 @@ class OverviewPanel(Panel):
         self.table.show(self.frame)
         if self.table.chosen == before:
             self._choose()
-        self.say(f"{self._series['ParentStudy'].nunique():,} studies, {len(self._series):,} series.")
+        self.say(f"{_studies(self._series['ParentStudy'].nunique())}, {len(self._series):,} series.")
 
     @guard
     def _on_cells(self, _: Any) -> None:
@@ -101,8 +101,12 @@ class OverviewPanel(Panel):
         self.studies.show(studies)
         self.selected = studies
         lost = expected - len(studies)
-        gone = f"; {lost:,} more were there when the overview was read: read it again" if lost else ""
-        self.say(f"{len(studies):,} stud{'y' if len(studies) == 1 else 'ies'}{gone}.", failed=bool(lost))
+        gone = f" {lost:,} of {expected:,} are gone since the overview was read: read it again." if lost else ""
+        self.say(f"{_studies(len(studies))}.{gone}", failed=bool(lost))
+
+
+def _studies(count: int) -> str:
+    return f"{count:,} {'study' if count == 1 else 'studies'}"
 
 
 def _drawn(frame: pd.DataFrame) -> bytes:
