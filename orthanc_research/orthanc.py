@@ -21,6 +21,7 @@ from orthanc_research import batch, feed, fetch, headers, resolve, search
 from orthanc_research.batch.journal import Journal, default_path, newest
 from orthanc_research.bulk import contents, pages
 from orthanc_research.capabilities import Capabilities
+from orthanc_research.cards import card
 from orthanc_research.errors import QueryError
 from orthanc_research.export import export_series, stream_table
 from orthanc_research.feed import Change
@@ -130,6 +131,20 @@ class Orthanc:
 
     def __repr__(self) -> str:
         return f"<Orthanc {self.url}>"
+
+    def _repr_html_(self) -> str:
+        known = self.rest.known if "rest" in vars(self) else None
+        facts: list[tuple[str, object]] = [("address", self.url), ("threads of a batch", self.workers)]
+        if known is not None:
+            facts += [
+                ("version", known.version),
+                ("name", known.name),
+                ("DICOM", f"{known.aet}, port {known.dicom_port}" if known.aet else ""),
+                ("database", known.database or "SQLite"),
+            ]
+        return card(
+            "orthanc", type(self).__name__, facts, notes=() if known else ["It has not been asked for anything yet."]
+        )
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Of a LocalOrthanc too: another process can talk to its server, and must not end it.

@@ -32,7 +32,7 @@ LAYERS = [
     {"bulk", "decoding"},
     {"tables", "pixels", "deid"},
     {"rest"},
-    {"parallel", "database"},
+    {"parallel", "database", "cards"},
     {"capabilities", "progress", "files", "workers", "markup"},
     {"errors"},
 ]
@@ -41,6 +41,7 @@ OWNERS = {
     "h11": {"rest"},
     "tenacity": {"rest"},
     "matplotlib": {"plots"},
+    "PIL": {"cards"},
     "ipywidgets": {"widgets"},
     "typer": {"cli", "cli_browse", "cli_dataset", "cli_deid", "cli_tables"},
     "subprocess": {"local", "workers"},

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from filelock import FileLock, Timeout
 
+from orthanc_research.cards import card, tally
 from orthanc_research.dataset._finish import Unit, finish, forget, old_lock, patients_of, placed
 from orthanc_research.dataset._manifest import DONE, MANIFEST, verify
 from orthanc_research.dataset._recipe import Recipe
@@ -86,6 +87,20 @@ class Build:
     def __repr__(self) -> str:
         counts = self.status["status"].value_counts().sort_index()
         return f"<Build {self.folder.name}: {' · '.join(f'{count} {name}' for name, count in counts.items())}>"
+
+    def _repr_html_(self) -> str:
+        counts = {
+            str(status): (len(rows), int(rows["instances"].sum()), int(rows["bytes"].sum()) // 10**6)
+            for status, rows in self.status.groupby("status", sort=True)
+        }
+        facts = [
+            ("complete", "yes" if self.complete else "no: build.retry() does the rest"),
+            ("content hash", self.content_hash),
+            ("leaks between splits", f"{len(self.leaks):,}" if self.complete else ""),
+            ("changed since the last build", f"{len(self.differences):,} series" if len(self.differences) else ""),
+        ]
+        table = tally(counts, ("series", "instances", "MB"))
+        return card("build", f"Build {self.folder.name}", facts, parts=[table])
 
 
 def build(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import pandas as pd
 
+from orthanc_research.cards import card
 from orthanc_research.dataset._recipe import Recipe
 from orthanc_research.dataset._select import check_strata, identifying, look, opened, select
 from orthanc_research.errors import DatasetError
@@ -157,3 +158,17 @@ class DatasetPlan:
             f"<DatasetPlan {self.recipe.dataset.name}: {counts['series']} of {counts['found']} series, "
             f"{counts['patients']} patients, {counts['instances']} instances, {counts['GB']:.3f} GB>"
         )
+
+    def _repr_html_(self) -> str:
+        counts = self.counts
+        facts = [
+            ("series", f"{counts['series']:,} of {counts['found']:,}"),
+            ("patients", f"{counts['patients']:,}"),
+            ("studies", f"{counts['studies']:,}"),
+            ("instances", f"{counts['instances']:,}"),
+            ("DICOM", f"{counts['GB']:.3f} GB"),
+            ("decoders to install", ", ".join(self.decoders)),
+        ]
+        drops = [f"{count:,} left out: {reason}" for reason, count in self.drops.items()]
+        name = f"Plan of the dataset {self.recipe.dataset.name} {self.recipe.dataset.version}"
+        return card("plan", name, facts, notes=[*drops, *self.notes])

@@ -16,6 +16,7 @@ from ._codecs import needs_isolation
 from ._codes import CODES, Code
 from ._colour import apply_palette
 from ._decode import decode, decoded, read_dataset, transfer_syntax
+from ._directions import closest_axes, letters
 from ._display import apply_window
 from ._filler import Filler, Opened, volume_from
 from ._foreign import portable
@@ -68,11 +69,13 @@ __all__ = [
     "check_nifti",
     "check_pixels",
     "check_slices",
+    "closest_axes",
     "decode",
     "decoded",
     "frames_of",
     "header_from_dataset",
     "image_file",
+    "letters",
     "likely_order",
     "needs_isolation",
     "one_stack",

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
+from orthanc_research.cards import bar, card
 from orthanc_research.errors import DeadlineError, JobError, NotFoundError, QueryError, ResponseError, ServerError
 from orthanc_research.progress import Progress, Silent
 from orthanc_research.rest._call import Answer, Area, Call, M, Sync, json_list, json_object, nothing, raw, route
@@ -67,7 +68,7 @@ class Job:
     progress: int = 0
     error_code: int = 0
     error_description: str = ""
-    error_details: str = ""
+    error_details: str = field(default="", repr=False)  # it may repeat a value that was sent
     content: Mapping[str, Any] = field(default_factory=dict, repr=False)
     priority: int = 0
     created: str = ""
@@ -190,6 +191,22 @@ class Job:
             runtime=float(value.get("EffectiveRuntime") or 0.0),
             user_data=value.get("UserData"),
         )
+
+    def _repr_html_(self) -> str:
+        failed = self.state == "Failure"
+        why = self.error_description if failed else ""
+        if self.forgotten:
+            why = "Orthanc no longer knows it: look at what it should have made."
+        ended = "done" if self.state == "Success" else "failed" if failed else ""
+        facts = [
+            ("state", "Cancelled" if self.cancelled else self.state),
+            ("progress", "" if self.done else f"{self.progress} % by Orthanc's count"),
+            ("ran", f"{self.runtime:.1f} s" if self.runtime else ""),
+            ("id", self.id),
+        ]
+        # Of a job that ended well Orthanc may have counted less than all.
+        part = [] if self.forgotten else [bar(100 if self.state == "Success" else self.progress, ended)]
+        return card("job", f"Job {self.type}".strip(), facts, parts=part, notes=[why] if why else ())
 
     def _bound(self) -> _Runner:
         if self.runner is None:

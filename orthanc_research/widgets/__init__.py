@@ -7,6 +7,7 @@
 No screen does anything that a line of Python cannot; each shows that line.
 """
 
+from orthanc_research.widgets._anonymize import AnonymizePanel
 from orthanc_research.widgets._base import Panel
 from orthanc_research.widgets._jobs import JobMonitor
 from orthanc_research.widgets._local import LocalBrowser
@@ -17,6 +18,7 @@ from orthanc_research.widgets._upload import UploadPanel
 from orthanc_research.widgets._viewer import StackViewer
 
 __all__ = [
+    "AnonymizePanel",
     "JobMonitor",
     "LocalBrowser",
     "ModalityBrowser",

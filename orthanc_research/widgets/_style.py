@@ -30,6 +30,11 @@ _CSS = """
   background: var(--jp-layout-color0, #fff); color: var(--jp-ui-font-color1, #1a1a1a); }
 .ores-tags pre:focus-visible { outline: 2px solid var(--jp-brand-color1, #1976d2); }
 .ores-beside { flex-flow: row wrap; gap: 8px; }
+.ores-warning { font-weight: 600; color: var(--jp-warn-color0, #8a4b00); }
+.ores-before-after { border-collapse: collapse; font-size: 12px; overflow-wrap: anywhere; }
+.ores-before-after th, .ores-before-after td { text-align: left; vertical-align: top; padding: 1px 8px 1px 4px;
+  border-bottom: 1px solid var(--jp-border-color2, #ddd); unicode-bidi: isolate; }
+.ores-before-after .gone td:nth-child(2), .ores-before-after .changed td:nth-child(2) { text-decoration: line-through; }
 .ores-note { color: var(--jp-ui-font-color2, #555); }
 """
 
