@@ -35,6 +35,7 @@ _ARGUMENTS = (
     "--disable-sync",
 )
 _WAIT = 90_000  # milliseconds; a kernel on a busy machine takes its time
+_THERE = f"document.querySelector('{STATUS}') || /Traceback|error/.test(document.body.innerText)"
 _BROKEN = ("Click to show javascript error", "Error displaying widget", "There was an error when executing cell")
 
 
@@ -141,20 +142,26 @@ def voila(folder: Path) -> Iterator[Server]:
 
 
 class Screen:
-    """A page with a screen in it, and what a test asks of it."""
+    """A page with a screen in it, or one screen of several, and what a test asks of it."""
 
-    def __init__(self, page: Page) -> None:
+    def __init__(self, page: Page, whole: Screen | None = None, within: str = "body") -> None:
         self.page = page
-        self.errors: list[str] = []
-        page.set_default_timeout(_WAIT)
-        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.root = page.locator(within).first
+        self.errors: list[str] = whole.errors if whole else []
+        if whole is None:
+            page.set_default_timeout(_WAIT)
+            page.on("pageerror", lambda error: self.errors.append(str(error)))
+
+    def part(self, within: str) -> Screen:
+        """The first screen on the page that this selector finds."""
+        return Screen(self.page, self, within)
 
     @classmethod
     def open(cls, running: Browser, url: str, *, dark: bool = False) -> Screen:
         """The page at `url`, once its screen is there."""
         screen = cls(running.new_page(viewport={"width": 1100, "height": 900}))
         screen.page.goto(f"{url}?theme=dark" if dark else url, timeout=_WAIT)
-        screen.page.wait_for_selector(f"{STATUS}, .jp-RenderedText[data-mime-type*=error]", state="attached")
+        screen.page.wait_for_function(_THERE)
         screen.check()
         return screen
 
@@ -172,8 +179,8 @@ class Screen:
 
     @property
     def status(self) -> Locator:
-        """The status line of the first screen on the page."""
-        return self.page.locator(STATUS).first
+        """The status line of the screen."""
+        return self.root.locator(STATUS).last  # those of the screens within it come first
 
     def says(self, text: str) -> None:
         """Wait until the status line has this text in it."""
@@ -182,8 +189,21 @@ class Screen:
         expect(self.status).to_contain_text(text, timeout=_WAIT)
 
     def button(self, name: str) -> Locator:
-        """The first button of this name that can be seen."""
-        return self.page.get_by_role("button", name=name, exact=True).first
+        """The first button of this name."""
+        return self.root.get_by_role("button", name=name, exact=True).first
+
+    def field(self, label: str) -> Locator:
+        """The first field with this label."""
+        return self.root.get_by_label(label, exact=True).first
+
+    def rows(self, label: str) -> list[str]:
+        """The lines of the table with this label that are on its page, with plain spaces."""
+        texts = self.root.get_by_role("listbox", name=label, exact=True).first.locator("option").all_inner_texts()
+        return [text.replace("\u00a0", " ") for text in texts]
+
+    def choose(self, label: str, *at: int) -> None:
+        """Choose these rows of a table."""
+        self.root.get_by_role("listbox", name=label, exact=True).first.select_option(index=list(at))
 
     def focused(self) -> str:
         """The text or the label of what has the keyboard."""
@@ -193,10 +213,11 @@ class Screen:
         )
         return found
 
-    def tab_to(self, name: str, *, most: int = 60) -> None:
-        """Press Tab until what has this text or label has the keyboard."""
+    def tab_to(self, name: str, *, most: int = 120) -> None:
+        """Press Tab until what has this text or label, in this screen, has the keyboard."""
+        inside = "element => element.contains(document.activeElement)"
         for _ in range(most):
-            if self.focused() == name:
+            if self.focused() == name and self.root.evaluate(inside):
                 return
             self.page.keyboard.press("Tab")
         raise AssertionError(f"{name} is not reached by Tab.")

@@ -95,15 +95,15 @@ display(demo, demo)
 
 @pytest.fixture(scope="module")
 def _screen(chromium: Any, voila: Server) -> Iterator[Screen]:
-    screen = Screen.open(chromium, voila.add(DEMO))
-    yield screen
-    screen.close()
+    page = Screen.open(chromium, voila.add(DEMO))
+    yield page
+    page.close()
 
 
 @pytest.fixture
 def screen(_screen: Screen) -> Iterator[Screen]:
-    """Two views of the same panel, one below the other."""
-    yield _screen
+    """The first of two views of the same panel, one below the other."""
+    yield _screen.part(".ores-demo")
     _screen.check()
     assert _screen.page.title() != "run"
 
@@ -116,14 +116,13 @@ def expect(locator: Any) -> Any:
 
 def test_what_a_tag_holds_is_its_text_wherever_it_is_shown(screen: Screen) -> None:
     expect(screen.page.locator(".ores-title").first).to_have_text(HOSTILE[0])
-    options = screen.page.locator("select").first.locator("option").all_inner_texts()
-    cells = [option.replace("\u00a0", " ").replace("\u2068", "").replace("\u2069", "") for option in options]
+    cells = [line.replace("\u2068", "").replace("\u2069", "") for line in screen.rows("Studies")]
     assert len(cells) == 200
     for value, cell in zip([*HOSTILE, "two\nlines"], cells, strict=False):
         shown = visible(value)
         assert cell.startswith(shown[:31]), cell
     for value in HOSTILE:
-        screen.page.get_by_label("Patient name").first.fill(value)
+        screen.field("Patient name").fill(value)
         screen.button("Say").click()
         expect(screen.status).to_have_text(visible(value.strip()), use_inner_text=True)
         assert screen.status.inner_text() == visible(value)  # runs of spaces as well
@@ -136,11 +135,11 @@ def test_failures_are_in_the_status_line_and_what_is_wrong_is_beside_its_field(s
     screen.button("Fail").click()
     screen.says("ValueError: a fault of this program, not of your data; .failure holds it.")
     assert HOSTILE[0] not in screen.status.inner_text()
-    screen.page.get_by_label("Patient name").first.fill("wrong")
+    screen.field("Patient name").fill("wrong")
     screen.button("Say").click()
     screen.says(f"This is {HOSTILE[0]}")
     expect(screen.page.locator(".ores-field [role=alert]").first).to_have_text(f"This is {HOSTILE[0]}")
-    screen.page.get_by_label("Patient name").first.fill("right")
+    screen.field("Patient name").fill("right")
     screen.button("Say").click()
     expect(screen.status).to_have_text("right")
     assert screen.page.locator(".ores-field [role=alert]").count() == 0
@@ -181,7 +180,7 @@ def test_the_keyboard_alone_is_enough(screen: Screen) -> None:
     keys.press("Space")
     expect(screen.page.locator(".ores-confirm [role=alert]").first).to_have_text(f"Delete {HOSTILE[0]}?")
     screen.page.wait_for_function("document.activeElement.textContent.trim() === 'No'")
-    keys.press("Shift+Tab")
+    keys.press("Shift+Tab")  # of the view that had the focus last: the second one
     assert screen.focused() == "Yes, delete"
     keys.press("Space")
     expect(screen.status).to_have_text("Deleted.")
@@ -232,11 +231,11 @@ PARTS = [
 def test_both_themes_can_be_read(screen: Screen, chromium: Any, voila: Server) -> None:
     dark = Screen.open(chromium, voila.add(DEMO), dark=True)
     grounds = []
-    for each in (screen, dark):
-        each.page.get_by_label("Patient name").first.fill("x")
+    for each in (screen, dark.part(".ores-demo")):
+        each.field("Patient name").fill("x")
         each.button("Say").click()
         expect(each.status).to_have_text("x")
-        each.page.get_by_label("Patient name").first.fill("wrong")
+        each.field("Patient name").fill("wrong")
         each.button("Say").click()
         each.says("This is")
         ratios = each.page.evaluate(CONTRAST, PARTS)
