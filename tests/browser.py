@@ -34,7 +34,7 @@ _ARGUMENTS = (
     "--disable-component-update",
     "--disable-sync",
 )
-_WAIT = 90_000  # milliseconds; a kernel on a busy machine takes its time
+_WAIT = 30_000  # milliseconds; a kernel on a busy machine takes its time
 _THERE = f"document.querySelector('{STATUS}') || /Traceback|error/.test(document.body.innerText)"
 _BROKEN = ("Click to show javascript error", "Error displaying widget", "There was an error when executing cell")
 
@@ -157,10 +157,10 @@ class Screen:
         return Screen(self.page, self, within)
 
     @classmethod
-    def open(cls, running: Browser, url: str, *, dark: bool = False) -> Screen:
+    def open(cls, running: Browser, url: str) -> Screen:
         """The page at `url`, once its screen is there."""
         screen = cls(running.new_page(viewport={"width": 1100, "height": 900}))
-        screen.page.goto(f"{url}?theme=dark" if dark else url, timeout=_WAIT)
+        screen.page.goto(url, timeout=_WAIT)
         screen.page.wait_for_function(_THERE)
         screen.check()
         return screen
@@ -176,6 +176,11 @@ class Screen:
         """Leave the page, which ends its kernel."""
         self.page.goto("about:blank")
         self.page.close()
+
+    def theme(self, name: str) -> None:
+        """JupyterLab's "light" or "dark", on the page as it is."""
+        folder = Path(sys.prefix, "share", "jupyter", "nbconvert", "templates", "lab", "static")
+        self.page.add_style_tag(path=folder / f"theme-{name}.css")
 
     @property
     def status(self) -> Locator:

@@ -43,7 +43,6 @@ class Place:
     there: ores.LocalOrthanc
     odd: Node
     page: Screen
-    dark: Screen | None
 
     def screen(self, name: str) -> Screen:
         return self.page.part(f".ores-{name}")
@@ -65,10 +64,9 @@ def _place(chromium: Any, voila: Server) -> Iterator[Place]:
         with odd_node(Node(studies=[study], files=slow, delay=0.3)) as odd:
             odd.move_to = ("127.0.0.1", here.server.dicom_port or 0)
             here.add_modality("odd", odd.aet, "127.0.0.1", odd.port)
-            address = voila.add(CODE.format(url=here.url, auth=tuple("".join(each) for each in here.server.auth)))
-            page = Screen.open(chromium, address)
-            dark = Screen.open(chromium, address, dark=True) if os.environ.get("ORTHANC_RESEARCH_SCREENS") else None
-            yield Place(here, there, odd, page, dark)
+            auth = tuple("".join(each) for each in here.server.auth)  # as itself it would hide the password
+            page = Screen.open(chromium, voila.add(CODE.format(url=here.url, auth=auth)))
+            yield Place(here, there, odd, page)
             page.close()
 
 
@@ -84,7 +82,12 @@ def picture(screen: Screen, name: str) -> None:
     """A picture for the docs, when it is asked for: of the screen as it is, in both themes."""
     folder = os.environ.get("ORTHANC_RESEARCH_SCREENS")
     if folder:
-        screen.root.screenshot(path=Path(folder) / f"{name}.png", animations="disabled")
+        size = screen.page.viewport_size
+        screen.page.set_viewport_size({"width": 1100, "height": 9000})  # Voilà scrolls within its page
+        for theme in ("dark", "light"):
+            screen.theme(theme)
+            screen.root.screenshot(path=Path(folder) / f"{name}-{theme}.png", animations="disabled")
+        screen.page.set_viewport_size(size)
 
 
 def expect(locator: Any) -> Any:
@@ -116,10 +119,10 @@ def test_a_study_is_found_in_an_archive_and_brought_here_with_the_keyboard_alone
     screen.tab_to("Open")
     keys.press("Space")
     screen.says(f"2 series at {archive}.")
-    expect(screen.root.locator(".ores-crumbs")).to_contain_text(HOSTILE)
+    expect(screen.root.locator(".ores-crumbs")).to_contain_text("Studies > 2020-")
     screen.tab_to("Back")
     keys.press("Space")
-    expect(screen.root.locator(".ores-crumbs")).not_to_contain_text(HOSTILE)
+    expect(screen.root.locator(".ores-crumbs")).not_to_contain_text("> 2020-")
     screen.choose("rows", 0)
     screen.tab_to("Retrieve 1 selected")
     keys.press("Space")
@@ -129,15 +132,21 @@ def test_a_study_is_found_in_an_archive_and_brought_here_with_the_keyboard_alone
     picture(screen, "modality-browser")
 
 
+def ask(screen: Screen, archive: str) -> None:
+    """Choose an archive by its name."""
+    names = [text.split()[0] for text in screen.field("Modality").locator("option").all_inner_texts()]
+    screen.field("Modality").select_option(index=names.index(archive))
+
+
 def test_what_makes_no_sense_is_said_beside_its_field_and_nobody_is_asked(place: Place) -> None:
     screen = place.screen("modalitybrowser")
-    screen.field("Modality").select_option("odd")
+    ask(screen, "odd")
     place.odd.delay = 0.0
     screen.button("Clear").click()
     screen.field("Study date").fill("2024-02-31")
     asked = place.odd.finds
     screen.button("Find").click()
-    expect(screen.root.locator(".ores-field-studydate [role=alert]")).to_contain_text("2024-02-31")
+    expect(screen.root.locator(".ores-field-studydate [role=alert]")).to_contain_text("there is no such day")
     assert place.odd.finds == asked
     screen.button("Clear").click()
     screen.button("Find").click()
@@ -153,7 +162,7 @@ def test_what_makes_no_sense_is_said_beside_its_field_and_nobody_is_asked(place:
 
 def test_a_retrieve_is_cancelled_in_the_middle(place: Place) -> None:
     screen = place.screen("modalitybrowser")
-    screen.field("Modality").select_option("odd")
+    ask(screen, "odd")
     screen.button("Clear").click()
     screen.field("Patient ID").fill(place.odd.studies[0]["PatientID"])
     screen.button("Find").click()
@@ -197,10 +206,9 @@ def test_a_study_opens_and_its_slices_turn_with_the_keyboard_alone(place: Place)
     keys.press("ArrowRight")
     expect(caption).not_to_have_text(first)
     assert image.get_attribute("src") != before
-    before = image.get_attribute("src")
-    second = caption.inner_text()
-    screen.field("Window").select_option(index=1)
-    expect(caption).not_to_have_text(second)
+    before = image.get_attribute("src") or ""
+    screen.field("Window").select_option("bone")
+    expect(image).not_to_have_attribute("src", before)
     picture(screen, "local-browser")
 
 
@@ -266,9 +274,8 @@ def test_a_server_that_is_gone_is_said_and_what_was_shown_stays_until_it_is_back
     screen = place.screen("localbrowser")
     screen.field("Patient name").fill("SYNTHETIC*")
     screen.button("Find").click()
-    screen.says("studies.")
+    expect(screen.root.locator("option").filter(has_text="SYNTHETIC").first).to_be_attached()
     shown = screen.rows("Rows")
-    assert shown
     place.here.server.kill()
     screen.button("Find").click()
     screen.says("Away since")

@@ -20,6 +20,7 @@ from orthanc_research.widgets._table import Table
 
 __all__ = ["UploadPanel"]
 
+_PATH = 31  # characters, so that with the dots before them they are a column
 _COLUMNS = ("Source", "status", "error", "bytes", "ID")
 _GOOD = ("stored", "already-stored", "skipped")
 
@@ -46,7 +47,7 @@ class UploadPanel(Panel):
         self._call = call()
         self._counts = ipywidgets.HTML()
         self._counts.add_class("ores-counts")
-        self.table = Table(_COLUMNS, label="files", heads={"Source": "File", "bytes": "Bytes"})
+        self.table = Table(_COLUMNS, label="files", heads={"Source": "File", "bytes": "Bytes"}, cell=_cell)
         self.table.observe(lambda _: self._on_choice(), "chosen")
         scan = self._button("Scan", "ores-scan", self._on_scan)
         upload = self._button("Upload", "ores-upload", self._on_upload)
@@ -143,6 +144,11 @@ class UploadPanel(Panel):
         button.add_class(kind)
         button.on_click(lambda _: act())
         return button
+
+
+def _cell(column: str, value: Any) -> str | None:
+    """Of a long path its end: the beginnings are the same in all rows."""
+    return f"…{value[-_PATH:]}" if column == "Source" and len(value) > _PATH else None
 
 
 def _there(text: str) -> str:
