@@ -193,6 +193,13 @@ class Screen:
 
         expect(self.status).to_contain_text(text, timeout=_WAIT)
 
+    def shows(self, text: str) -> bool:
+        """Whether an option with this text in it can be brought into view, all of it, sideways too."""
+        option = self.root.locator("option").filter(has_text=text).first
+        inside = """option => { const list = option.parentElement, sheet = list.closest(".ores-sheet");
+            return list.scrollWidth <= list.clientWidth && sheet.scrollWidth >= list.offsetWidth; }"""
+        return bool(option.evaluate(inside))
+
     def button(self, name: str) -> Locator:
         """The first button of this name."""
         return self.root.get_by_role("button", name=name, exact=True).first

@@ -107,7 +107,7 @@ class ModalityBrowser(Panel):
         self.table.observe(lambda _: self._on_choice(), "chosen")
         self._row = ipywidgets.HTML()
         self._row.add_class("ores-row")
-        self.ledger = Table(_LEDGER, rows=4, label="retrieved", heads=_HEADS)
+        self.ledger = Table(_LEDGER, rows=4, label="retrieved", heads=_HEADS, cell=_cell)
         self.table.widget.add_class("ores-answers")
         self.ledger.widget.add_class("ores-ledger")
         self.ledger.widget.layout.display = "none"
@@ -347,3 +347,7 @@ def _retrieval(name: str, level: Level, uids: list[str], method: str) -> str:
     key = "StudyInstanceUID" if level == "Study" else "SeriesInstanceUID"
     line = f"{name}.retrieve({name}.find({level!r}, {key}={few}), method={method!r})"
     return f"<span>same as: <code>{escape(line)}</code></span>"
+
+
+def _cell(column: str, value: Any) -> str | None:
+    return f"{value:.1f}" if column == "seconds" and not pd.isna(value) else None

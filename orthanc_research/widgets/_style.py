@@ -14,9 +14,13 @@ _CSS = """
 .ores .widget-html-content span, .ores .widget-html-content td { white-space: pre-wrap; }
 .ores .ores-head span { white-space: pre; }
 .ores-rows select, .ores-head { font-family: var(--jp-code-font-family, monospace); font-size: 13px; white-space: pre; }
-.ores-rows select { width: 100%; background: var(--jp-layout-color0, #fff); color: var(--jp-ui-font-color1, #1a1a1a); }
+.ores-sheet { overflow: auto hidden; }
+.ores-sheet > .ores-rows { width: max-content; min-width: calc(100% - 4px); max-width: none; }
+.ores-rows select { flex: 1 0 auto; width: auto; max-width: none; }
+.ores-rows select { background: var(--jp-layout-color0, #fff); color: var(--jp-ui-font-color1, #1a1a1a); }
 .ores-rows select:focus, .ores button:focus-visible { outline: 2px solid var(--jp-brand-color1, #1976d2); }
-.ores-head { font-weight: 600; overflow: hidden; padding-left: 4px; }
+.ores-head { font-weight: 600; padding-left: 4px; flex: none; }
+.ores-row .widget-html-content, .ores-call .widget-html-content { line-height: 1.5; }
 .ores-status { min-height: 1.4em; padding: 2px 4px; overflow-wrap: anywhere; }
 .ores-field { overflow-wrap: anywhere; }
 .ores-status .failed, .ores-field span { color: var(--jp-error-color1, #b42318);

@@ -65,6 +65,9 @@ class Table(traitlets.HasTraits):
         self._list = ipywidgets.SelectMultiple(description=label, rows=rows, layout={"width": "auto"})
         self._list.add_class("ores-rows")
         self._list.observe(self._on_choice, "value")
+        # A list does not scroll sideways: what is wider than the screen scrolls with its heads.
+        self._sheet = ipywidgets.VBox([self._head, self._list])
+        self._sheet.add_class("ores-sheet")
         self._before = _button("Previous", "ores-previous", lambda: self.turn(-1))
         self._after = _button("Next", "ores-next", lambda: self.turn(1))
         self._where = ipywidgets.HTML()
@@ -72,8 +75,7 @@ class Table(traitlets.HasTraits):
         self._label = label
         self.widget = ipywidgets.VBox(
             [
-                self._head,
-                self._list,
+                self._sheet,
                 ipywidgets.HBox([self._before, self._after, self._where]),
             ]
         )
