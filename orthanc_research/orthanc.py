@@ -41,6 +41,7 @@ from orthanc_research.tables import (
     exports_frame,
     find_frame,
     jobs_frame,
+    jobs_joined,
     join_tags,
     listed_frame,
     lookup_frame,
@@ -916,9 +917,13 @@ class Orthanc:
         """Forget another Orthanc."""
         self.rest.peers.delete(name)
 
-    def jobs(self) -> pd.DataFrame:
-        """The jobs that wait or run, and the last ten that ended: one request; indexed by job ID, newest first."""
-        return jobs_frame(
+    def jobs(self, *, before: pd.DataFrame | None = None, only: Sequence[str] | None = None) -> pd.DataFrame:
+        """The jobs that wait or run, and the last ten that ended: one request; indexed by job ID, newest first.
+
+        With `before`, an earlier answer, its jobs that the server no longer lists stay: as they ended, or with the
+        State "Forgotten" where nobody saw their end. `only` are the IDs of the jobs that are meant.
+        """
+        now = jobs_frame(
             [
                 {
                     "ID": job.id,
@@ -927,11 +932,14 @@ class Orthanc:
                     "Progress": job.progress,
                     "Error": job.error_description if job.state == "Failure" else None,
                     "Created": job.created,
+                    "Ends": job.completed or job.eta,
                     "Runtime": job.runtime,
+                    "What": job.about,
                 }
                 for job in self.rest.jobs.list()
             ]
         )
+        return jobs_joined(now, before, only)
 
     def job(self, identifier: str) -> Job:
         """A snapshot of one job; `.refresh()`, `.wait()`, `.cancel()` … give new ones."""
@@ -1027,7 +1035,7 @@ def _token_for(orthanc: Orthanc) -> str:
     return token
 
 
-def client_of(frame: pd.DataFrame) -> Orthanc:
+def client_of(frame: pd.DataFrame | pd.Series[Any]) -> Orthanc:
     """The client that found this frame; `QueryError` when it is gone, or in another process."""
     orthanc = _CLIENTS.get(str((frame.attrs.get("orthanc") or {}).get("client")))
     if orthanc is None:

@@ -2,6 +2,7 @@
 #
 #   setup                 make or refresh .venv (skipped when pyproject.toml is what it was)
 #   orthanc [SUITE ...]   have these servers ready: `--all` for those of the tests, nothing for any one
+#   browser               say how to get the Chromium that shows screens to the tests, where there is none
 
 set -eu
 cd "$(dirname "$0")/.."
@@ -49,4 +50,11 @@ setup() {
 
 orthanc() {
     .venv/bin/python -m orthanc_research.local "$@"
+}
+
+browser() {
+    for each in chromium chromium-browser google-chrome; do
+        command -v "$each" >/dev/null 2>&1 && return
+    done
+    echo "There is no Chromium, so the tests of screens are left out; to get it on Debian: apt install chromium" >&2
 }

@@ -21,7 +21,7 @@ ROOT = PACKAGE.parent
 LAYERS = [
     {"cli", "accessor"},
     {"widgets"},
-    {"cli_dataset", "cli_deid"},
+    {"cli_browse", "cli_dataset", "cli_deid"},
     {"cli_tables"},
     {"dataset"},
     {"demo", "release"},
@@ -44,7 +44,7 @@ OWNERS = {
     "matplotlib": {"plots"},
     "PIL": {"cards"},
     "ipywidgets": {"widgets"},
-    "typer": {"cli", "cli_dataset", "cli_deid", "cli_tables"},
+    "typer": {"cli", "cli_browse", "cli_dataset", "cli_deid", "cli_tables"},
     "subprocess": {"local", "workers"},
     "sqlite3": {"database"},
     "tqdm": {"progress"},

@@ -57,8 +57,9 @@ class Job:
 
     `progress` is Orthanc's percentage, which may restart (C-MOVE on 1.12 does): only `state` says whether it is over.
     `content` is what the job says of its work, `error_details` Orthanc's own words. `created` and `completed` are
-    Orthanc's stamps (YYYYMMDDThhmmss.ffffff, UTC), `runtime` is in seconds, `user_data` is what was given at the start
-    (1.12.9). Jobs of `AsyncRest`, and jobs out of a pickle, are plain: their verbs raise `QueryError`.
+    Orthanc's stamps (YYYYMMDDThhmmss.ffffff, UTC), as is `eta`, its guess of when a running one ends; `runtime` is in
+    seconds, `user_data` is what was given at the start (1.12.9). Jobs of `AsyncRest`, and jobs out of a pickle, are
+    plain: their verbs raise `QueryError`.
     """
 
     id: str
@@ -74,6 +75,7 @@ class Job:
     completed: str = ""
     runtime: float = 0.0
     user_data: Any = field(default=None, repr=False)
+    eta: str = field(default="", compare=False)
     runner: _Runner | None = field(default=None, compare=False, repr=False)
 
     @property
@@ -90,6 +92,19 @@ class Job:
     def forgotten(self) -> bool:
         """True when the server no longer knows it, so that nobody can say how it ended: look at what it made."""
         return self.state == "Forgotten"
+
+    @property
+    def about(self) -> str:
+        """What it works on, as far as it says: its description, how many instances, which node. No tag values."""
+        count, node = self.content.get("InstancesCount"), self.content.get("RemoteAet")
+        said = self.content.get("Description")
+        return " · ".join(
+            [
+                *([said] if isinstance(said, str) and said and said != "REST API" else []),
+                *([f"{count} instances"] if isinstance(count, int) and count else []),
+                *([f"with {node}"] if isinstance(node, str) and node else []),
+            ]
+        )
 
     def check(self) -> Job:
         """This snapshot; `JobError` when the job failed, was cancelled or was forgotten.
@@ -172,6 +187,7 @@ class Job:
             priority=int(value.get("Priority") or 0),
             created=str(value.get("CreationTime") or ""),
             completed=str(value.get("CompletionTime") or ""),
+            eta=str(value.get("EstimatedTimeOfArrival") or ""),
             runtime=float(value.get("EffectiveRuntime") or 0.0),
             user_data=value.get("UserData"),
         )
