@@ -92,8 +92,7 @@ class JobMonitor(Panel):
                 if frame.equals(self.results):
                     return False
                 self.table.show(frame, keep=True)
-                self.results = frame  # once it is on the screen
-                self._on_choice()
+                self.results, self.selected = frame, self.table.selected  # once they are on the screen
                 return True
         except CancelledError:
             return False

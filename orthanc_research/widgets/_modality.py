@@ -302,10 +302,13 @@ class ModalityBrowser(Panel):
         self._back.disabled = len(self._views) < 2
         self._open.disabled = view is None or view.level == "Series"
         self._bring.disabled = view is None or view.level == "Patient"
-        self._on_choice()
+        self._show_choice()
 
     @guard
     def _on_choice(self) -> None:
+        self._show_choice()
+
+    def _show_choice(self) -> None:
         self.selected = self.table.selected
         chosen = len(self.selected)
         self._bring.description = f"Retrieve {chosen:,} selected" if chosen else "Retrieve"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from orthanc_research.widgets._table import Table
 __all__ = ["UploadPanel"]
 
 _COLUMNS = ("Source", "status", "error", "bytes", "ID")
+_NAME = 30  # characters
 _GOOD = ("stored", "already-stored", "skipped")
 
 
@@ -41,12 +43,13 @@ class UploadPanel(Panel):
         self.folder.widget.add_class("ores-folder")
         self._bad = ipywidgets.Checkbox(description="Only what is not stored", indent=False)
         self._bad.add_class("ores-only-failed")
-        self._bad.observe(lambda _: self._show_rows(), "value")
+        self._bad.observe(lambda _: self._on_only(), "value")
         self._retry = self._button("Retry failed", "ores-retry", self._on_retry)
         self._call = call()
         self._counts = ipywidgets.HTML()
         self._counts.add_class("ores-counts")
-        self.table = Table(_COLUMNS, label="files", heads={"Source": "File", "bytes": "Bytes"})
+        heads = {"Source": "File", "bytes": "Bytes"}
+        self.table = Table(_COLUMNS, label="files", heads=heads, cell=self._cell)
         self.table.observe(lambda _: self._on_choice(), "chosen")
         scan = self._button("Scan", "ores-scan", self._on_scan)
         upload = self._button("Upload", "ores-upload", self._on_upload)
@@ -83,7 +86,7 @@ class UploadPanel(Panel):
             raise QueryError("Nothing was uploaded yet.")
         again = batch.upload_again(self.results)
         if not again:
-            raise QueryError("All files are stored.")
+            raise QueryError("Of what is not stored, nothing can be sent again: see what each row says.")
         self._free()
         self._send(again, self.results)
 
@@ -126,17 +129,27 @@ class UploadPanel(Panel):
     # -- the screen ---------------------------------------------------------------------------------------------------
 
     @guard
+    def _on_only(self) -> None:
+        self._show_rows()
+
     def _show_rows(self) -> None:
         frame = self.results if self.results is not None else self.plan
         rows = pd.DataFrame(columns=list(_COLUMNS)) if frame is None else frame
         self.table.show(rows[~rows["status"].isin(_GOOD)] if self._bad.value else rows)
         self._counts.value = f"<span>{escape(_counted(rows))}</span>"
-        self._retry.disabled = self.results is None or not batch.upload_again(self.results)
-        self._on_choice()
+        self._retry.disabled = self.results is None or bool(rows["status"].isin(_GOOD).all())
+        self.selected = self.table.selected
 
     @guard
     def _on_choice(self) -> None:
         self.selected = self.table.selected
+
+    def _cell(self, column: str, value: Any) -> str | None:
+        """A file is told by the end of its path, not by what all of them begin with."""
+        if column != "Source":
+            return None
+        name = str(value)
+        return f"…{name[-_NAME:]}" if len(name) > _NAME else name
 
     def _button(self, description: str, kind: str, act: Any) -> ipywidgets.Button:
         button = ipywidgets.Button(description=description, layout={"width": "auto"})
@@ -146,14 +159,11 @@ class UploadPanel(Panel):
 
 
 def _there(text: str) -> str:
-    path = Path(text.strip()).expanduser()
-    try:
-        there = path.exists()
-    except (OSError, ValueError, RuntimeError):  # may not be entered; a null in the name
-        there = False
-    if not there:
-        raise QueryError("There is no such folder or file on the machine where this notebook runs.")
-    return str(path)
+    with suppress(OSError, ValueError, RuntimeError):  # may not be entered; a null in the name; nobody's ~
+        path = Path(text.strip()).expanduser()
+        if path.exists():
+            return str(path)
+    raise QueryError("There is no such folder or file on the machine where this notebook runs.")
 
 
 def _counted(rows: pd.DataFrame) -> str:
