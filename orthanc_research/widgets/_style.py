@@ -19,6 +19,7 @@ _CSS = """
 .ores-call code { user-select: all; overflow-wrap: anywhere; white-space: pre-wrap; font-size: 12px;
   background: var(--jp-layout-color2, #f0f0f0); color: var(--jp-ui-font-color1, #1a1a1a); padding: 1px 4px; }
 .ores-title { font-weight: 600; font-size: 15px; }
+.ores-call .widget-html-content, .ores-row .widget-html-content { line-height: 1.4; overflow-wrap: anywhere; }
 .ores-note { color: var(--jp-ui-font-color2, #555); }
 """
 

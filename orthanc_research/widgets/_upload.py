@@ -49,7 +49,7 @@ class UploadPanel(Panel):
         self._counts = ipywidgets.HTML()
         self._counts.add_class("ores-counts")
         heads = {"Source": "File", "bytes": "Bytes"}
-        self.table = Table(_COLUMNS, label="files", heads=heads, cell=self._cell)
+        self.table = Table(_COLUMNS, label="files", heads=heads, cell=_name, whole=True)
         self.table.observe(lambda _: self._on_choice(), "chosen")
         scan = self._button("Scan", "ores-scan", self._on_scan)
         upload = self._button("Upload", "ores-upload", self._on_upload)
@@ -111,7 +111,9 @@ class UploadPanel(Panel):
         elif bad.empty:
             self.say("Every file is stored, and is there as it was sent.")
         else:
-            self.say(f"{len(bad):,} of {len(ledger):,} files are not stored. {bad['error'].iloc[0]}", failed=True)
+            why = str(bad["error"].iloc[0])
+            why = "It was cancelled: Retry failed goes on." if why == "cancelled" else why
+            self.say(f"{len(bad):,} of {len(ledger):,} files are not stored. {why}", failed=True)
 
     def _folder(self) -> str:
         self._free()
@@ -144,18 +146,19 @@ class UploadPanel(Panel):
     def _on_choice(self) -> None:
         self.selected = self.table.selected
 
-    def _cell(self, column: str, value: Any) -> str | None:
-        """A file is told by the end of its path, not by what all of them begin with."""
-        if column != "Source":
-            return None
-        name = str(value)
-        return f"…{name[-_NAME:]}" if len(name) > _NAME else name
-
     def _button(self, description: str, kind: str, act: Any) -> ipywidgets.Button:
         button = ipywidgets.Button(description=description, layout={"width": "auto"})
         button.add_class(kind)
         button.on_click(lambda _: act())
         return button
+
+
+def _name(column: str, value: Any) -> str | None:
+    """A file is told by the end of its path, not by what all of them begin with."""
+    if column != "Source":
+        return None
+    name = str(value)
+    return f"…{name[-_NAME:]}" if len(name) > _NAME else name
 
 
 def _there(text: str) -> str:
