@@ -179,7 +179,6 @@ class ModalityBrowser(Panel):
     def _look(self, name: str, level: Level, criteria: dict[str, Any], match: dict[str, str]) -> None:
         modality = self._orthanc.modality(name)
         query = {"modality": name, "level": level, **criteria, **({"match": match} if match else {})}
-        self._asked("find", query)
 
         def work(_: Progress) -> View:
             frame = modality.find(level, match=match or None, warn=False, **criteria)
@@ -196,6 +195,8 @@ class ModalityBrowser(Panel):
         view = self._views[-1]
         if view.level == "Series":
             raise QueryError("Below a series are its images: retrieve it to see them.")
+        if pd.isna(rows.index[0]):
+            raise QueryError(f"The archive did not say its {rows.index.name}, so nothing below it can be asked for.")
         below: Level = LEVELS[LEVELS.index(view.level) + 1]
         query = {"modality": view.modality.name, "level": view.level, "uid": str(rows.index[0])}
         names = NAMES[view.level]  # below a patient, without saying again which
@@ -205,7 +206,6 @@ class ModalityBrowser(Panel):
             frame = view.modality.below(view.level, query["uid"])
             return with_here(View(view.modality, below, query, frame, crumb, many(frame)))
 
-        self._asked("below", query)
         above = list(self._views)
         self.task("C-FIND", work, lambda found: self._arrive([*above, found]), once=True)
 
@@ -215,7 +215,6 @@ class ModalityBrowser(Panel):
         if len(self._views) < 2:
             raise QueryError("There is nothing above this.")
         self._views.pop()
-        self._asked("below" if "uid" in self.query else "find", self.query)
         self._show_view()
 
     @guard
@@ -272,6 +271,10 @@ class ModalityBrowser(Panel):
         where = f"You are looking at the remote archive {view.modality.name}  ·  {path}" if view else ""
         self._crumbs.value = f"<span>{escape(where)}</span>"
         self._note.value = f'<span role="alert">{escape(view.note)}</span>' if view and view.note else ""
+        if view:
+            verb = "below" if "uid" in view.query else "find"
+            arguments = {key: value for key, value in view.query.items() if key != "modality"}
+            show_call(self._call, f"orthanc.modality({view.modality.name!r}).{verb}", arguments)
         self._back.disabled = len(self._views) < 2
         self._open.disabled = view is None or view.level == "Series"
         self._bring.disabled = view is None or view.level == "Patient"
@@ -285,10 +288,6 @@ class ModalityBrowser(Panel):
         self.selected = self.table.selected
         chosen = len(self.selected)
         self._bring.description = f"Retrieve {chosen:,} selected" if chosen else "Retrieve"
-
-    def _asked(self, verb: str, query: dict[str, Any]) -> None:
-        arguments = {key: value for key, value in query.items() if key != "modality"}
-        show_call(self._call, f"orthanc.modality({query['modality']!r}).{verb}", arguments)
 
     def _button(self, description: str, kind: str, act: Any) -> ipywidgets.Button:
         button = ipywidgets.Button(description=description, layout={"width": "auto"})
