@@ -127,8 +127,9 @@ def upload_joined(before: pd.DataFrame, again: pd.DataFrame) -> pd.DataFrame:
         new = fresh[source].popleft() if fresh[source] else None
         if row["status"] not in _AGAIN:
             rows.append(row)
-        elif new is not None or source not in sent:  # otherwise a folder or zip that could not be opened, and can now
+        elif new is not None or _file_of(source) not in sent:
             rows.append(new or row)
+        # Otherwise a folder or zip that could not be opened and now can be, or what is no longer in a zip.
     rows += [row for left in fresh.values() for row in left]
     return pd.DataFrame(rows, columns=list(UPLOAD_COLUMNS)).astype(UPLOAD_COLUMNS)
 

@@ -108,10 +108,10 @@ class Panel(traitlets.HasTraits):
         self.widget.add_class("ores")
         self.widget.add_class(f"ores-{type(self).__name__.lower()}")
 
-    def _compose(self, children: Sequence[ipywidgets.Widget]) -> None:
-        """Put the screen's own widgets between its title and its status line."""
+    def _compose(self, children: Sequence[ipywidgets.Widget], below: Sequence[ipywidgets.Widget] = ()) -> None:
+        """Put the screen's own widgets between its title and its status line; `below` comes after that."""
         title = text(self.title, classes="ores-title")
-        self.widget.children = (style(), title, *children, self._working, self._line)
+        self.widget.children = (style(), title, *children, self._working, self._line, *below)
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
         # A closed widget has no view: the browser would show an error of its own in its place.

@@ -45,7 +45,7 @@ class JobMonitor(Panel):
         self._asked: list[str] = []
         self._soon = threading.Event()
         self._watch = Silent()
-        self.table = Table(_COLUMNS, label="jobs", heads=_HEADS, cell=_cell)
+        self.table = Table(_COLUMNS, label="jobs", heads=_HEADS, cell=_cell, whole=True)
         self.table.observe(lambda _: self._on_choice(), "chosen")
         self._cancel = Confirm("Cancel jobs", self._ask, self._cancel_asked)
         self._cancel.first.add_class("ores-job-cancel")
@@ -92,8 +92,7 @@ class JobMonitor(Panel):
                 if frame.equals(self.results):
                     return False
                 self.table.show(frame, keep=True)
-                self.results = frame  # once it is on the screen
-                self._on_choice()
+                self.results, self.selected = frame, self.table.selected  # once they are on the screen
                 return True
         except CancelledError:
             return False

@@ -3,59 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import ipywidgets
 import pandas as pd
 
-from orthanc_research.errors import Error, QueryError
+from orthanc_research.errors import QueryError
 from orthanc_research.markup import escape, visible
-from orthanc_research.modality import Modality, many
+from orthanc_research.modality import many
 from orthanc_research.orthanc import Orthanc
 from orthanc_research.progress import Progress
 from orthanc_research.tables import LEVELS, Level
 from orthanc_research.widgets._base import Panel, guard
 from orthanc_research.widgets._form import Confirm, call, show_call
 from orthanc_research.widgets._query import QueryForm
-from orthanc_research.widgets._table import Table, cell_text
+from orthanc_research.widgets._table import Table
+from orthanc_research.widgets._views import (
+    COLUMNS,
+    HEADS,
+    LEDGER,
+    NAMES,
+    THINGS,
+    View,
+    called,
+    retrieval,
+    seconds,
+    with_here,
+)
 
 __all__ = ["ModalityBrowser"]
-
-_HEADS = {
-    "PatientName": "Name",
-    "StudyDate": "Date",
-    "ModalitiesInStudy": "Modalities",
-    "StudyDescription": "Description",
-    "SeriesNumber": "No.",
-    "SeriesDescription": "Description",
-    "BodyPartExamined": "Body part",
-    "AccessionNumber": "Accession",
-    "NumberOfPatientRelatedStudies": "Studies",
-    "NumberOfPatientRelatedInstances": "Images",
-    "NumberOfStudyRelatedSeries": "Series",
-    "NumberOfStudyRelatedInstances": "Images",
-    "NumberOfSeriesRelatedInstances": "Images",
-    "here_before": "here before",
-}
-_COLUMNS = ("PatientName", "PatientID", "StudyDate", "ModalitiesInStudy", "StudyDescription",
-            "AccessionNumber", "Modality", "SeriesNumber", "SeriesDescription", "BodyPartExamined",
-            "NumberOfPatientRelatedStudies", "NumberOfStudyRelatedSeries", "NumberOfPatientRelatedInstances",
-            "NumberOfStudyRelatedInstances", "NumberOfSeriesRelatedInstances", "Here")  # fmt: skip
-_LEDGER = ("status", "announced", "here_before", "here", "seconds", "error")
-_THINGS = {"Patient": "patients", "Study": "studies", "Series": "series"}
-
-
-@dataclass(frozen=True)
-class _View:
-    """Answers of one archive to one question. `crumb` is what was opened for it, `note` what is to be known of it."""
-
-    modality: Modality
-    level: Level
-    query: dict[str, Any]
-    frame: pd.DataFrame = field(repr=False)
-    crumb: str = field(default="", repr=False)
-    note: str = ""
 
 
 class ModalityBrowser(Panel):
@@ -69,7 +45,7 @@ class ModalityBrowser(Panel):
     def __init__(self, orthanc: Orthanc) -> None:
         super().__init__("Remote archive")
         self._orthanc = orthanc
-        self._views: list[_View] = []
+        self._views: list[View] = []
         self._everything: tuple[str, Level] | None = None
         self._bringing = False
         self.job: pd.DataFrame | None = None
@@ -103,15 +79,13 @@ class ModalityBrowser(Panel):
         self._crumbs, self._note = ipywidgets.HTML(), ipywidgets.HTML()
         self._crumbs.add_class("ores-crumbs")
         self._note.add_class("ores-warning")
-        self.table = Table(_COLUMNS, label="rows", heads=_HEADS)
+        self.table = Table(COLUMNS, label="rows", heads=HEADS, whole=True)
         self.table.observe(lambda _: self._on_choice(), "chosen")
-        self._row = ipywidgets.HTML()
-        self._row.add_class("ores-row")
-        self.ledger = Table(_LEDGER, rows=4, label="retrieved", heads=_HEADS, cell=_cell)
+        self.ledger = Table(LEDGER, rows=4, label="retrieved", heads=HEADS, cell=seconds, whole=True)
         self.table.widget.add_class("ores-answers")
         self.ledger.widget.add_class("ores-ledger")
         self.ledger.widget.layout.display = "none"
-        self._compose(self._parts())
+        self._compose(self._parts(), [self._said, self.ledger.widget])
         self._show_view()
         self._on_reload()
 
@@ -127,10 +101,7 @@ class ModalityBrowser(Panel):
             self._crumbs,
             self._note,
             self.table.widget,
-            self._row,
             ipywidgets.HBox([self._back, self._open, self._bring, self._method]),
-            self._said,
-            self.ledger.widget,
         )
 
     # -- what it has in Python ----------------------------------------------------------------------------------------
@@ -196,7 +167,7 @@ class ModalityBrowser(Panel):
             self._look(name, level, criteria, match)
             return None
         self._everything = name, level
-        return f"Nothing is filled in: list everything, all {_THINGS[level]} that {name} has?"
+        return f"Nothing is filled in: list everything, all {THINGS[level]} that {name} has?"
 
     @guard
     def _list_everything(self) -> None:
@@ -208,11 +179,10 @@ class ModalityBrowser(Panel):
     def _look(self, name: str, level: Level, criteria: dict[str, Any], match: dict[str, str]) -> None:
         modality = self._orthanc.modality(name)
         query = {"modality": name, "level": level, **criteria, **({"match": match} if match else {})}
-        self._asked("find", query)
 
-        def work(_: Progress) -> _View:
+        def work(_: Progress) -> View:
             frame = modality.find(level, match=match or None, warn=False, **criteria)
-            return _here(_View(modality, level, query, frame, note=many(frame)))
+            return with_here(View(modality, level, query, frame, note=many(frame)))
 
         self.task("C-FIND", work, lambda view: self._arrive([view]), once=True)
 
@@ -225,15 +195,17 @@ class ModalityBrowser(Panel):
         view = self._views[-1]
         if view.level == "Series":
             raise QueryError("Below a series are its images: retrieve it to see them.")
+        if pd.isna(rows.index[0]):
+            raise QueryError(f"The archive did not say its {rows.index.name}, so nothing below it can be asked for.")
         below: Level = LEVELS[LEVELS.index(view.level) + 1]
         query = {"modality": view.modality.name, "level": view.level, "uid": str(rows.index[0])}
-        crumb = _crumb(view.level, rows.iloc[0], query["uid"])
+        names = NAMES[view.level]  # below a patient, without saying again which
+        crumb = called(rows.iloc[0], names[1:] if len(self._views) > 1 else names) or query["uid"]
 
-        def work(_: Progress) -> _View:
+        def work(_: Progress) -> View:
             frame = view.modality.below(view.level, query["uid"])
-            return _here(_View(view.modality, below, query, frame, crumb, many(frame)))
+            return with_here(View(view.modality, below, query, frame, crumb, many(frame)))
 
-        self._asked("below", query)
         above = list(self._views)
         self.task("C-FIND", work, lambda found: self._arrive([*above, found]), once=True)
 
@@ -243,18 +215,17 @@ class ModalityBrowser(Panel):
         if len(self._views) < 2:
             raise QueryError("There is nothing above this.")
         self._views.pop()
-        self._asked("below" if "uid" in self.query else "find", self.query)
         self._show_view()
 
     @guard
     def _on_clear(self) -> None:
         self.form.clear()
 
-    def _arrive(self, views: list[_View]) -> None:
+    def _arrive(self, views: list[View]) -> None:
         self._views = views
         self._show_view()
         view = views[-1]
-        count = f"{len(view.frame):,} {_THINGS[view.level]} at {view.modality.name}."
+        count = f"{len(view.frame):,} {THINGS[view.level]} at {view.modality.name}."
         self.say(count if len(view.frame) else f"{view.modality.name} answered, and has nothing that matches.")
 
     # -- retrieve -----------------------------------------------------------------------------------------------------
@@ -270,18 +241,19 @@ class ModalityBrowser(Panel):
         if view.level == "Patient":
             raise QueryError("Open a patient first, and choose studies: archives may match PatientIDs without case.")
 
-        def work(progress: Progress) -> tuple[pd.DataFrame, list[_View]]:
+        def work(progress: Progress) -> tuple[pd.DataFrame, list[View]]:
             ledger = view.modality.retrieve(rows, method=method, progress=progress)
-            return ledger, [_here(each) for each in views]
+            return ledger, [with_here(each) for each in views]
 
         name, uids = f"orthanc.modality({view.modality.name!r})", list(map(str, rows.index))
-        self._said.value = _retrieval(name, view.level, uids, method)
+        self._said.value = retrieval(name, view.level, uids, method)
         self._bringing = True
-        self.task(f"{method} of {len(rows)} {_THINGS[view.level]}", work, lambda result: self._brought(*result))
+        self.task(f"{method} of {len(rows)} {THINGS[view.level]}", work, lambda result: self._brought(*result, rows))
 
-    def _brought(self, ledger: pd.DataFrame, views: list[_View]) -> None:
+    def _brought(self, ledger: pd.DataFrame, views: list[View], rows: pd.DataFrame) -> None:
         self.job = ledger
-        self.ledger.show(ledger)
+        level = views[-1].level
+        self.ledger.show(ledger.assign(What=[called(row, NAMES[level]) for _, row in rows.iterrows()]))
         self.ledger.widget.layout.display = ""
         self._views = views
         self._show_view(keep=True)
@@ -295,59 +267,30 @@ class ModalityBrowser(Panel):
         view = self._views[-1] if self._views else None
         self.table.show(self.results, keep=keep)
         crumbs = [each.crumb for each in self._views[1:]]
-        path = " > ".join([_THINGS[self._views[0].level].capitalize(), *crumbs]) if view else ""
+        path = " > ".join([THINGS[self._views[0].level].capitalize(), *crumbs]) if view else ""
         where = f"You are looking at the remote archive {view.modality.name}  ·  {path}" if view else ""
         self._crumbs.value = f"<span>{escape(where)}</span>"
         self._note.value = f'<span role="alert">{escape(view.note)}</span>' if view and view.note else ""
+        if view:
+            verb = "below" if "uid" in view.query else "find"
+            arguments = {key: value for key, value in view.query.items() if key != "modality"}
+            show_call(self._call, f"orthanc.modality({view.modality.name!r}).{verb}", arguments)
         self._back.disabled = len(self._views) < 2
         self._open.disabled = view is None or view.level == "Series"
         self._bring.disabled = view is None or view.level == "Patient"
-        self._on_choice()
+        self._show_choice()
 
     @guard
     def _on_choice(self) -> None:
+        self._show_choice()
+
+    def _show_choice(self) -> None:
         self.selected = self.table.selected
         chosen = len(self.selected)
         self._bring.description = f"Retrieve {chosen:,} selected" if chosen else "Retrieve"
-        self._row.value = _whole(self.selected) if chosen == 1 else ""
-
-    def _asked(self, verb: str, query: dict[str, Any]) -> None:
-        arguments = {key: value for key, value in query.items() if key != "modality"}
-        show_call(self._call, f"orthanc.modality({query['modality']!r}).{verb}", arguments)
 
     def _button(self, description: str, kind: str, act: Any) -> ipywidgets.Button:
         button = ipywidgets.Button(description=description, layout={"width": "auto"})
         button.add_class(kind)
         button.on_click(lambda _: act())
         return button
-
-
-def _here(view: _View) -> _View:
-    """The view with what of it is here; without, and a note, when that cannot be found out."""
-    try:
-        return replace(view, frame=view.modality.here(view.frame))
-    except Error as error:
-        return replace(view, note=f"{many(view.frame)} What of it is here is not known: {error}".strip())
-
-
-def _whole(row: pd.DataFrame) -> str:
-    """All that the archive says of one row, whole: the lines of the table are cut."""
-    facts = {str(row.index.name): row.index[0], **row.iloc[0]}
-    said = [f"{escape(name)} <b>{escape(text)}</b>" for name, value in facts.items() if (text := cell_text(value))]
-    return f'<span class="ores-note">{" · ".join(said)}</span>'
-
-
-def _crumb(level: Level, row: pd.Series, uid: str) -> str:
-    names = ("PatientName",) if level == "Patient" else ("StudyDate", "ModalitiesInStudy", "StudyDescription")
-    return " ".join(filter(None, (cell_text(row.get(name)) for name in names))) or uid
-
-
-def _retrieval(name: str, level: Level, uids: list[str], method: str) -> str:
-    few = f"{uids!r}" if len(uids) <= 3 else f"[{', '.join(map(repr, uids[:3]))}, …]"
-    key = "StudyInstanceUID" if level == "Study" else "SeriesInstanceUID"
-    line = f"{name}.retrieve({name}.find({level!r}, {key}={few}), method={method!r})"
-    return f"<span>same as: <code>{escape(line)}</code></span>"
-
-
-def _cell(column: str, value: Any) -> str | None:
-    return f"{value:.1f}" if column == "seconds" and not pd.isna(value) else None

@@ -38,6 +38,7 @@ class Table(traitlets.HasTraits):
     `frame` is what is shown, `chosen` the index labels of the rows that are chosen, in the frame's order. `columns`
     are those shown, of those that the frame has (None: all). The frame is never changed. `heads` are what columns are
     called on the screen where that is shorter; `cell(column, value)` is the text of a value, or None for the usual one.
+    With `whole`, all of a row that is chosen alone is written out below, since lines are cut.
     """
 
     chosen = traitlets.Tuple(())
@@ -51,6 +52,7 @@ class Table(traitlets.HasTraits):
         page: int = PAGE,
         heads: Mapping[str, str] | None = None,
         cell: Callable[[str, Any], str | None] | None = None,
+        whole: bool = False,
     ) -> None:
         super().__init__()
         self.frame = pd.DataFrame()
@@ -72,11 +74,14 @@ class Table(traitlets.HasTraits):
         self._after = _button("Next", "ores-next", lambda: self.turn(1))
         self._where = ipywidgets.HTML()
         self._where.add_class("ores-where")
-        self._label = label
+        self._label, self._whole = label, whole
+        self._row = ipywidgets.HTML()
+        self._row.add_class("ores-row")
         self.widget = ipywidgets.VBox(
             [
                 self._sheet,
                 ipywidgets.HBox([self._before, self._after, self._where]),
+                *([self._row] if whole else []),
             ]
         )
         self.widget.add_class("ores-table")
@@ -151,6 +156,11 @@ class Table(traitlets.HasTraits):
             self._list.value = tuple(self._at * self._page + k for k, each in enumerate(page) if each in chosen)
         finally:
             self._drawing = None
+        self._draw_row()
+
+    def _draw_row(self) -> None:
+        if self._whole:
+            self._row.value = _written_out(self.selected) if len(self.chosen) == 1 else ""
 
     def _on_choice(self, change: dict[str, Any]) -> None:
         if self._drawing == threading.get_ident():
@@ -160,6 +170,7 @@ class Table(traitlets.HasTraits):
         now = {frame.index[k] for k in change["new"] if k < len(frame)}
         chosen = {each for each in self.chosen if each not in page} | now
         self.chosen = tuple(each for each in frame.index if each in chosen)
+        self._draw_row()
 
 
 def _button(description: str, kind: str, act: Callable[[], None]) -> ipywidgets.Button:
@@ -205,6 +216,12 @@ def cell_text(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.12g}"
     return visible(value)
+
+
+def _written_out(row: pd.DataFrame) -> str:
+    facts = {str(row.index.name or ""): row.index[0] if row.index.name else None, **row.iloc[0]}
+    said = [f"{escape(name)} <b>{escape(text)}</b>" for name, value in facts.items() if (text := cell_text(value))]
+    return f'<span class="ores-note">{" · ".join(said)}</span>'
 
 
 def _fit(text: str, width: int) -> str:

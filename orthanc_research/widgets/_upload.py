@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ __all__ = ["UploadPanel"]
 
 _PATH = 31  # characters, so that with the dots before them they are a column
 _COLUMNS = ("Source", "status", "error", "bytes", "ID")
+_NAME = 30  # characters
 _GOOD = ("stored", "already-stored", "skipped")
 
 
@@ -42,12 +44,13 @@ class UploadPanel(Panel):
         self.folder.widget.add_class("ores-folder")
         self._bad = ipywidgets.Checkbox(description="Only what is not stored", indent=False)
         self._bad.add_class("ores-only-failed")
-        self._bad.observe(lambda _: self._show_rows(), "value")
+        self._bad.observe(lambda _: self._on_only(), "value")
         self._retry = self._button("Retry failed", "ores-retry", self._on_retry)
         self._call = call()
         self._counts = ipywidgets.HTML()
         self._counts.add_class("ores-counts")
-        self.table = Table(_COLUMNS, label="files", heads={"Source": "File", "bytes": "Bytes"}, cell=_cell)
+        heads = {"Source": "File", "bytes": "Bytes"}
+        self.table = Table(_COLUMNS, label="files", heads=heads, cell=_name, whole=True)
         self.table.observe(lambda _: self._on_choice(), "chosen")
         scan = self._button("Scan", "ores-scan", self._on_scan)
         upload = self._button("Upload", "ores-upload", self._on_upload)
@@ -84,7 +87,7 @@ class UploadPanel(Panel):
             raise QueryError("Nothing was uploaded yet.")
         again = batch.upload_again(self.results)
         if not again:
-            raise QueryError("All files are stored.")
+            raise QueryError("Of what is not stored, nothing can be sent again: see what each row says.")
         self._free()
         self._send(again, self.results)
 
@@ -109,7 +112,9 @@ class UploadPanel(Panel):
         elif bad.empty:
             self.say("Every file is stored, and is there as it was sent.")
         else:
-            self.say(f"{len(bad):,} of {len(ledger):,} files are not stored. {bad['error'].iloc[0]}", failed=True)
+            why = str(bad["error"].iloc[0])
+            why = "It was cancelled: Retry failed goes on." if why == "cancelled" else why
+            self.say(f"{len(bad):,} of {len(ledger):,} files are not stored. {why}", failed=True)
 
     def _folder(self) -> str:
         self._free()
@@ -127,13 +132,16 @@ class UploadPanel(Panel):
     # -- the screen ---------------------------------------------------------------------------------------------------
 
     @guard
+    def _on_only(self) -> None:
+        self._show_rows()
+
     def _show_rows(self) -> None:
         frame = self.results if self.results is not None else self.plan
         rows = pd.DataFrame(columns=list(_COLUMNS)) if frame is None else frame
         self.table.show(rows[~rows["status"].isin(_GOOD)] if self._bad.value else rows)
         self._counts.value = f"<span>{escape(_counted(rows))}</span>"
-        self._retry.disabled = self.results is None or not batch.upload_again(self.results)
-        self._on_choice()
+        self._retry.disabled = self.results is None or bool(rows["status"].isin(_GOOD).all())
+        self.selected = self.table.selected
 
     @guard
     def _on_choice(self) -> None:
@@ -146,20 +154,20 @@ class UploadPanel(Panel):
         return button
 
 
-def _cell(column: str, value: Any) -> str | None:
-    """Of a long path its end: the beginnings are the same in all rows."""
-    return f"…{value[-_PATH:]}" if column == "Source" and len(value) > _PATH else None
+def _name(column: str, value: Any) -> str | None:
+    """A file is told by the end of its path, not by what all of them begin with."""
+    if column != "Source":
+        return None
+    name = str(value)
+    return f"…{name[-_NAME:]}" if len(name) > _NAME else name
 
 
 def _there(text: str) -> str:
-    path = Path(text.strip()).expanduser()
-    try:
-        there = path.exists()
-    except (OSError, ValueError, RuntimeError):  # may not be entered; a null in the name
-        there = False
-    if not there:
-        raise QueryError("There is no such folder or file on the machine where this notebook runs.")
-    return str(path)
+    with suppress(OSError, ValueError, RuntimeError):  # may not be entered; a null in the name; nobody's ~
+        path = Path(text.strip()).expanduser()
+        if path.exists():
+            return str(path)
+    raise QueryError("There is no such folder or file on the machine where this notebook runs.")
 
 
 def _counted(rows: pd.DataFrame) -> str:
