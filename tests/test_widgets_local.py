@@ -413,3 +413,16 @@ def test_closing_while_it_works_leaves_no_thread(browser: LocalBrowser, tmp_path
     assert not threads()
     browser.find.click()
     assert not threads()
+
+
+@pytest.mark.one_version
+def test_cancel_leaves_the_list_as_it_was(browser: LocalBrowser) -> None:
+    choose(found(browser, PatientName="*001"), 0)
+    before = lines(browser.table)
+    browser._clear.click()
+    browser._bar.observe(lambda _: browser._stop.click(), "max")
+    browser._bar.max = 7  # so that the next task is seen to begin
+    browser.find.click()
+    assert browser.wait()
+    assert browser.status == "Cancelled."
+    assert lines(browser.table) == before

@@ -155,7 +155,7 @@ def test_sixty_four_slices_are_kept(archive: ores.Orthanc, ids: dict[str, str], 
     slices = viewer._slices
     assert slices is not None
     assert sum(slices.has(k) for k in range(COUNT)) == 64
-    assert slices.has(99)
+    assert slices.has(69)
     assert not slices.has(0)
 
 
@@ -404,6 +404,27 @@ def test_a_series_that_is_gone_is_said(archive: ores.Orthanc, ids: dict[str, str
     assert viewer.wait()
     assert viewer.failed
     assert viewer._image.value == before
+
+
+@pytest.mark.one_version
+def test_what_is_shown_is_never_of_the_series_before(
+    archive: ores.Orthanc, ids: dict[str, str], viewer: StackViewer
+) -> None:
+    archive.upload(_series("doomed", make_series(3)), progress=False)
+    doomed = archive.series(SeriesDescription="doomed")
+
+    def delete(change: dict[str, Any]) -> None:  # its headers are here, its files are not
+        if change["new"] == -1:
+            archive.delete(doomed, expect=1)
+
+    opened(viewer, ids["ct"], archive)
+    viewer.observe(delete, "index")
+    viewer.show(doomed)
+    assert viewer.wait()
+    assert viewer.failed
+    assert not picture(viewer._image).any()
+    assert (viewer.index, viewer.selected, viewer.array) == (-1, None, None)
+    assert words(viewer._tags) == words(viewer._same) == words(viewer._caption) == ""
 
 
 @pytest.mark.one_version

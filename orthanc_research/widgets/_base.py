@@ -24,7 +24,7 @@ from orthanc_research.parallel import reporting
 from orthanc_research.progress import Progress, Silent
 from orthanc_research.widgets._style import style
 
-__all__ = ["Panel", "guard", "text"]
+__all__ = ["Panel", "guard", "still_wanted", "text"]
 
 _A_SECOND = 10  # trait updates; more of them and the browser falls behind
 _LEAVE = 10.0  # seconds that a thread of a closed panel is waited for
@@ -45,6 +45,12 @@ def guard(handler: Callable[Concatenate[Self, P], Any]) -> Callable[Concatenate[
             self.fail(failure)
 
     return guarded  # type: ignore[return-value]  # mypy names its first parameter
+
+
+def still_wanted(progress: Progress) -> None:
+    """`CancelledError` when the user asked to stop: for work whose result is then not to be shown."""
+    if progress.cancelled:
+        raise CancelledError("It was stopped on request.")
 
 
 def text(value: object, *, classes: str = "", tag: str = "span") -> ipywidgets.HTML:
@@ -87,10 +93,10 @@ class Panel(traitlets.HasTraits):
         self.widget.add_class("ores")
         self.widget.add_class(f"ores-{type(self).__name__.lower()}")
 
-    def _compose(self, children: Sequence[ipywidgets.Widget]) -> None:
-        """Put the screen's own widgets between its title and its status line."""
+    def _compose(self, children: Sequence[ipywidgets.Widget], below: Sequence[ipywidgets.Widget] = ()) -> None:
+        """Put the screen's own widgets between its title and its status line; `below` come after that."""
         title = text(self.title, classes="ores-title")
-        self.widget.children = (style(), title, *children, self._working, self._line)
+        self.widget.children = (style(), title, *children, self._working, self._line, *below)
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
         return self.widget._repr_mimebundle_(**options)

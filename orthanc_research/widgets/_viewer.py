@@ -12,12 +12,12 @@ import pandas as pd
 import traitlets
 
 from orthanc_research import resolve
-from orthanc_research.errors import CancelledError, Error, PixelError, QueryError
+from orthanc_research.errors import Error, PixelError, QueryError
 from orthanc_research.markup import escape
 from orthanc_research.orthanc import Orthanc, client_of
 from orthanc_research.pixels import Stack, Volume, Window
 from orthanc_research.progress import Progress
-from orthanc_research.widgets._base import Panel, guard
+from orthanc_research.widgets._base import Panel, guard, still_wanted
 from orthanc_research.widgets._form import Field, call, show_call
 from orthanc_research.widgets._picture import FORMAT, bitmap, blank, size
 from orthanc_research.widgets._slices import Shown, Slices, StackSlices, VolumeSlices
@@ -128,14 +128,20 @@ class StackViewer(Panel):
         """Show nothing."""
         with self._lock:
             self.cancel()
-            self._parts, self._slices, self._shown, self._series = [], None, None, None
-            self._verdict.value = self._tags.value = self._same.value = ""
-            self._caption.value = "<span></span>"
-            self._image.value = blank()
+            self._parts, self._slices, self._series = [], None, None
+            self._wipe()
+            self._verdict.value = ""
             self._part.layout.display = "none"
             self._slider.disabled = True
-            self.set_trait("index", -1)
-            self.selected = None
+
+    def _wipe(self) -> None:
+        """No slice is shown: what was there would be taken for one of what comes."""
+        self._shown = None
+        self._tags.value = self._same.value = ""
+        self._caption.value = "<span></span>"
+        self._image.value = blank()
+        self.selected = None
+        self.set_trait("index", -1)
 
     @property
     def array(self) -> npt.NDArray[Any] | None:
@@ -176,8 +182,8 @@ class StackViewer(Panel):
         self._begin(parts[at])
 
     def _begin(self, slices: Slices) -> None:
-        self._slices, self._shown, self._chosen = slices, None, None
-        self._reader = None
+        self._slices, self._chosen, self._reader = slices, None, None
+        self._wipe()
         self._verdict.value = f'<span class="ores-note">{escape(slices.verdict)}</span>'
         self._quiet = True
         try:
@@ -248,7 +254,7 @@ class StackViewer(Panel):
                 if not self._fetch(slices, k, progress):
                     return
                 progress.advance()
-            raise CancelledError("Reading was stopped on request.")
+            still_wanted(progress)
         except BaseException:
             with self._lock:
                 if self._reader is reader:
@@ -387,8 +393,10 @@ class StackViewer(Panel):
             self._paint()
 
 
-def _of_series(orthanc: Orthanc, series: str, _: Progress) -> list[Slices]:
-    return [StackSlices(orthanc.rest, stack) for stack in orthanc.stacks(series)]
+def _of_series(orthanc: Orthanc, series: str, progress: Progress) -> list[Slices]:
+    stacks = orthanc.stacks(series)
+    still_wanted(progress)
+    return [StackSlices(orthanc.rest, stack) for stack in stacks]
 
 
 def _of_stack(orthanc: Orthanc, stack: Stack, _: Progress) -> list[Slices]:
