@@ -17,7 +17,7 @@ from screens import HOSTILE, foreign, picture, threads, words
 from volume_cases import volume_of
 
 import orthanc_research as ores
-from orthanc_research.errors import QueryError
+from orthanc_research.errors import QueryError, ResponseError
 from orthanc_research.pixels import Window, image_file, pixels_of, stacks_of
 from orthanc_research.rest import Connection
 from orthanc_research.widgets import StackViewer
@@ -425,6 +425,32 @@ def test_what_is_shown_is_never_of_the_series_before(
     assert not picture(viewer._image).any()
     assert (viewer.index, viewer.selected, viewer.array) == (-1, None, None)
     assert words(viewer._tags) == words(viewer._same) == words(viewer._caption) == ""
+
+
+@pytest.mark.one_version
+@pytest.mark.parametrize("broken", [False, True])
+@pytest.mark.parametrize(("name", "first", "then"), [("cine", 2, 4), ("ct", 2, 0)])
+def test_who_moves_on_while_a_file_comes_sees_where_they_went(
+    archive: ores.Orthanc, ids: dict[str, str], viewer: StackViewer, name: str, first: int, then: int, broken: bool
+) -> None:
+    seen: list[int] = []
+
+    def move(_: str, target: str) -> None:
+        if "/file" in target and not seen:
+            seen.append(viewer.index)
+            viewer.go(then)
+            if broken:
+                raise ResponseError("It broke.")
+
+    archive.rest._client.hooks.append(move)
+    try:
+        viewer.show(ids[name], archive)
+        assert viewer.wait()
+    finally:
+        archive.rest._client.hooks.remove(move)
+    assert seen == [-1]
+    assert viewer.index == then
+    assert not viewer.failed
 
 
 @pytest.mark.one_version

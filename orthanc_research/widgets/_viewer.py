@@ -244,15 +244,15 @@ class StackViewer(Panel):
 
     def _read(self, reader: object, slices: Slices, progress: Progress) -> None:
         """The work of the thread that reads; it ends when what is wanted is here with its neighbours."""
+        stuck = False
         try:
             while not progress.cancelled:
                 with self._lock:
                     k = self._next() if self._reader is reader else None
-                    if k is None:
+                    if k is None or (stuck and k != self._wanted):
                         self._reader = None if self._reader is reader else self._reader
                         return
-                if not self._fetch(slices, k, progress):
-                    return
+                stuck = not self._fetch(slices, k, progress)
                 progress.advance()
             still_wanted(progress)
         except BaseException:
@@ -272,8 +272,10 @@ class StackViewer(Panel):
                 raise
             return False  # a neighbour that does not come is spoken of when it is wanted
         with self._lock:
-            if not progress.cancelled and self._slices is slices and k == self._wanted:
-                self._draw(k, shown)
+            # What is wanted may have changed meanwhile, to another frame of the file that came.
+            wanted, here = self._wanted, not progress.cancelled and self._slices is slices
+            if here and self.index != wanted and slices.has(wanted):
+                self._draw(wanted, shown if wanted == k else slices.read(wanted))
         return True
 
     def _stay(self) -> None:
@@ -292,10 +294,10 @@ class StackViewer(Panel):
     def _draw(self, k: int, shown: Shown) -> None:
         first, self._shown = self._shown is None, shown
         self._offer(shown, first=first)
-        self.set_trait("index", k)
         self._paint()
-        self.selected = shown.instance or None
         self._list()
+        self.selected = shown.instance or None
+        self.set_trait("index", k)
 
     def _offer(self, shown: Shown, *, first: bool) -> None:
         """The presets that mean something for these values."""
