@@ -89,31 +89,30 @@ def test_thumbnails_are_the_servers_pictures_of_middle_slices(browser: LocalBrow
         assert np.array_equal(picture(browser.thumbnails.images[k]), cohort.preview(middle, width=96))
 
 
+CRITERIA: list[tuple[str, str, dict[str, Any]]] = [
+    ("PatientID", "SYN-5FEC-002", {"PatientID": "SYN-5FEC-002"}),
+    ("StudyDate", "2020-02-01 .. 2020-12-31", {"StudyDate": ("2020-02-01", "2020-12-31")}),
+    ("StudyDate", "2020-02 ..", {"StudyDate": ("2020-02", None)}),
+    ("StudyDate", "20200103", {"StudyDate": "20200103"}),
+    ("Modality", "CT", {"Modality": "CT"}),
+    ("Modality", "US, CT", {"Modality": ["US", "CT"]}),
+    ("StudyDescription", "*head*", {"StudyDescription": "*head*"}),
+    ("labels", "seen, train", {"labels": ["seen", "train"]}),
+]
+
+
 @pytest.mark.one_version
-@pytest.mark.parametrize(
-    ("field", "entered", "criteria"),
-    [
-        ("PatientID", "SYN-5FEC-002", {"PatientID": "SYN-5FEC-002"}),
-        ("StudyDate", "2020-02-01 .. 2020-12-31", {"StudyDate": ("2020-02-01", "2020-12-31")}),
-        ("StudyDate", "2020-02 ..", {"StudyDate": ("2020-02", None)}),
-        ("StudyDate", "20200103", {"StudyDate": "20200103"}),
-        ("Modality", "CT", {"Modality": "CT"}),
-        ("Modality", "US, CT", {"Modality": ["US", "CT"]}),
-        ("StudyDescription", "*head*", {"StudyDescription": "*head*"}),
-        ("labels", "seen, train", {"labels": ["seen", "train"]}),
-    ],
-)
-def test_a_field_is_a_criterion(
-    browser: LocalBrowser, cohort: ores.Orthanc, field: str, entered: str, criteria: dict[str, Any]
-) -> None:
+def test_a_field_is_a_criterion(browser: LocalBrowser, cohort: ores.Orthanc) -> None:
     cohort.label(cohort.studies().iloc[:1], ["seen", "train"], progress=False)
-    found(browser, **{field: entered})
-    expected = cohort.studies(**criteria)
-    assert 0 < len(expected) <= 4
-    assert sorted(browser.table.frame.index) == sorted(expected.index)
-    given = ", ".join(f"{key}={value!r}" for key, value in criteria.items())
-    assert words(browser._same) == f"same as: orthanc.studies({given})"
-    assert browser.status == f"{len(expected)} {'study' if len(expected) == 1 else 'studies'}."
+    for field, entered, criteria in CRITERIA:
+        browser._clear.click()
+        found(browser, **{field: entered})
+        expected = cohort.studies(**criteria)
+        assert 0 < len(expected) <= 4
+        assert sorted(browser.table.frame.index) == sorted(expected.index)
+        given = ", ".join(f"{key}={value!r}" for key, value in criteria.items())
+        assert words(browser._same) == f"same as: orthanc.studies({given})"
+        assert browser.status == f"{len(expected)} {'study' if len(expected) == 1 else 'studies'}."
 
 
 @pytest.mark.one_version
@@ -413,3 +412,16 @@ def test_closing_while_it_works_leaves_no_thread(browser: LocalBrowser, tmp_path
     assert not threads()
     browser.find.click()
     assert not threads()
+
+
+@pytest.mark.one_version
+def test_cancel_leaves_the_list_as_it_was(browser: LocalBrowser) -> None:
+    choose(found(browser, PatientName="*001"), 0)
+    before = lines(browser.table)
+    browser._clear.click()
+    browser._bar.observe(lambda _: browser._stop.click(), "max")
+    browser._bar.max = 7  # so that the next task is seen to begin
+    browser.find.click()
+    assert browser.wait()
+    assert browser.status == "Cancelled."
+    assert lines(browser.table) == before

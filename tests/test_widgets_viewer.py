@@ -17,7 +17,7 @@ from screens import HOSTILE, foreign, picture, threads, words
 from volume_cases import volume_of
 
 import orthanc_research as ores
-from orthanc_research.errors import QueryError
+from orthanc_research.errors import QueryError, ResponseError
 from orthanc_research.pixels import Window, image_file, pixels_of, stacks_of
 from orthanc_research.rest import Connection
 from orthanc_research.widgets import StackViewer
@@ -155,7 +155,7 @@ def test_sixty_four_slices_are_kept(archive: ores.Orthanc, ids: dict[str, str], 
     slices = viewer._slices
     assert slices is not None
     assert sum(slices.has(k) for k in range(COUNT)) == 64
-    assert slices.has(99)
+    assert slices.has(69)
     assert not slices.has(0)
 
 
@@ -173,7 +173,7 @@ def test_what_is_shown_is_what_the_window_makes_of_the_values(
     archive: ores.Orthanc, ids: dict[str, str], viewer: StackViewer, name: str, preset: str
 ) -> None:
     opened(viewer, ids[name], archive)
-    viewer._preset.value = preset
+    viewer.windows.preset.value = preset
     at(viewer, 0), at(viewer, 2)
     assert viewer.selected is not None
     assert viewer.values == "rescaled"
@@ -190,7 +190,7 @@ def test_what_is_shown_is_what_the_window_makes_of_the_values(
     expected = {"file": (200, 900), "soft tissue": (40, 400), "lung": (-600, 1500), "bone": (400, 1800)}
     if preset in expected:
         assert (window.centre, window.width) == expected[preset]
-        assert viewer._centre.box.value == f"{expected[preset][0]}"
+        assert viewer.windows.centre.box.value == f"{expected[preset][0]}"
 
 
 @pytest.mark.one_version
@@ -201,11 +201,11 @@ def test_without_a_window_one_range_serves_all_slices(
     middle = archive.pixels(viewer.selected, "rescaled")[0]
     window = viewer.window
     assert window is not None
-    assert viewer._preset.value == "full"
+    assert viewer.windows.preset.value == "full"
     assert (window.centre - window.width / 2, window.centre + window.width / 2) == (middle.min(), middle.max())
     at(viewer, 0)
     assert viewer.window == window
-    viewer._preset.value = "file"  # and this is what pixels(display) shows of each
+    viewer.windows.preset.value = "file"  # and this is what pixels(display) shows of each
     assert np.array_equal(picture(viewer._image), archive.pixels(viewer.selected, "display")[0])
 
 
@@ -213,7 +213,7 @@ def test_without_a_window_one_range_serves_all_slices(
 def test_colours_and_frames_of_one_file(archive: ores.Orthanc, ids: dict[str, str], viewer: StackViewer) -> None:
     opened(viewer, ids["colour"], archive)
     assert np.array_equal(picture(viewer._image), archive.pixels(viewer.selected)[0])
-    assert viewer._preset.disabled
+    assert viewer.windows.preset.disabled
     assert viewer.window is None
     assert viewer.values == "stored"
     with archive.rest.counting() as requests:
@@ -327,7 +327,7 @@ def test_a_volume_in_memory(viewer: StackViewer, extra: int, samples: int) -> No
     if samples:
         assert np.array_equal(picture(viewer._image), flat[-1])
         return
-    viewer._preset.value = "lung"
+    viewer.windows.preset.value = "lung"
     expected = 255 - _linear(flat[-1].astype(np.float64), -600, 1500)  # it is MONOCHROME1
     assert np.array_equal(picture(viewer._image), expected)
 
@@ -338,7 +338,7 @@ def test_a_window_of_rescaled_values_is_not_laid_on_stored_ones(viewer: StackVie
     assert viewer.wait()
     assert viewer.window is not None
     assert (viewer.window.centre, viewer.window.width) == (stored.array.max() / 2, stored.array.max())
-    assert "lung" not in viewer._preset.options  # nor are those of HU
+    assert "lung" not in viewer.windows.preset.options  # nor are those of HU
 
 
 def test_values_that_are_not_there_are_black_and_no_warning(viewer: StackViewer) -> None:
@@ -373,10 +373,10 @@ def test_what_is_no_series_is_refused_before_anything_is_sent(archive: ores.Orth
 @pytest.mark.parametrize(
     ("field", "given", "said"),
     [
-        ("_centre", "forty", "This is a number, such as 40."),
-        ("_centre", "nan", "This is a number, such as 40."),
-        ("_width", "0", "A width is a number above 0."),
-        ("_width", "", "A window needs both numbers."),
+        ("centre", "forty", "This is a number, such as 40."),
+        ("centre", "nan", "This is a number, such as 40."),
+        ("width", "0", "A width is a number above 0."),
+        ("width", "", "A window needs both numbers."),
     ],
 )
 def test_a_window_that_cannot_be_is_said_beside_its_field(
@@ -384,13 +384,13 @@ def test_a_window_that_cannot_be_is_said_beside_its_field(
 ) -> None:
     opened(viewer, ids["ct"], archive)
     before = viewer._image.value
-    getattr(viewer, field).box.value = given
-    assert words(getattr(viewer, field)._wrong) == said
+    getattr(viewer.windows, field).box.value = given
+    assert words(getattr(viewer.windows, field)._wrong) == said
     assert viewer._image.value == before
-    getattr(viewer, field).box.value = "77"
-    assert words(getattr(viewer, field)._wrong) == ""
+    getattr(viewer.windows, field).box.value = "77"
+    assert words(getattr(viewer.windows, field)._wrong) == ""
     assert viewer._image.value != before
-    assert viewer._preset.value == "as entered"
+    assert viewer.windows.preset.value == "as entered"
     window = viewer.window
     at(viewer, 0)
     assert viewer.window == window  # and it stays for the others
@@ -404,6 +404,53 @@ def test_a_series_that_is_gone_is_said(archive: ores.Orthanc, ids: dict[str, str
     assert viewer.wait()
     assert viewer.failed
     assert viewer._image.value == before
+
+
+@pytest.mark.one_version
+def test_what_is_shown_is_never_of_the_series_before(
+    archive: ores.Orthanc, ids: dict[str, str], viewer: StackViewer
+) -> None:
+    archive.upload(_series("doomed", make_series(3)), progress=False)
+    doomed = archive.series(SeriesDescription="doomed")
+
+    def delete(change: dict[str, Any]) -> None:  # its headers are here, its files are not
+        if change["new"] == -1:
+            archive.delete(doomed, expect=1)
+
+    opened(viewer, ids["ct"], archive)
+    viewer.observe(delete, "index")
+    viewer.show(doomed)
+    assert viewer.wait()
+    assert viewer.failed
+    assert not picture(viewer._image).any()
+    assert (viewer.index, viewer.selected, viewer.array) == (-1, None, None)
+    assert words(viewer._tags) == words(viewer._same) == words(viewer._caption) == ""
+
+
+@pytest.mark.one_version
+@pytest.mark.parametrize("broken", [False, True])
+@pytest.mark.parametrize(("name", "first", "then"), [("cine", 2, 4), ("ct", 2, 0)])
+def test_who_moves_on_while_a_file_comes_sees_where_they_went(
+    archive: ores.Orthanc, ids: dict[str, str], viewer: StackViewer, name: str, first: int, then: int, broken: bool
+) -> None:
+    seen: list[int] = []
+
+    def move(_: str, target: str) -> None:
+        if "/file" in target and not seen:
+            seen.append(viewer.index)
+            viewer.go(then)
+            if broken:
+                raise ResponseError("It broke.")
+
+    archive.rest._client.hooks.append(move)
+    try:
+        viewer.show(ids[name], archive)
+        assert viewer.wait()
+    finally:
+        archive.rest._client.hooks.remove(move)
+    assert seen == [-1]
+    assert viewer.index == then
+    assert not viewer.failed
 
 
 @pytest.mark.one_version
@@ -428,7 +475,7 @@ def test_a_fault_in_a_handler_is_said_without_its_words(
 
     opened(viewer, ids["ct"], archive)
     monkeypatch.setattr(viewer, "_paint", fault)
-    viewer._preset.value = "lung"
+    viewer.windows.preset.value = "lung"
     assert viewer.failed
     assert viewer.status.startswith("ValueError: ")
     assert "DOE" not in viewer.status

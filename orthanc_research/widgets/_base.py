@@ -26,7 +26,7 @@ from orthanc_research.parallel import reporting
 from orthanc_research.progress import Progress, Silent
 from orthanc_research.widgets._style import style
 
-__all__ = ["Panel", "guard", "sentence", "text"]
+__all__ = ["Panel", "guard", "sentence", "still_wanted", "text"]
 
 _A_SECOND = 10  # trait updates; more of them and the browser falls behind
 _LEAVE = 10.0  # seconds that a thread of a closed panel is waited for
@@ -56,6 +56,12 @@ def guard(handler: Callable[Concatenate[Self, P], T]) -> Callable[Concatenate[Se
             return None
 
     return guarded  # type: ignore[return-value]  # mypy names its first parameter
+
+
+def still_wanted(progress: Progress) -> None:
+    """`CancelledError` when the user asked to stop: for work whose result is then not to be shown."""
+    if progress.cancelled:
+        raise CancelledError("It was stopped on request.")
 
 
 def text(value: object, *, classes: str = "", tag: str = "span") -> ipywidgets.HTML:

@@ -18,7 +18,7 @@ from orthanc_research.progress import Progress
 from orthanc_research.rest import Level
 from orthanc_research.tables import reading_order
 from orthanc_research.widgets._actions import Actions, _Word
-from orthanc_research.widgets._base import Panel, guard
+from orthanc_research.widgets._base import Panel, guard, still_wanted
 from orthanc_research.widgets._form import call, show_call
 from orthanc_research.widgets._search import SearchForm
 from orthanc_research.widgets._table import Table
@@ -97,15 +97,17 @@ class LocalBrowser(Panel):
                 self.form.widget,
                 ipywidgets.HBox([self.find, self._clear, self.list]),
                 self._same,
+            ],
+            below=[
                 ipywidgets.HBox([self.back, self._path]),
                 self.table.widget,
-                self.open,
+                ipywidgets.HBox([self.open]),
                 self.series_table.widget,
                 self.thumbnails.widget,
                 self.viewer.widget,
                 self.act_on,
                 self.actions.widget,
-            ]
+            ],
         )
 
     def _button(self, description: str, kind: str, act: Any) -> ipywidgets.Button:
@@ -159,12 +161,14 @@ class LocalBrowser(Panel):
         level: Level = "Patient" if self.list.value == "patients" else "Study"
         show_call(self._same, *_call_of(level, criteria))
 
-        def work(_: Progress) -> pd.DataFrame | int:
+        def work(progress: Progress) -> pd.DataFrame | int:
             if not sure:
                 count = self._orthanc.count("Study")
                 if count > _MANY:
                     return count
-            return reading_order(_found(self._orthanc, level, criteria), level)
+            found = _found(self._orthanc, level, criteria)
+            still_wanted(progress)
+            return reading_order(found, level)
 
         self.task("Searching", work, partial(self._listed, level, keep))
 
@@ -208,8 +212,10 @@ class LocalBrowser(Panel):
 
         show_call(self._same, "orthanc.studies", {"within": _Word("patients")})
 
-        def work(_: Progress) -> pd.DataFrame:
-            return reading_order(self._orthanc.find("Study", within=patients), "Study")
+        def work(progress: Progress) -> pd.DataFrame:
+            found = self._orthanc.find("Study", within=patients)
+            still_wanted(progress)
+            return reading_order(found, "Study")
 
         self.task("Opening the studies", work, done)
 
@@ -232,8 +238,10 @@ class LocalBrowser(Panel):
             return
         self._opened(chosen, chosen.iloc[:0])
 
-    def _series_of(self, study: pd.DataFrame, _: Progress) -> pd.DataFrame:
-        return reading_order(self._orthanc.find("Series", within=study), "Series")
+    def _series_of(self, study: pd.DataFrame, progress: Progress) -> pd.DataFrame:
+        found = self._orthanc.find("Series", within=study)
+        still_wanted(progress)
+        return reading_order(found, "Series")
 
     def _opened(self, study: pd.DataFrame, series: pd.DataFrame) -> None:
         before = self.series_table.chosen

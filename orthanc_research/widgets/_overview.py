@@ -14,7 +14,7 @@ from orthanc_research import plots
 from orthanc_research.orthanc import Orthanc
 from orthanc_research.progress import Progress
 from orthanc_research.tables import OVERVIEW_COLUMNS, overview_frame, overview_series, reading_order
-from orthanc_research.widgets._base import Panel, guard, text
+from orthanc_research.widgets._base import Panel, guard, still_wanted, text
 from orthanc_research.widgets._form import call, show_call
 from orthanc_research.widgets._table import Table
 
@@ -41,7 +41,9 @@ class OverviewPanel(Panel):
         super().__init__("What this Orthanc holds")
         self._orthanc = orthanc
         self._series = pd.DataFrame()
-        self._image = ipywidgets.Image(format="png", layout={"display": "none", "max_width": "100%"})
+        self._image = ipywidgets.Image(
+            format="png", layout={"display": "none", "max_width": "100%", "align_self": "flex-start"}
+        )
         self._image.add_class("ores-overview")
         self._caption = text("The numbers of the picture are those of the table below.", classes="ores-note")
         self.again = ipywidgets.Button(description="Read again", layout={"width": "auto"})
@@ -52,7 +54,16 @@ class OverviewPanel(Panel):
         self.studies = Table(_STUDIES, rows=8, label="Studies")
         self.studies.widget.add_class("ores-studies")
         self._same = call()
-        self._compose([self.again, self._image, self._caption, self._same, self.table.widget, self.studies.widget])
+        self._compose(
+            [
+                ipywidgets.HBox([self.again]),
+                self._image,
+                self._caption,
+                self._same,
+                self.table.widget,
+                self.studies.widget,
+            ]
+        )
         self.read()
 
     def read(self) -> None:
@@ -64,9 +75,10 @@ class OverviewPanel(Panel):
     def _on_again(self, _: Any) -> None:
         self.read()
 
-    def _ask(self, _: Progress) -> tuple[pd.DataFrame, pd.DataFrame, bytes]:
+    def _ask(self, progress: Progress) -> tuple[pd.DataFrame, pd.DataFrame, bytes]:
         series = self._orthanc.find("Series", columns=(*OVERVIEW_COLUMNS, "StudyInstanceUID"))
         frame = overview_frame(series, None)
+        still_wanted(progress)
         return series, frame, _drawn(frame)
 
     def _put(self, read: tuple[pd.DataFrame, pd.DataFrame, bytes]) -> None:
@@ -93,8 +105,10 @@ class OverviewPanel(Panel):
         inside = overview_series(self._series, list(zip(cells["Modality"], cells["Year"], strict=True)))
         self.task("Listing the studies", partial(self._find, inside), self._listed)
 
-    def _find(self, inside: pd.DataFrame, _: Progress) -> tuple[pd.DataFrame, int]:
-        return reading_order(self._orthanc.find("Study", within=inside), "Study"), inside["ParentStudy"].nunique()
+    def _find(self, inside: pd.DataFrame, progress: Progress) -> tuple[pd.DataFrame, int]:
+        found = self._orthanc.find("Study", within=inside)
+        still_wanted(progress)
+        return reading_order(found, "Study"), inside["ParentStudy"].nunique()
 
     def _listed(self, found: tuple[pd.DataFrame, int]) -> None:
         studies, expected = found

@@ -11,11 +11,12 @@ import numpy.typing as npt
 import pandas as pd
 
 from orthanc_research import fetch
-from orthanc_research.errors import CancelledError, NotFoundError, PixelError, ServerError
+from orthanc_research.errors import NotFoundError, PixelError, ServerError
 from orthanc_research.markup import visible
 from orthanc_research.orthanc import Orthanc
 from orthanc_research.progress import Progress
 from orthanc_research.tables import middle_instances
+from orthanc_research.widgets._base import still_wanted
 from orthanc_research.widgets._picture import FORMAT, bitmap, blank, size
 
 __all__ = ["MOST", "Thumbnails", "pictures"]
@@ -33,7 +34,7 @@ class Thumbnails:
         self._choose = choose
         self._series: list[str] = []
         self.images = [ipywidgets.Image(value=blank(), format=FORMAT) for _ in range(MOST)]
-        self.buttons = [ipywidgets.Button(layout={"width": f"{_SIDE + 24}px"}) for _ in range(MOST)]
+        self.buttons = [ipywidgets.Button(layout={"width": "auto", "max_width": "18em"}) for _ in range(MOST)]
         for k, button in enumerate(self.buttons):
             button.add_class("ores-thumb")
             button.on_click(partial(self._on_click, k))
@@ -83,8 +84,7 @@ def pictures(orthanc: Orthanc, study: pd.DataFrame, series: pd.DataFrame, progre
     found: dict[str, Picture] = {}
     progress.total(len(wanted), "pictures")
     for each in wanted:
-        if progress.cancelled:
-            raise CancelledError("Drawing was stopped on request.")
+        still_wanted(progress)
         found[each] = _picture(orthanc, middle[each])
         progress.advance()
     return found

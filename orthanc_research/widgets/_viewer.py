@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from functools import partial
 from typing import Any
 
@@ -12,21 +11,19 @@ import pandas as pd
 import traitlets
 
 from orthanc_research import resolve
-from orthanc_research.errors import CancelledError, Error, PixelError, QueryError
+from orthanc_research.errors import Error, PixelError, QueryError
 from orthanc_research.markup import escape
 from orthanc_research.orthanc import Orthanc, client_of
 from orthanc_research.pixels import Stack, Volume, Window
 from orthanc_research.progress import Progress
-from orthanc_research.widgets._base import Panel, guard
-from orthanc_research.widgets._form import Field, call, show_call
+from orthanc_research.widgets._base import Panel, guard, still_wanted
+from orthanc_research.widgets._form import call, show_call
 from orthanc_research.widgets._picture import FORMAT, bitmap, blank, size
 from orthanc_research.widgets._slices import Shown, Slices, StackSlices, VolumeSlices
+from orthanc_research.widgets._window import WindowForm
 
 __all__ = ["StackViewer"]
 
-# (centre, width) in HU, as radiologists are used to them
-_OF_HU = {"soft tissue": (40.0, 400.0), "lung": (-600.0, 1500.0), "bone": (400.0, 1800.0)}
-_FILE, _FULL, _OWN = "file", "full", "as entered"
 _LINES = 400  # of the tags of a slice; a browser gets them anew with each
 
 
@@ -55,7 +52,6 @@ class StackViewer(Panel):
         self._shown: Shown | None = None
         self._wanted, self._step, self._quiet = 0, 1, False
         self._reader: object | None = None
-        self._chosen: Window | None = None
         self._series: Any = None
         self._build()
         if series is not None:
@@ -69,11 +65,7 @@ class StackViewer(Panel):
         self._slider = ipywidgets.IntSlider(
             1, 1, 1, description="Slice", disabled=True, layout={"width": "36em"}, style={"description_width": "4em"}
         )
-        self._preset = ipywidgets.Dropdown(
-            description="Window", options=[_FILE], layout={"width": "14em"}, style={"description_width": "4em"}
-        )
-        self._centre = Field("Centre", read=_number, width="11em")
-        self._width = Field("Width", read=_width, width="11em")
+        self.windows = WindowForm()
         self._tags = ipywidgets.HTML()
         self._with_tags = ipywidgets.Checkbox(True, description="Tags of the slice", indent=False)
         self._same = call()
@@ -83,21 +75,17 @@ class StackViewer(Panel):
             (self._image, "image"),
             (self._caption, "caption"),
             (self._slider, "slice"),
-            (self._preset, "preset"),
-            (self._centre.box, "centre"),
-            (self._width.box, "width"),
             (self._tags, "tags"),
             (self._with_tags, "with-tags"),
         ):
             widget.add_class(f"ores-{kind}")
         self._part.observe(self._on_part, "value")
         self._slider.observe(self._on_slide, "value")
-        self._preset.observe(self._on_preset, "value")
-        self._centre.box.observe(self._on_window, "value")
-        self._width.box.observe(self._on_window, "value")
+        self.windows.preset.observe(self._on_preset, "value")
+        self.windows.centre.box.observe(self._on_window, "value")
+        self.windows.width.box.observe(self._on_window, "value")
         self._with_tags.observe(self._on_tags, "value")
-        windows = ipywidgets.HBox([self._preset, self._centre.widget, self._width.widget])
-        picture = ipywidgets.VBox([self._image, self._caption, self._slider, windows, self._with_tags])
+        picture = ipywidgets.VBox([self._image, self._caption, self._slider, self.windows.widget, self._with_tags])
         both = ipywidgets.HBox([picture, self._tags])
         both.add_class("ores-beside")
         self._compose([self._part, self._verdict, both, self._same])
@@ -128,14 +116,20 @@ class StackViewer(Panel):
         """Show nothing."""
         with self._lock:
             self.cancel()
-            self._parts, self._slices, self._shown, self._series = [], None, None, None
-            self._verdict.value = self._tags.value = self._same.value = ""
-            self._caption.value = "<span></span>"
-            self._image.value = blank()
+            self._parts, self._slices, self._series = [], None, None
+            self._wipe()
+            self._verdict.value = ""
             self._part.layout.display = "none"
             self._slider.disabled = True
-            self.set_trait("index", -1)
-            self.selected = None
+
+    def _wipe(self) -> None:
+        """No slice is shown: what was there would be taken for one of what comes."""
+        self._shown = None
+        self._tags.value = self._same.value = ""
+        self._caption.value = "<span></span>"
+        self._image.value = blank()
+        self.selected = None
+        self.set_trait("index", -1)
 
     @property
     def array(self) -> npt.NDArray[Any] | None:
@@ -155,7 +149,7 @@ class StackViewer(Panel):
     @property
     def window(self) -> Window | None:
         """The window that the picture went through; None for a table of the file, and for colours."""
-        return None if self._shown is None or self._shown.colour else self._chosen or self._shown.window
+        return None if self._shown is None or self._shown.colour else self.windows.chosen or self._shown.window
 
     def go(self, k: int) -> None:
         """Show slice `k`, counted from 0."""
@@ -176,8 +170,8 @@ class StackViewer(Panel):
         self._begin(parts[at])
 
     def _begin(self, slices: Slices) -> None:
-        self._slices, self._shown, self._chosen = slices, None, None
-        self._reader = None
+        self._slices, self._reader, self.windows.chosen = slices, None, None
+        self._wipe()
         self._verdict.value = f'<span class="ores-note">{escape(slices.verdict)}</span>'
         self._quiet = True
         try:
@@ -238,17 +232,17 @@ class StackViewer(Panel):
 
     def _read(self, reader: object, slices: Slices, progress: Progress) -> None:
         """The work of the thread that reads; it ends when what is wanted is here with its neighbours."""
+        stuck = False
         try:
             while not progress.cancelled:
                 with self._lock:
                     k = self._next() if self._reader is reader else None
-                    if k is None:
+                    if k is None or (stuck and k != self._wanted):
                         self._reader = None if self._reader is reader else self._reader
                         return
-                if not self._fetch(slices, k, progress):
-                    return
+                stuck = not self._fetch(slices, k, progress)
                 progress.advance()
-            raise CancelledError("Reading was stopped on request.")
+            still_wanted(progress)
         except BaseException:
             with self._lock:
                 if self._reader is reader:
@@ -266,8 +260,10 @@ class StackViewer(Panel):
                 raise
             return False  # a neighbour that does not come is spoken of when it is wanted
         with self._lock:
-            if not progress.cancelled and self._slices is slices and k == self._wanted:
-                self._draw(k, shown)
+            # What is wanted may have changed meanwhile, to another frame of the file that came.
+            wanted, here = self._wanted, not progress.cancelled and self._slices is slices
+            if here and self.index != wanted and slices.has(wanted):
+                self._draw(wanted, shown if wanted == k else slices.read(wanted))
         return True
 
     def _stay(self) -> None:
@@ -285,24 +281,11 @@ class StackViewer(Panel):
 
     def _draw(self, k: int, shown: Shown) -> None:
         first, self._shown = self._shown is None, shown
-        self._offer(shown, first=first)
-        self.set_trait("index", k)
+        self.windows.offer(shown, first=first)
         self._paint()
-        self.selected = shown.instance or None
         self._list()
-
-    def _offer(self, shown: Shown, *, first: bool) -> None:
-        """The presets that mean something for these values."""
-        names = [_FILE, *(_OF_HU if shown.units == "HU" else ()), _FULL, _OWN]
-        value = self._preset.value if not first and self._preset.value in names else _FILE
-        if first and shown.ranged:  # one range for all slices: with one for each they could not be compared
-            value, self._chosen = _FULL, shown.whole()
-        if value == _FILE:
-            self._chosen = None
-        self._silently(self._preset, names, value)
-        grey = shown.paint is not None and not shown.colour
-        for box in (self._preset, self._centre.box, self._width.box):
-            box.disabled = not grey
+        self.selected = shown.instance or None
+        self.set_trait("index", k)
 
     def _paint(self) -> None:
         shown = self._shown
@@ -312,7 +295,7 @@ class StackViewer(Panel):
         picture = None
         if shown.paint is not None:
             try:
-                picture = shown.paint(self._chosen)
+                picture = shown.paint(self.windows.chosen)
             except PixelError as error:
                 reason = str(error)
         if picture is not None:
@@ -322,22 +305,16 @@ class StackViewer(Panel):
             told.append("colours" if shown.colour else f"{shown.values}, {shown.units}")
         self._image.layout.display = "none" if picture is None else ""
         self._caption.value = f"<span>{escape(' · '.join([*told, reason] if reason else told))}</span>"
-        self._tell_window()
+        self.windows.tell(self.window)
+        self._tell_call(shown)
 
-    def _tell_window(self) -> None:
-        window, shown = self.window, self._shown
-        self._quiet = True
-        try:
-            for field, value in ((self._centre, window and window.centre), (self._width, window and window.width)):
-                field.complain("")
-                field.box.value = "" if value is None else f"{value:.6g}"
-        finally:
-            self._quiet = False
-        if shown is None or isinstance(self._series, Volume):
+    def _tell_call(self, shown: Shown) -> None:
+        if isinstance(self._series, Volume):
             self._same.value = ""
             return
         asked: dict[str, Any] = {"instance": shown.instance, "values": "display"}
-        if self._chosen is not None and window is not None:
+        window = self.windows.chosen
+        if window is not None:
             asked["window"] = (window.centre, window.width) if window.function == "LINEAR" else window
         show_call(self._same, "orthanc.pixels", asked)
 
@@ -361,34 +338,22 @@ class StackViewer(Panel):
     @guard
     def _on_preset(self, change: dict[str, Any]) -> None:
         with self._lock:
-            name, shown = change["new"], self._shown
-            if self._quiet or shown is None or name == _OWN:
-                return
-            if name == _FULL:
-                self._chosen = shown.whole()
-            else:
-                self._chosen = Window(*_OF_HU[name]) if name in _OF_HU else None
-            self._paint()
+            if not self.windows.quiet and self._shown is not None:
+                self.windows.take(change["new"], self._shown)
+                self._paint()
 
     @guard
     def _on_window(self, _: dict[str, Any]) -> None:
         with self._lock:
-            if self._quiet or self._shown is None:
-                return
-            centre, width = self._centre.value(), self._width.value()
-            for field, value in ((self._centre, centre), (self._width, width)):
-                if value is None:
-                    field.complain("A window needs both numbers.")
-            if centre is None or width is None:
-                return
-            # A LINEAR window is 1 or wider (PS3.3 C.11.2.1.2).
-            self._chosen = Window(centre, width, function="LINEAR" if width >= 1 else "LINEAR_EXACT")
-            self._silently(self._preset, list(self._preset.options), _OWN)
-            self._paint()
+            if not self.windows.quiet and self._shown is not None:
+                self.windows.enter()
+                self._paint()
 
 
-def _of_series(orthanc: Orthanc, series: str, _: Progress) -> list[Slices]:
-    return [StackSlices(orthanc.rest, stack) for stack in orthanc.stacks(series)]
+def _of_series(orthanc: Orthanc, series: str, progress: Progress) -> list[Slices]:
+    stacks = orthanc.stacks(series)
+    still_wanted(progress)
+    return [StackSlices(orthanc.rest, stack) for stack in stacks]
 
 
 def _of_stack(orthanc: Orthanc, stack: Stack, _: Progress) -> list[Slices]:
@@ -397,20 +362,3 @@ def _of_stack(orthanc: Orthanc, stack: Stack, _: Progress) -> list[Slices]:
 
 def _of_volume(volume: Volume, _: Progress) -> list[Slices]:
     return [VolumeSlices(volume)]
-
-
-def _number(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise QueryError("This is a number, such as 40.")
-    return value
-
-
-def _width(text: str) -> float:
-    value = _number(text)
-    if value <= 0:
-        raise QueryError("A width is a number above 0.")
-    return value
