@@ -87,7 +87,7 @@ def card(folder: Folder) -> None:
     if (folder / "splits.parquet").is_file():
         tables["splits"] = dataset.splits
     about = dataset.manifest
-    facts = {"content_hash": about.get("content"), "versions": about.get("versions", {})}
+    facts = {"content_hash": about.get("content"), "versions": about.get("versions", {}), "recipe": about.get("recipe")}
     print(
         card_of(Recipe.load(folder / "recipe.toml"), tables, {**facts, "found": about.get("counts", {}).get("found")})
     )

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import errno
-import hashlib
-import os
 import time
+from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -14,43 +12,37 @@ from typing import Any
 
 import numpy.typing as npt
 import pandas as pd
-import pyarrow as pa
-from pydicom import Dataset
+from pydicom import Dataset, dcmread
 
 from orthanc_research import fetch, headers
+from orthanc_research.dataset._failure import failed
+from orthanc_research.dataset._forms import series_alone, write_forms
 from orthanc_research.dataset._hash import FramesHash
 from orthanc_research.dataset._manifest import done, mark_done
-from orthanc_research.dataset._open import OpenDataset
+from orthanc_research.dataset._names import files_of, parts
 from orthanc_research.dataset._sections import Geometry
 from orthanc_research.dataset._short import short_tags
+from orthanc_research.dataset._versions import decoder_of, syntax_of
 from orthanc_research.decoding import decode_isolated
-from orthanc_research.errors import (
-    AccessError,
-    CancelledError,
-    Error,
-    GeometryError,
-    OrthancError,
-    PixelError,
-)
-from orthanc_research.export import FrameRow, frame_rows, write_frames, write_table, write_volume
-from orthanc_research.export.plan import ChangedError, Planned, check
+from orthanc_research.errors import CancelledError, NotFoundError, PixelError, ServerError
+from orthanc_research.export import FrameRow, frame_rows, write_frames, write_table
+from orthanc_research.export.plan import Planned, check
 from orthanc_research.export.series import in_order
+from orthanc_research.fetch import DamagedError
 from orthanc_research.parallel import Outcome, thread_map
 from orthanc_research.pixels import frames_of, read_dataset
 from orthanc_research.pixels._suv import suv_factor
 from orthanc_research.progress import Progress, Silent, Within
-from orthanc_research.rest import Connection, Rest, is_server_gone
+from orthanc_research.rest import Connection, Rest
 from orthanc_research.tables import Row as RawRow
-from orthanc_research.tables import plan_tags, tags_frame
+from orthanc_research.tables import issues, plan_tags, tags_frame
 
-__all__ = ["Task", "parts", "run_task"]
+__all__ = ["Task", "run_task"]
 
 Row = dict[str, Any]
 Decoded = Generator[Outcome[str, tuple[Dataset, npt.NDArray[Any]]], None, None]
-_SUFFIX = {"nifti": ".nii.gz", "npy": ".npy", "npz": ".npz"}
-_BESIDE = {"nifti": ".nii.gz.json", "npy": ".json", "npz": ".npz.json"}
 _STOPPED = "It was stopped on request."
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+_NO_IMAGE = "there are no pixels in it."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +50,7 @@ class Task:
     """What is shipped to a worker: small, frozen, and without a client or a secret.
 
     The pixels come from a series of an Orthanc (`connection`, `planned`) or from `files` (de-identified). `recipe` is
-    the recipe's hash: what another recipe made is made again.
+    the recipe's hash: what another recipe made is made again; so is what has another `state` in its source.
     """
 
     out: str
@@ -70,6 +62,7 @@ class Task:
     also: tuple[str, ...]
     geometry: Geometry
     bytes: int
+    state: str = field(default="", repr=False)
     threads: int = 1
     connection: Connection | None = field(default=None, repr=False)
     planned: Planned | None = field(default=None, repr=False)
@@ -78,9 +71,8 @@ class Task:
     @property
     def inputs(self) -> str:
         """What tells whether what is on the disk was made of the same."""
-        names = "\n".join(Path(each).name for each in self.files)
-        mark = hashlib.sha256(names.encode()).digest() if self.planned is None else self.planned.mark
-        return f"{self.recipe} {mark.hex()}"
+        mark = b"" if self.planned is None else self.planned.mark
+        return f"{self.recipe} {mark.hex()} {self.state}"
 
 
 def run_task(task: Task, rest: Rest | None = None, progress: Progress | None = None) -> Row:
@@ -97,41 +89,27 @@ def run_task(task: Task, rest: Rest | None = None, progress: Progress | None = N
             facts = _in_connection(task, rest, progress or Silent())
         problems = facts["problems"]
         row: Row = {"status": "partial" if problems else "done", "error": problems[0]["reason"] if problems else None}
-        row |= {name: facts[name] for name in ("file", "instances", "frames", "bytes")}
+        row |= {name: facts[name] for name in ("file", "instances", "frames", "bytes")} | {"facts": facts}
     except Exception as error:  # noqa: BLE001 - whatever happens to a series is its row
-        row = _failed(error, task)
+        row = failed(error, task.bytes)
     return {**row, "reused": reused, "seconds": time.monotonic() - start}
-
-
-def parts(out: str | os.PathLike[str], name: str) -> tuple[Path, Path]:
-    """Where a series keeps its rows of `instances`, and its pixel hashes."""
-    folder = Path(out) / "_done"
-    return folder / f"{name}.instances.parquet", folder / f"{name}.pixels.parquet"
-
-
-def _failed(error: Exception, task: Task) -> Row:
-    passing = isinstance(error, OrthancError | OSError | ChangedError | CancelledError | MemoryError)
-    if isinstance(error, OSError) and not isinstance(error, Error):
-        if error.errno in _NO_SPACE:
-            reason = f"The disk is full: this series needs up to {task.bytes / 1e6:.0f} MB; make room and go on."
-        else:
-            reason = f"A file cannot be read or written ({os.strerror(error.errno) if error.errno else 'no reason'})."
-    elif isinstance(error, Error | ChangedError):
-        reason = str(error)
-    elif isinstance(error, pa.ArrowException | ValueError | OverflowError):
-        reason = f"Its values cannot be written ({type(error).__name__})."
-    else:
-        reason = f"It could not be built ({type(error).__name__})."
-    over = isinstance(error, AccessError) or (isinstance(error, OrthancError) and is_server_gone(error))
-    over = over or (isinstance(error, OSError) and error.errno in _NO_SPACE)
-    return {"status": "not-done" if passing else "failed", "error": reason, "over": over}
 
 
 def _in_connection(task: Task, rest: Rest | None, progress: Progress) -> Row:
     if rest is not None or task.connection is None:
-        return _built(task, rest, progress)
+        return _judged(task, rest, progress)
     with Rest(task.connection) as own:
-        return _built(task, own, progress)
+        return _judged(task, own, progress)
+
+
+def _judged(task: Task, rest: Rest | None, progress: Progress) -> Row:
+    """Build it; `ChangedError` instead of what a series that changed meanwhile is answered with."""
+    try:
+        return _built(task, rest, progress)
+    except (NotFoundError, ServerError, DamagedError):
+        if rest is not None and task.planned is not None:
+            check(rest, task.planned)
+        raise
 
 
 @dataclass(slots=True)
@@ -141,6 +119,8 @@ class _Notes:
     tags: list[RawRow] = field(default_factory=list)
     factors: list[float] = field(default_factory=list)
     problems: list[dict[str, str]] = field(default_factory=list)
+    values: list[dict[str, str]] = field(default_factory=list)  # that are NA in the tables, and no harm to the series
+    decoders: dict[str, str] = field(default_factory=dict)
 
     def add(self, kind: str, reason: str) -> None:
         self.problems.append({"kind": kind, "reason": reason})
@@ -149,9 +129,8 @@ class _Notes:
 def _built(task: Task, rest: Rest | None, progress: Progress) -> Row:
     notes, out = _Notes(), Path(task.out)
     hashed, frames, path = FramesHash(), 0, out / "frames" / f"{task.name}.parquet"
-    for pattern in (f"frames/{task.name}.parquet", f"volumes/{task.name}.*", f"volumes/{task.name}_*"):
-        for old in out.glob(pattern):  # of another recipe, perhaps
-            old.unlink()
+    for old in files_of(out, task.name):  # of another recipe, perhaps
+        old.unlink(missing_ok=True)
     if task.values == "none":
         _headers(task, rest, notes, progress)
     else:
@@ -162,7 +141,10 @@ def _built(task: Task, rest: Rest | None, progress: Progress) -> Row:
     if rest is not None and task.planned is not None:
         check(rest, task.planned)
     written = [path] if frames else []
-    written += _volumes(task, path, instances, notes)
+    if task.also:
+        alone = series_alone(out, task.uid, f"frames/{path.name}", instances)
+        how: dict[str, Any] = {"also": task.also, "values": task.values, "geometry": task.geometry}
+        written += write_forms(alone, task.uid, task.name, **how, problem=notes.add)
     rows, pixels = parts(out, task.name)
     write_table(instances, rows)
     write_table(hashed.pixels(), pixels)
@@ -174,14 +156,20 @@ def _built(task: Task, rest: Rest | None, progress: Progress) -> Row:
         "frames": frames,
         "bytes": sum(each.stat().st_size for each in written),
         "problems": notes.problems,
+        "values": notes.values,
+        "decoders": notes.decoders,
     }
     mark_done(out, task.name, [each.relative_to(out) for each in (*written, rows, pixels)], facts)
     return facts
 
 
 def _rows(task: Task, rest: Rest | None, notes: _Notes, progress: Progress) -> Iterator[FrameRow]:
-    """All frames, in order; `CancelledError` instead of an end, so that no file is left."""
-    count, ended = 0, 0
+    """All frames, in order; `CancelledError` instead of an end, so that no file is left.
+
+    Where a volume is required, `PixelError` for an image that does not decode: nothing would tell that a slice at the
+    end is missing.
+    """
+    ended = 0
     names = _listed(task, rest)
     with closing(_decoded(task, rest, names, progress)) as outcomes:
         for outcome in outcomes:
@@ -190,9 +178,10 @@ def _rows(task: Task, rest: Rest | None, notes: _Notes, progress: Progress) -> I
                 dataset, array = outcome.get()
                 rows = frame_rows(dataset, array)
             except PixelError as error:
+                if task.geometry.require == "volume" and not str(error).endswith(_NO_IMAGE):
+                    raise
                 notes.add("pixels", str(error))
                 continue
-            count += 1
             _note(task, notes, dataset)
             yield from rows
     if ended < len(names):
@@ -201,8 +190,16 @@ def _rows(task: Task, rest: Rest | None, notes: _Notes, progress: Progress) -> I
 
 def _listed(task: Task, rest: Rest | None) -> Sequence[str]:
     if task.files or rest is None or task.planned is None:
-        return task.files
+        return sorted(task.files, key=_number)
     return in_order(rest.series.children(task.planned.series, "Instance"))
+
+
+def _number(file: str) -> tuple[int, str]:
+    """InstanceNumber of a file, and its name, which is its UID."""
+    with Path(file).open("rb") as stream:
+        dataset = dcmread(stream, specific_tags=["InstanceNumber"], stop_before_pixels=True)
+    number = str(short_tags(dataset, ["InstanceNumber"]).get("0020,0013", ""))
+    return (int(number) if number.isascii() and number.isdigit() else 1 << 62, Path(file).name)
 
 
 def _decoded(task: Task, rest: Rest | None, names: Sequence[str], progress: Progress) -> Decoded:
@@ -224,9 +221,12 @@ def _headers(task: Task, rest: Rest | None, notes: _Notes, progress: Progress) -
     """No pixel is read: the tags of all instances, by the server's cheapest route or from the files that are here."""
     if rest is not None and task.planned is not None:
         plan = plan_tags(task.columns, capabilities=rest.capabilities())
-        series = [(task.planned.series, ())]
+        series, lost = [(task.planned.series, ())], 0
         for chunk in headers.rows(rest, series, plan, workers=1, max_rows=None, progress=Within(progress)):
-            notes.tags += chunk
+            notes.tags += [row for row in chunk if row[2] is not None]
+            lost += sum(tags is None for _, _, tags in chunk)
+        if lost:
+            notes.add("header", f"The server cannot read the files of {lost} instances.")
         return
     for name in task.files:
         if progress.cancelled:
@@ -235,6 +235,9 @@ def _headers(task: Task, rest: Rest | None, notes: _Notes, progress: Progress) -
 
 
 def _note(task: Task, notes: _Notes, dataset: Dataset) -> None:
+    if task.values != "none":
+        syntax = syntax_of(dataset)
+        notes.decoders[syntax] = decoder_of(syntax)
     tags = short_tags(dataset, task.columns)
     notes.tags.append((str(tags.get("0008,0018", "")), task.name, tags))
     if task.values == "suv":
@@ -257,41 +260,12 @@ def _factor(dataset: Dataset, notes: _Notes) -> float:
 
 
 def _instances(task: Task, notes: _Notes) -> pd.DataFrame:
+    """By InstanceNumber: the first one stands for its series. What does not parse is NA, noted without its value."""
     frame = tags_frame(notes.tags, plan_tags(task.columns)).reset_index(drop=True)
+    found = issues(frame)
+    for (column, issue), count in sorted(Counter(zip(found["Column"], found["Issue"], strict=True)).items()):
+        notes.values.append({"kind": "value", "reason": f"{column}: {issue}; {count} of {len(frame)} instances."})
     frame = frame.drop(columns=["ParentSeries", "Issues"], errors="ignore")
-    return frame.assign(SUVFactor=pd.array(notes.factors, dtype="float64")) if task.values == "suv" else frame
-
-
-def _volumes(task: Task, path: Path, instances: pd.DataFrame, notes: _Notes) -> list[Path]:
-    """The further forms, from the frames that were just written; what cannot be had is a problem of the series."""
-    if not task.also:
-        return []
-    dataset = _series_alone(task, path, instances)
-    how = task.geometry.reading(task.values)
-    try:
-        stacks = how.stacks(dataset.stacks(task.uid))
-    except GeometryError as error:
-        notes.add("volume", str(error))
-        return []
-    written = []
-    for place, stack in enumerate(stacks, 1):
-        try:
-            volume = dataset.filled(task.uid, [stack.checked()], task.values)[0]
-        except (GeometryError, PixelError) as error:  # the other stacks of the series may be volumes
-            notes.add("volume", str(error))
-            continue
-        name = task.name if not how.split else f"{task.name}_{place:03d}"
-        for form in task.also:
-            target = path.parent.parent / "volumes" / f"{name}{_SUFFIX[form]}"
-            write_volume(target, volume)
-            written += [target, target.with_name(f"{name}{_BESIDE[form]}")]
-    return written
-
-
-def _series_alone(task: Task, path: Path, instances: pd.DataFrame) -> OpenDataset:
-    """The folder as `open_dataset` will give it, with the tables of this one series, which are not written yet."""
-    found = OpenDataset(path.parent.parent)
-    index = pd.Index([task.uid], name="SeriesInstanceUID")
-    vars(found)["series"] = pd.DataFrame({"file": [f"frames/{path.name}"]}, index=index)
-    vars(found)["instances"] = instances.set_index("SOPInstanceUID")
-    return found
+    if task.values == "suv":
+        frame = frame.assign(SUVFactor=pd.array(notes.factors, dtype="float64"))
+    return frame.sort_values(["InstanceNumber", "SOPInstanceUID"], ignore_index=True)
