@@ -8,7 +8,7 @@ import shutil
 import time
 import tomllib
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError as FutureCancelled
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 
 from orthanc_research.dataset._failure import is_full
 from orthanc_research.dataset._finish import Place, finish, forget, old_lock, patients_of, placed
-from orthanc_research.dataset._manifest import DONE, MANIFEST, verify
+from orthanc_research.dataset._manifest import DONE, MANIFEST, read_manifest, verify
 from orthanc_research.dataset._recipe import Recipe
 from orthanc_research.dataset._released import Release, Released, project_of
 from orthanc_research.dataset._splits import plain_digest
@@ -84,6 +84,11 @@ class Build:
     def retry(self, *, progress: Progress | bool | None = None) -> Build:
         """The same again: what is done and unchanged on the disk stays, everything else is made anew."""
         return build(self._plan, self.folder, **self._how, progress=progress)
+
+    @property
+    def decoders(self) -> Mapping[str, Sequence[str]]:
+        """Transfer syntax → what decoded it, with versions; {} while it is not complete."""
+        return dict(read_manifest(self.folder)["decoders"]) if self.complete else {}
 
     def verify(self) -> pd.DataFrame:
         """The files that are not as the manifest says: `file` and `problem`; empty when all are."""

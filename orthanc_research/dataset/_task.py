@@ -20,6 +20,7 @@ from orthanc_research.dataset._forms import series_alone, write_forms
 from orthanc_research.dataset._hash import FramesHash
 from orthanc_research.dataset._manifest import done, mark_done
 from orthanc_research.dataset._names import files_of, parts
+from orthanc_research.dataset._quiet import quiet
 from orthanc_research.dataset._sections import Geometry
 from orthanc_research.dataset._short import short_tags
 from orthanc_research.dataset._versions import decoder_of, syntax_of
@@ -81,6 +82,11 @@ def run_task(task: Task, rest: Rest | None = None, progress: Progress | None = N
     "not-done" is what may go well the next time: the server or the disk failed, the series changed, it was cancelled.
     """
     start = time.monotonic()
+    with quiet():
+        return {**_row(task, rest, progress), "seconds": time.monotonic() - start}
+
+
+def _row(task: Task, rest: Rest | None, progress: Progress | None) -> Row:
     reused = False
     try:
         facts = done(task.out, task.name)
@@ -92,7 +98,7 @@ def run_task(task: Task, rest: Rest | None = None, progress: Progress | None = N
         row |= {name: facts[name] for name in ("file", "instances", "frames", "bytes")} | {"facts": facts}
     except Exception as error:  # noqa: BLE001 - whatever happens to a series is its row
         row = failed(error, task.bytes)
-    return {**row, "reused": reused, "seconds": time.monotonic() - start}
+    return {**row, "reused": reused}
 
 
 def _in_connection(task: Task, rest: Rest | None, progress: Progress) -> Row:
