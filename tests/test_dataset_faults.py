@@ -26,7 +26,7 @@ from pydicom import Dataset, dcmread
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import RawDataElement
 from pydicom.tag import Tag
-from pydicom.uid import UID, ComputedRadiographyImageStorage, RLELossless
+from pydicom.uid import UID, RawDataStorage, RLELossless
 from test_gates_disk import SmallDisk, disk  # noqa: F401 - a fixture
 
 import orthanc_research as ores
@@ -210,7 +210,7 @@ def test_a_disk_that_is_really_full_is_told_and_gone_on_with(
 
 
 def _without_decoders() -> None:
-    _decode.available = lambda syntax: ()
+    vars(_decode)["available"] = lambda _: ()
 
 
 @pytest.mark.one_version
@@ -245,14 +245,15 @@ def test_a_worker_that_lacks_a_decoder_or_dies_is_rows_and_the_next_run_does_the
 
 @pytest.mark.one_version
 def test_a_file_that_is_damaged_on_the_server_is_a_row_and_the_others_are_built(tmp_path: Path) -> None:
+    folder = tmp_path / "server"
     with (
-        OrthancServer(None, tmp_path / "server", config=UNCACHED) as server,
+        OrthancServer(None, folder, config=UNCACHED) as server,
         ores.Orthanc(server.url, auth=server.auth) as orthanc,
     ):
         given = cohort("CT", patients=3)
         load(orthanc, given)
         uids = sorted({str(each.SeriesInstanceUID) for each in given})
-        stored = {path: path.read_bytes() for path in (tmp_path / "server").rglob("*") if path.is_file()}
+        stored = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
         def file_of(series: str) -> Path:
             one = next(each for each in given if each.SeriesInstanceUID == series)
@@ -289,9 +290,10 @@ def test_a_volume_is_never_short_of_a_slice_that_does_not_decode(orthanc: ores.O
     last.PixelData = last.PixelData[:100]
     other = next(each for each in given if each.SeriesInstanceUID != series)
     note = dcmread(BytesIO(bytes_of(other)))  # beside the images of its series, and none itself
-    del note.PixelData
+    for keyword in ("PixelData", "Rows", "Columns", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"):
+        delattr(note, keyword)
     note.SOPInstanceUID = note.file_meta.MediaStorageSOPInstanceUID = UID(f"{other.SOPInstanceUID}.1")
-    note.SOPClassUID = note.file_meta.MediaStorageSOPClassUID = ComputedRadiographyImageStorage
+    note.SOPClassUID = note.file_meta.MediaStorageSOPClassUID = RawDataStorage
     load(orthanc, [*given, note])
     made = build(orthanc, recipe(), tmp_path / "out")
     assert made.status["status"].to_dict() == {series: "failed", str(other.SeriesInstanceUID): "partial"}
