@@ -295,7 +295,8 @@ def test_a_volume_is_never_short_of_a_slice_that_does_not_decode(orthanc: ores.O
     note.SOPInstanceUID = note.file_meta.MediaStorageSOPInstanceUID = UID(f"{other.SOPInstanceUID}.1")
     note.SOPClassUID = note.file_meta.MediaStorageSOPClassUID = RawDataStorage
     load(orthanc, [*given, note])
-    made = build(orthanc, recipe(), tmp_path / "out")
+    split = SMALL.replace('require = "volume"', 'require = "volume"\non_4d = "split"')
+    made = build(orthanc, recipe(split), tmp_path / "out")
     assert made.status["status"].to_dict() == {series: "failed", str(other.SeriesInstanceUID): "partial"}
     assert "cut" in str(made.status.loc[series, "error"])
     assert not list(made.folder.rglob(f"{series}*"))
