@@ -10,28 +10,27 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy.typing as npt
 import pandas as pd
-from pydicom import Dataset, dcmread
+from pydicom import dcmread
 
 from orthanc_research import fetch, headers
 from orthanc_research.dataset._failure import failed
 from orthanc_research.dataset._forms import series_alone, write_forms
 from orthanc_research.dataset._hash import FramesHash
+from orthanc_research.dataset._instance import Instance, read_instance
 from orthanc_research.dataset._manifest import done, mark_done
 from orthanc_research.dataset._names import files_of, parts
 from orthanc_research.dataset._quiet import quiet
 from orthanc_research.dataset._sections import Geometry
 from orthanc_research.dataset._short import short_tags
-from orthanc_research.dataset._versions import decoder_of, syntax_of
-from orthanc_research.decoding import decode_isolated
-from orthanc_research.errors import CancelledError, NotFoundError, PixelError, ServerError
-from orthanc_research.export import FrameRow, frame_rows, write_frames, write_table
+from orthanc_research.dataset._versions import decoder_of
+from orthanc_research.errors import AccessError, CancelledError, NotFoundError, PixelError, ServerError
+from orthanc_research.export import FrameRow, write_frames, write_table
 from orthanc_research.export.plan import Planned, check
 from orthanc_research.export.series import in_order
 from orthanc_research.fetch import DamagedError
 from orthanc_research.parallel import Outcome, thread_map
-from orthanc_research.pixels import frames_of, read_dataset
+from orthanc_research.pixels import Frame, read_dataset
 from orthanc_research.pixels._suv import suv_factor
 from orthanc_research.progress import Progress, Silent, Within
 from orthanc_research.rest import Connection, Rest
@@ -41,7 +40,8 @@ from orthanc_research.tables import issues, plan_tags, tags_frame
 __all__ = ["Task", "run_task"]
 
 Row = dict[str, Any]
-Decoded = Generator[Outcome[str, tuple[Dataset, npt.NDArray[Any]]], None, None]
+Read = Generator[Outcome[str, Instance], None, None]
+_MANY = 16  # files, as of `fetch`: for them a process for JPEG 2000 pays
 _STOPPED = "It was stopped on request."
 _NO_IMAGE = "there are no pixels in it."
 
@@ -177,19 +177,21 @@ def _rows(task: Task, rest: Rest | None, notes: _Notes, progress: Progress) -> I
     """
     ended = 0
     names = _listed(task, rest)
-    with closing(_decoded(task, rest, names, progress)) as outcomes:
+    with closing(_read(task, rest, names, progress)) as outcomes:
         for outcome in outcomes:
             ended += 1
             try:
-                dataset, array = outcome.get()
-                rows = frame_rows(dataset, array)
+                found = outcome.get()
             except PixelError as error:
                 if task.geometry.require == "volume" and not str(error).endswith(_NO_IMAGE):
                     raise
                 notes.add("pixels", str(error))
                 continue
-            _note(task, notes, dataset)
-            yield from rows
+            notes.decoders[found.syntax] = decoder_of(found.syntax)
+            _note(task, notes, found.tags)
+            if task.values == "suv":
+                notes.factors.append(_factor(found.rows[0].frame, notes))
+            yield from found.rows
     if ended < len(names):
         raise CancelledError(_STOPPED)
 
@@ -208,19 +210,18 @@ def _number(file: str) -> tuple[int, str]:
     return (int(number) if number.isascii() and number.isdigit() else 1 << 62, Path(file).name)
 
 
-def _decoded(task: Task, rest: Rest | None, names: Sequence[str], progress: Progress) -> Decoded:
-    if rest is not None and not task.files:
-        return fetch.decoded(rest, names, workers=task.threads, verify=True, progress=Within(progress))
+def _read(task: Task, rest: Rest | None, names: Sequence[str], progress: Progress) -> Read:
+    """Each file, from the server by its MD5 or from the disk, and what is in it; its failure is its outcome."""
+    many, within = len(names) >= _MANY, Within(progress)
 
-    def get(name: str) -> tuple[Dataset, npt.NDArray[Any]]:
-        content = Path(name).read_bytes()
-        dataset = read_dataset(content)
-        array = decode_isolated(content, short_tags(dataset, ["SOPInstanceUID"]).get("0008,0018", ""))
-        for keyword in ("PixelData", "FloatPixelData", "DoubleFloatPixelData"):
-            dataset.pop(keyword, None)
-        return dataset, array
+    def get(name: str) -> Instance:
+        if rest is None or task.files:
+            return read_instance(Path(name).read_bytes(), task.columns, many=many)
+        found = read_instance(fetch.file(rest, name, verify=True), task.columns, many=many)
+        within.advance()
+        return found
 
-    return thread_map(get, names, workers=task.threads, progress=progress)
+    return thread_map(get, names, workers=task.threads, progress=within, fatal=(AccessError,))
 
 
 def _headers(task: Task, rest: Rest | None, notes: _Notes, progress: Progress) -> None:
@@ -237,21 +238,14 @@ def _headers(task: Task, rest: Rest | None, notes: _Notes, progress: Progress) -
     for name in task.files:
         if progress.cancelled:
             raise CancelledError(_STOPPED)
-        _note(task, notes, read_dataset(Path(name).read_bytes()))
+        _note(task, notes, short_tags(read_dataset(Path(name).read_bytes()), task.columns))
 
 
-def _note(task: Task, notes: _Notes, dataset: Dataset) -> None:
-    if task.values != "none":
-        syntax = syntax_of(dataset)
-        notes.decoders[syntax] = decoder_of(syntax)
-    tags = short_tags(dataset, task.columns)
+def _note(task: Task, notes: _Notes, tags: dict[str, Any]) -> None:
     notes.tags.append((str(tags.get("0008,0018", "")), task.name, tags))
-    if task.values == "suv":
-        notes.factors.append(_factor(dataset, notes))
 
 
-def _factor(dataset: Dataset, notes: _Notes) -> float:
-    frame = frames_of(dataset)[0]
+def _factor(frame: Frame, notes: _Notes) -> float:
     try:
         if frame.suv is None:
             raise PixelError("SUV is of PET, and its Modality is another.")

@@ -88,8 +88,11 @@ class FrameRow:
     array: npt.NDArray[Any] = field(repr=False)
 
 
-def frame_rows(dataset: Dataset, array: npt.NDArray[Any]) -> list[FrameRow]:
-    """The rows of one decoded instance, `array` as `pixels.decode` gives it: (frame, row, column[, sample])."""
+def frame_rows(dataset: Dataset | Mapping[str, Any], array: npt.NDArray[Any]) -> list[FrameRow]:
+    """The rows of one decoded instance, `array` as `pixels.decode` gives it: (frame, row, column[, sample]).
+
+    Of the header, also as `pixels.frames_of` takes it.
+    """
     frames = frames_of(dataset)
     if len(frames) != len(array):  # a file whose frames cannot be told apart: none of them has a place
         frames = [dataclasses.replace(frames[0], position=None)] * len(array)
