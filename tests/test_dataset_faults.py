@@ -87,6 +87,7 @@ def test_builds_that_are_killed_go_on_to_the_same_dataset(
 
 
 @pytest.mark.long
+@pytest.mark.timeout(1800)
 @pytest.mark.one_version
 @pytest.mark.parametrize(("text", "times"), [(SMALL, 30), (RELEASED, 20)], ids=["plain", "released"])
 def test_builds_that_are_killed_at_any_moment_go_on_to_the_same_dataset(
@@ -169,6 +170,7 @@ def test_a_disk_that_is_full_at_any_write_says_how_much_it_needs_and_is_gone_on_
 
 
 @pytest.mark.long
+@pytest.mark.timeout(1800)
 @pytest.mark.one_version
 def test_a_release_on_a_disk_that_is_full_at_any_write_is_gone_on_with(
     orthanc: ores.Orthanc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
