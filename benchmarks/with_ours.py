@@ -88,13 +88,18 @@ def build(url: str, user: str, password: str, *, what: Mapping[str, Any], into: 
 
 def build_in_one_process(url: str, user: str, password: str, *, what: Mapping[str, Any], into: str) -> int:
     """The same, each series in a worker process, of which there is one."""
-    with ProcessPoolExecutor(1, mp_context=get_context("forkserver")) as executor:
-        return _build(url, user, password, what, into, executor)
+    return _build_in(1, url, user, password, what, into)
 
 
 def build_in_two_processes(url: str, user: str, password: str, *, what: Mapping[str, Any], into: str) -> int:
     """The same with two."""
-    with ProcessPoolExecutor(2, mp_context=get_context("forkserver")) as executor:
+    return _build_in(2, url, user, password, what, into)
+
+
+def _build_in(processes: int, url: str, user: str, password: str, what: Mapping[str, Any], into: str) -> int:
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["orthanc_research.dataset"])  # once, and not in each process
+    with ProcessPoolExecutor(processes, mp_context=context) as executor:
         return _build(url, user, password, what, into, executor)
 
 
