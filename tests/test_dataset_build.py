@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import hashlib
+import re
 import shutil
 import warnings
+import zipfile
+import zlib
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import suppress
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from dataset_builds import SMALL, bytes_of, check, load
 from dataset_builds import build as build_of
@@ -183,6 +189,26 @@ def test_the_recipe_without_pixels_reads_none(cohort: ores.Orthanc, tmp_path: Pa
     assert len(dataset.instances) == cohort.count("Instance", StudyDate="20200101-20241231")
 
 
+def _opened(path: Path) -> bytes:
+    """The bytes of a file, and of what is packed in it."""
+    content = path.read_bytes()
+    if path.suffix == ".parquet":
+        content += pd.read_parquet(path).drop(columns="pixels", errors="ignore").to_json().encode()
+        content += repr(pq.read_schema(path).metadata).encode()
+        if "pixels" in pq.read_schema(path).names:
+            content += b"".join(pq.read_table(path, columns=["pixels"])["pixels"].to_pylist())
+    elif path.suffix == ".gz":
+        content += gzip.decompress(content)
+    elif path.suffix in (".npz", ".zip"):
+        with zipfile.ZipFile(path) as packed:
+            content += b"".join(packed.read(name) for name in packed.namelist())
+    elif path.suffix == ".pdf":
+        for stream in re.findall(rb"stream\r?\n(.*?)endstream", content, re.DOTALL):
+            with suppress(zlib.error):
+                content += zlib.decompress(stream)
+    return content
+
+
 @pytest.mark.one_version
 def test_a_de_identified_dataset_leads_back_to_no_source(
     orthanc: ores.Orthanc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -211,11 +237,9 @@ def test_a_de_identified_dataset_leads_back_to_no_source(
         secret |= set(getattr(orthanc.rest, level).list())
     assert len(secret) > 400
     for path in build.folder.rglob("*"):
-        content = str(path.relative_to(build.folder)).encode() + (path.read_bytes() if path.is_file() else b"")
-        if path.suffix == ".parquet":
-            table = pd.read_parquet(path)
-            content += table.drop(columns="pixels", errors="ignore").to_json().encode()
+        content = str(path.relative_to(build.folder)).encode() + (_opened(path) if path.is_file() else b"")
         assert not [each for each in secret if each.encode() in content], path.name
+    assert {path.suffix for path in build.folder.rglob("*")} >= {".parquet", ".gz", ".json", ".md", ".toml", ".pdf"}
     private = tmp_path / "project" / "datasets" / recipe.dataset.name
     assert {path.name for path in private.iterdir()} == {"recipe.lock.json", "splits.lock.json"}
     assert (tmp_path / "project").stat().st_mode & 0o077 == 0

@@ -210,7 +210,9 @@ def _sources(
     named = "PatientID" in plan.recipe.metadata.keywords
     found = []
     for identity, patient, uid in zip(rows["identity"], rows["PatientID"], rows["SeriesInstanceUID"], strict=True):
-        # Who looks at the dataset need not read who it is, unless the recipe says so.
+        # Who looks at the dataset need not read who it is, unless the recipe says so. It is no pseudonym: there is no
+        # key, so that anyone builds the same dataset, and who has the PatientIDs can tell which is whose. The source's
+        # UIDs are in the dataset as well; its card says that nothing was de-identified.
         code = f"P{plain_digest('dataset-patient', plan.recipe.dataset.seed, identity).hex()[:16]}" if identity else ""
         found.append(Released(str(uid), str(patient) if named and identity else code))
     if named and len({each.patient for each in found}) != rows["identity"].nunique():
