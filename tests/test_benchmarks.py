@@ -327,7 +327,7 @@ def test_builds_are_measured_checked_and_make_their_block(tmp_path: Path) -> Non
     with ores.LocalOrthanc() as orthanc:
         tiny = build.Sizes(series=2, slices=3, pixels=16, repeats=1)
         found = build.compare(orthanc, tmp_path, tiny, only=[OURS, LIMIT])
-    assert [row["rows"] for row in found["rows"]][0] == 2
+    assert next(row["rows"] for row in found["rows"]) == 2
     assert found["few"]["series"] == 1
     assert "**2 series of 3 slices of 16 x 16 (0 MB of pixels)**" in _report.build(found)
     assert not (tmp_path / "into").exists()
