@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import copy
 import os
 import shutil
 import time
 import tomllib
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from concurrent.futures import CancelledError as FutureCancelled
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from concurrent.futures import wait as wait_for
-from contextlib import closing, contextmanager
+from concurrent.futures import Executor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -26,14 +23,15 @@ from orthanc_research.dataset._finish import Place, finish, forget, old_lock, pa
 from orthanc_research.dataset._manifest import DONE, MANIFEST, read_manifest, verify
 from orthanc_research.dataset._recipe import Recipe
 from orthanc_research.dataset._released import Release, Released, project_of
+from orthanc_research.dataset._run import on_threads, stopped, with_executor
 from orthanc_research.dataset._splits import plain_digest
-from orthanc_research.dataset._task import Task, run_task
+from orthanc_research.dataset._task import Task
 from orthanc_research.dataset._unit import Unit
 from orthanc_research.deid import uid_of
 from orthanc_research.errors import DatasetError, QueryError
 from orthanc_research.export._options import file_name
 from orthanc_research.files import atomic_write, private_folder, sweep
-from orthanc_research.parallel import MAX_THREADS, reporting, thread_map
+from orthanc_research.parallel import MAX_THREADS, reporting
 from orthanc_research.progress import Progress
 
 if TYPE_CHECKING:
@@ -55,7 +53,6 @@ STATUS_COLUMNS = {
 _NEEDED = ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "InstanceNumber", "Modality")
 _FILES = 4  # at a time, over all series
 _KB_AN_INSTANCE = 4  # of tables, beside what the series take
-_LOOK = 0.2  # seconds between looks at whether the user wants to stop
 Row = dict[str, Any]
 
 
@@ -125,10 +122,10 @@ def build(
         (root / MANIFEST).unlink(missing_ok=True)  # until all of it is there again
         forget(root, [task.name for task in tasks])
         bar.total(len(tasks), "series")
-        found = _with(executor, tasks, bar) if executor is not None else _threads(plan, units, workers, bar)
+        found = with_executor(executor, tasks, bar) if executor is not None else on_threads(plan, units, workers, bar)
         for unit in units:
             if unit.task is not None:
-                unit.row = found.get(unit.task.name, _stopped())
+                unit.row = found.get(unit.task.name, stopped())
         complete = not any(unit.row["status"] == "not-done" for unit in units)
         differences = old_lock(place.private, units)
         content, leaks = finish(plan, place, units, places, started) if complete else ("", None)
@@ -142,10 +139,6 @@ def _place(recipe: Recipe, root: Path, release: Release | None) -> Place:
         return Place(root, root, recipe.hash, plain_digest, str)
     told = release.key.digest("dataset-recipe", "", recipe.hash).hex() if recipe.withheld else recipe.hash
     return Place(root, release.private, told, release.key.digest, partial(uid_of, release.key))
-
-
-def _stopped() -> Row:
-    return {"status": "not-done", "error": "It was stopped before."}
 
 
 def _status(units: Sequence[Unit]) -> pd.DataFrame:
@@ -266,67 +259,3 @@ def _check_space(root: Path, tasks: Sequence[Task]) -> None:
     needed, free = max((task.bytes for task in tasks), default=0), shutil.disk_usage(root).free
     if free < needed:
         raise DatasetError(f"The disk has {free / 1e6:.0f} MB left; a series of this dataset needs {needed / 1e6:.0f}.")
-
-
-def _threads(plan: DatasetPlan, units: Sequence[Unit], workers: int, bar: Progress) -> dict[str, Row]:
-    found: dict[str, Row] = {}
-    halted: list[str] = []
-
-    def one(pair: tuple[Unit, Task]) -> Row:
-        unit, task = pair
-        if halted:
-            return {"status": "not-done", "error": halted[0]}
-        rest = None if task.files else plan._orthancs[unit.source].rest
-        row = run_task(task, rest, bar)
-        if row.pop("over", False):
-            halted.append(row["error"])
-        return row
-
-    todo = [(unit, unit.task) for unit in units if unit.task is not None]
-    with closing(thread_map(one, todo, workers=workers, progress=bar)) as outcomes:
-        for outcome in outcomes:
-            found[outcome.unit[1].name] = outcome.get()
-            bar.advance()
-    return found
-
-
-def _with(executor: Executor, tasks: Sequence[Task], bar: Progress) -> dict[str, Row]:
-    """Each task where the executor runs it; a worker that dies is a row of what it had."""
-    if not isinstance(executor, ThreadPoolExecutor):
-        for task in tasks:  # a copy is made as by a pickle
-            if task.connection is not None and copy.copy(task.connection).stripped:
-                raise DatasetError("Other processes need Orthanc(…, auth='env:NAME'): passwords do not travel.")
-    found: dict[str, Row] = {}
-    futures: dict[Future[Row], str] = {}
-    for task in tasks:
-        try:
-            futures[executor.submit(partial(run_task, task))] = task.name
-        except RuntimeError as error:  # a pool whose worker died takes nothing more
-            found[task.name] = _died(error)
-    waiting = set(futures)
-    while waiting:
-        ended, waiting = wait_for(waiting, _LOOK, "FIRST_COMPLETED")
-        for future in ended:
-            found[futures[future]] = _row_of(future)
-            bar.advance()
-        if bar.cancelled:
-            waiting = {future for future in waiting if not future.cancel()}
-    return found
-
-
-def _row_of(future: Future[Row]) -> Row:
-    try:
-        row = dict(future.result())
-    except FutureCancelled:
-        return _stopped()
-    except Exception as error:  # noqa: BLE001 - each executor has its own for a worker that died
-        return _died(error)
-    row.pop("over", None)
-    return row
-
-
-def _died(error: Exception) -> Row:
-    return {
-        "status": "not-done",
-        "error": f"Its worker died ({type(error).__name__}); build again with a new executor.",
-    }
