@@ -49,6 +49,10 @@ def build(
         "env:ORES_KEY"
     ),
     acknowledge: Acknowledge = None,
+    label: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN", help="Put this column of [labels] on the servers too (Orthanc 1.12)."),
+    ] = None,
     source: Source = None,
     source_auth_env: SourceAuth = None,
     out: Out = None,
@@ -57,6 +61,9 @@ def build(
     with _planned(recipe, source, source_auth_env) as made:
         _tell(made)
         found = made.build(folder, workers=workers, key=key, acknowledge=acknowledge or ())
+        if label is not None:
+            put = made.put_labels(label)
+            print(f"{(put['status'] == 'done').sum()} of {len(put)} labels are on the servers", file=sys.stderr)
     for _, leak in found.leaks.iterrows():
         print(f"{leak['count']} equal {leak['kind']} in {leak['splits']}", file=sys.stderr)
     if found.complete:

@@ -379,7 +379,11 @@ def test_the_shell_plans_builds_and_verifies(
     auth = orthanc.rest.connection.basic_auth()
     monkeypatch.setenv("BUILD_URL", orthanc.url)
     monkeypatch.setenv("BUILD_AUTH", ":".join(auth or ("no", "one")))
-    (tmp_path / "small.toml").write_text(SMALL + '[[source]]\nurl = "env:BUILD_URL"\nauth = "env:BUILD_AUTH"\n')
+    study = orthanc.studies()["StudyInstanceUID"].iloc[0]
+    (tmp_path / "labels.csv").write_text(f"StudyInstanceUID,finding\n{study},yes\n")
+    (tmp_path / "small.toml").write_text(
+        SMALL + '[[source]]\nurl = "env:BUILD_URL"\nauth = "env:BUILD_AUTH"\n[labels]\ntable = "labels.csv"\n'
+    )
 
     def run(*words: str) -> Any:
         return CliRunner().invoke(app, ["dataset", *words])
@@ -387,9 +391,11 @@ def test_the_shell_plans_builds_and_verifies(
     recipe, out = str(tmp_path / "small.toml"), tmp_path / "out"
     assert "4 planned" in run("plan", recipe).stderr
     assert not out.exists()
-    built = run("build", recipe, str(out))
+    built = run("build", recipe, str(out), "--label", "finding")
     assert built.exit_code == 0, built.output
     assert "4 done" in built.stderr
+    assert "2 of 2 labels are on the servers" in built.stderr
+    assert len(orthanc.series(labels=["finding-yes"])) == 2
     assert run("verify", str(out)).exit_code == 0
     assert "train" in run("splits", str(out)).stdout
     assert run("card", str(out)).stdout.strip() == (out / "README.md").read_text().strip()

@@ -52,6 +52,7 @@ STATUS_COLUMNS = {
 }
 _NEEDED = ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "InstanceNumber", "Modality")
 _FILES = 4  # at a time, over all series
+_UNPACKED = 6  # times as much: what is left of lossy JPEG when pixels are packed anew, without loss
 _KB_AN_INSTANCE = 4  # of tables, beside what the series take
 Row = dict[str, Any]
 
@@ -164,6 +165,8 @@ def _folder(out: str | os.PathLike[str], recipe: Recipe, rows: pd.DataFrame) -> 
         lock.acquire()
     except Timeout:
         raise DatasetError("Another process or notebook builds into this folder; wait for it, or end it.") from None
+    except OSError as error:
+        raise DatasetError(_not_written(error, rows)) from None
     try:
         for folder in (root, root / DONE, root / "frames", root / "volumes"):
             sweep(folder)
@@ -239,6 +242,7 @@ def _units(
             also=recipe.arrays.also,
             geometry=recipe.filter.geometry,
             bytes=int(row["bytes"]),
+            needed=int(row["bytes"]) * (_UNPACKED if bool(row["packed"]) else 1) * (1 + len(recipe.arrays.also)),
             state=row["state"] if release is None else release.state(one.files),
             threads=max(1, _FILES // workers),
             connection=None if release is not None else connection,

@@ -104,9 +104,10 @@ def _found(recipe: Recipe, orthanc: Orthanc) -> pd.DataFrame:
 
 
 def look(recipe: Recipe, orthancs: Sequence[Orthanc], frame: pd.DataFrame, progress: Progress) -> pd.DataFrame:
-    """The same rows with what costs requests a series: `bytes`, `decoder` (what to install, "" for nothing), geometry.
+    """The same rows with what costs requests a series: `bytes`, `packed` (whether its pixels are), `decoder`, geometry.
 
-    A series that is no volume where one is required gets its reason: "geometry: <code>".
+    `decoder` is what to install, "" for nothing. A series that is no volume where one is required gets its reason:
+    "geometry: <code>".
     """
     geometry = recipe.filter.geometry
     pixels = recipe.arrays.values != "none"
@@ -114,23 +115,24 @@ def look(recipe: Recipe, orthancs: Sequence[Orthanc], frame: pd.DataFrame, progr
 
     sources, names = frame["source"].tolist(), frame["ID"].tolist()
 
-    def one(place: int) -> tuple[int | None, str, str]:
+    def one(place: int) -> tuple[int | None, bool, str, str]:
         orthanc, series = orthancs[sources[place]], names[place]
         try:
             size = int(orthanc.rest.series.statistics(series).get("DicomDiskSize", 0))
             reason = "" if how is None else _verdict(orthanc, series, how)
-            return size, _decoder(orthanc.rest, series) if pixels and not reason else "", reason
+            return size, *(_coding(orthanc.rest, series) if pixels and not reason else (False, "")), reason
         except NotFoundError:
-            return None, "", "no longer on its Orthanc"
+            return None, False, "", "no longer on its Orthanc"
 
     kept = (frame["reason"] == "").to_numpy().nonzero()[0].tolist()
     progress.total(len(kept), "series")
     found = _each(one, kept, orthancs, progress)
     known = dict(zip(kept, found, strict=True))
-    everywhere = [known.get(place, (None, "", reason)) for place, reason in enumerate(frame["reason"].tolist())]
-    sizes, decoders, reasons = zip(*everywhere, strict=True) if everywhere else ((), (), ())
+    everywhere = [known.get(place, (None, False, "", reason)) for place, reason in enumerate(frame["reason"].tolist())]
+    sizes, packed, decoders, reasons = zip(*everywhere, strict=True) if everywhere else ((), (), (), ())
     return frame.assign(
         bytes=pd.array(list(sizes), dtype="Int64"),
+        packed=list(packed),
         decoder=pd.array(list(decoders), dtype="str"),
         reason=pd.array(list(reasons), dtype="str"),
     )
@@ -161,15 +163,15 @@ def _each(work: Callable[[int], T], units: Sequence[int], orthancs: Sequence[Ort
     return found
 
 
-def _decoder(rest: Any, series: str) -> str:
-    """What to install for the first instance's transfer syntax, where nothing here decodes it."""
+def _coding(rest: Any, series: str) -> tuple[bool, str]:
+    """Whether the first instance is compressed, and what to install where nothing here decodes it."""
     try:
         instance = rest.series.children(series, "Instance")[0]["ID"]
         syntax = rest.instances.metadata_value(instance, "TransferSyntax").strip()
     except (NotFoundError, IndexError):
-        return ""
+        return False, ""
     codec = CODECS.get(syntax)
-    return codec.package if codec is not None and not available(UID(syntax)) else ""
+    return codec is not None, codec.package if codec is not None and not available(UID(syntax)) else ""
 
 
 def check_strata(recipe: Recipe, frame: pd.DataFrame) -> None:

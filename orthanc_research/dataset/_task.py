@@ -63,6 +63,7 @@ class Task:
     also: tuple[str, ...]
     geometry: Geometry
     bytes: int
+    needed: int = 0
     state: str = field(default="", repr=False)
     threads: int = 1
     connection: Connection | None = field(default=None, repr=False)
@@ -97,7 +98,7 @@ def _row(task: Task, rest: Rest | None, progress: Progress | None) -> Row:
         row: Row = {"status": "partial" if problems else "done", "error": problems[0]["reason"] if problems else None}
         row |= {name: facts[name] for name in ("file", "instances", "frames", "bytes")} | {"facts": facts}
     except Exception as error:  # noqa: BLE001 - whatever happens to a series is its row
-        row = failed(error, task.bytes)
+        row = failed(error, task.needed or task.bytes)
     return {**row, "reused": reused}
 
 
