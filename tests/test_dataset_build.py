@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import gzip
 import hashlib
+import os
 import re
 import shutil
 import warnings
@@ -105,8 +106,11 @@ def test_processes_give_the_same_dataset_and_get_no_password(
 ) -> None:
     load(orthanc, ores.samples.cohort(patients=2, studies=1, slices=4, size=16))
     right = build_of(orthanc, small(), tmp_path / "threads")
-    monkeypatch.setenv("BUILD_AUTH", ":".join(orthanc.rest.connection.basic_auth() or ("no", "one")))
-    with ProcessPoolExecutor(2, mp_context=get_context("forkserver")) as executor:
+    environment = {"BUILD_AUTH": ":".join(orthanc.rest.connection.basic_auth() or ("no", "one"))}
+    monkeypatch.setenv("BUILD_AUTH", environment["BUILD_AUTH"])
+    # The server that forks may be older than this test, and its environment with it.
+    how: dict[str, Any] = {"initializer": os.environ.update, "initargs": (environment,)}
+    with ProcessPoolExecutor(2, mp_context=get_context("forkserver"), **how) as executor:
         plan = small().plan(orthanc, progress=False)
         with ores.Orthanc(orthanc.url, auth=("a", "b")) as typed:
             plan._orthancs = [typed]

@@ -214,7 +214,8 @@ def test_a_disk_that_is_really_full_is_told_and_gone_on_with(
     assert "the series that are done stay" in told[-1]
 
 
-def _without_decoders() -> None:
+def _without_decoders(auth: str) -> None:
+    os.environ["BUILD_AUTH"] = auth  # the server that forks may be older than this test
     vars(_decode)["available"] = lambda _: ()
 
 
@@ -231,8 +232,10 @@ def test_a_worker_that_lacks_a_decoder_or_dies_is_rows_and_the_next_run_does_the
     right = build(orthanc, recipe(), tmp_path / "right")
     assert {"1.2.840.10008.1.2.5", "1.2.840.10008.1.2.1"} == set(right.decoders)
     assert right.decoders["1.2.840.10008.1.2.5"][0].startswith("pylibjpeg ")
-    monkeypatch.setenv("BUILD_AUTH", ":".join(orthanc.rest.connection.basic_auth() or ("no", "one")))
+    auth = ":".join(orthanc.rest.connection.basic_auth() or ("no", "one"))
+    monkeypatch.setenv("BUILD_AUTH", auth)
     how: dict[str, Any] = {"mp_context": get_context("forkserver"), "initializer": _without_decoders}
+    how["initargs"] = (auth,)
     with ores.Orthanc(orthanc.url, auth="env:BUILD_AUTH") as named, ProcessPoolExecutor(1, **how) as executor:
         made = build(named, recipe(), tmp_path / "out", executor=executor)
         assert made.status["status"].value_counts().to_dict() == {"done": 1, "failed": 1}
