@@ -100,6 +100,10 @@ def test_multi_echo_mr_is_the_same_dataset_on_every_server(orthanc: ores.Orthanc
     assert repeated.content_hash == builds[0].content_hash
 
 
+def _in(environment: dict[str, str]) -> None:
+    os.environ.update(environment)
+
+
 @pytest.mark.one_version
 def test_processes_give_the_same_dataset_and_get_no_password(
     orthanc: ores.Orthanc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -109,7 +113,7 @@ def test_processes_give_the_same_dataset_and_get_no_password(
     environment = {"BUILD_AUTH": ":".join(orthanc.rest.connection.basic_auth() or ("no", "one"))}
     monkeypatch.setenv("BUILD_AUTH", environment["BUILD_AUTH"])
     # The server that forks may be older than this test, and its environment with it.
-    how: dict[str, Any] = {"initializer": os.environ.update, "initargs": (environment,)}
+    how: dict[str, Any] = {"initializer": _in, "initargs": (environment,)}
     with ProcessPoolExecutor(2, mp_context=get_context("forkserver"), **how) as executor:
         plan = small().plan(orthanc, progress=False)
         with ores.Orthanc(orthanc.url, auth=("a", "b")) as typed:
