@@ -37,13 +37,14 @@ make_venv() {
 }
 
 setup() {
-    wanted=$(cksum pyproject.toml scripts/_setup.sh)
+    extras=dev${ORTHANC_RESEARCH_LONG:+,papers} # what the torture runs need beside
+    wanted=$(cksum pyproject.toml scripts/_setup.sh; echo "$extras")
     if [ -x .venv/bin/python ] && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; then
         return
     fi
     .venv/bin/python -m pip --version >/dev/null 2>&1 || make_venv
     echo "Installing the package into .venv ..." >&2
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]' ||
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[$extras]" ||
         fail "The package could not be installed: see pip above (is there a network, or an index that pip can reach?)."
     echo "$wanted" >"$stamp"
 }

@@ -18,7 +18,7 @@ import pydicom
 import pytest
 
 import orthanc_research as ores
-from benchmarks import _data, _report, _slices, batch, pixels, with_ours
+from benchmarks import _data, _report, _slices, batch, build, pixels, with_ours
 from benchmarks._lab import LIMIT, OURS, ROOT, Run, Server, Worker, in_turns, table, write_block
 from benchmarks._wire import recorded
 from benchmarks._worker import canonical, checked
@@ -325,6 +325,30 @@ def test_files_are_held_to_the_others_to_the_limit_and_to_memory() -> None:
 
     assert held(1.0, 0.3, 3.0, 304) == [True, True, True, True]
     assert held(1.0, 0.2, 2.9, 305) == [False, False, False, False]
+
+
+def test_builds_are_measured_checked_and_make_their_block(tmp_path: Path) -> None:
+    with ores.LocalOrthanc() as orthanc:
+        tiny = build.Sizes(series=2, slices=3, pixels=16, repeats=1)
+        found = build.compare(orthanc, tmp_path, tiny, only=[OURS, LIMIT])
+    assert next(row["rows"] for row in found["rows"]) == 2
+    assert found["few"]["series"] == 1
+    assert "**2 series of 3 slices of 16 x 16 (0 MB of pixels)**" in _report.build(found)
+    assert not (tmp_path / "into").exists()
+
+
+def test_builds_are_held_to_a_script_to_the_limit_and_to_memory() -> None:
+    def held(ours: float, limit: float, script: float, memory: int) -> list[bool]:
+        rows = [
+            {"tool": tool, "seconds": seconds, "above_mb": memory}
+            for tool, seconds in {OURS: ours, LIMIT: limit, build.NAIVE: script}.items()
+        ]
+        about = {"date": "", "cores": 2, "system": "", "versions": {}, "repeats": 3, "fewer": 1, "title": "", "mb": 1}
+        text = _report.build({**about, "rows": rows, "series": 30, "few": {"series": 3, "above_mb": 100}})
+        return [line.endswith("| yes |") for line in text.partition("What we hold to")[2].splitlines()[4:]]
+
+    assert held(1.0, 0.2, 3.0, 150) == [True, True, True]
+    assert held(1.0, 0.19, 2.9, 151) == [False, False, False]
 
 
 def test_a_block_of_a_page_is_replaced_and_nothing_else(tmp_path: Path) -> None:

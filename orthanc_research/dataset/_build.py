@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import copy
 import os
 import shutil
+import time
 import tomllib
-from collections.abc import Collection, Iterator, Sequence
-from concurrent.futures import CancelledError as FutureCancelled
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from concurrent.futures import wait as wait_for
-from contextlib import closing, contextmanager
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -20,16 +19,20 @@ import pandas as pd
 from filelock import FileLock, Timeout
 
 from orthanc_research.cards import card, tally
-from orthanc_research.dataset._finish import Unit, finish, forget, old_lock, patients_of, placed
-from orthanc_research.dataset._manifest import DONE, MANIFEST, verify
+from orthanc_research.dataset._failure import is_full
+from orthanc_research.dataset._finish import Place, finish, forget, old_lock, patients_of, placed
+from orthanc_research.dataset._manifest import DONE, MANIFEST, read_manifest, verify
 from orthanc_research.dataset._recipe import Recipe
 from orthanc_research.dataset._released import Release, Released, project_of
+from orthanc_research.dataset._run import on_threads, stopped, with_executor
 from orthanc_research.dataset._splits import plain_digest
-from orthanc_research.dataset._task import Task, run_task
+from orthanc_research.dataset._task import Task
+from orthanc_research.dataset._unit import Unit
+from orthanc_research.deid import uid_of
 from orthanc_research.errors import DatasetError, QueryError
 from orthanc_research.export._options import file_name
 from orthanc_research.files import atomic_write, private_folder, sweep
-from orthanc_research.parallel import MAX_THREADS, reporting, thread_map
+from orthanc_research.parallel import MAX_THREADS, reporting
 from orthanc_research.progress import Progress
 
 if TYPE_CHECKING:
@@ -50,7 +53,8 @@ STATUS_COLUMNS = {
 }
 _NEEDED = ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "InstanceNumber", "Modality")
 _FILES = 4  # at a time, over all series
-_LOOK = 0.2  # seconds between looks at whether the user wants to stop
+_UNPACKED = 6  # times as much: what is left of lossy JPEG when pixels are packed anew, without loss
+_KB_AN_INSTANCE = 4  # of tables, beside what the series take
 Row = dict[str, Any]
 
 
@@ -79,6 +83,11 @@ class Build:
     def retry(self, *, progress: Progress | bool | None = None) -> Build:
         """The same again: what is done and unchanged on the disk stays, everything else is made anew."""
         return build(self._plan, self.folder, **self._how, progress=progress)
+
+    @property
+    def decoders(self) -> Mapping[str, Sequence[str]]:
+        """Transfer syntax → what decoded it, with versions; {} while it is not complete."""
+        return dict(read_manifest(self.folder)["decoders"]) if self.complete else {}
 
     def verify(self) -> pd.DataFrame:
         """The files that are not as the manifest says: `file` and `problem`; empty when all are."""
@@ -118,31 +127,34 @@ def build(
         raise QueryError(f"workers is a number from 1 to {MAX_THREADS}.")
     recipe, rows = plan.recipe, plan._kept
     release = project_of(recipe, key) if recipe.anonymize.on else None
-    digest = plain_digest if release is None else release.key.digest
-    with _folder(out, recipe) as root, reporting(progress, "build") as bar:
-        private = root if release is None else release.private
-        places = placed(recipe, patients_of(recipe, rows), private, digest)
+    started = time.time()
+    with _folder(out, recipe, rows) as root, reporting(progress, "build") as bar:
+        place = _place(recipe, root, release)
+        places = placed(recipe, patients_of(recipe, rows), place.private, place.digest)
         released = _sources(plan, rows, release, acknowledge, bar)
-        units = _units(plan, rows, released, root, workers)
-        _check_space(root, [unit.task for unit in units if unit.task is not None])
-        (root / MANIFEST).unlink(missing_ok=True)  # until all of it is there again
-        forget(root, [unit.task.name for unit in units if unit.task is not None])
+        units = _units(plan, rows, released, place, workers, release)
         tasks = [unit.task for unit in units if unit.task is not None]
+        _check_space(root, tasks)
+        (root / MANIFEST).unlink(missing_ok=True)  # until all of it is there again
+        forget(root, [task.name for task in tasks])
         bar.total(len(tasks), "series")
-        found = _with(executor, tasks, bar) if executor is not None else _threads(plan, units, workers, bar)
+        found = with_executor(executor, tasks, bar) if executor is not None else on_threads(plan, units, workers, bar)
         for unit in units:
             if unit.task is not None:
-                unit.row = found.get(unit.task.name, _stopped())
+                unit.row = found.get(unit.task.name, stopped())
         complete = not any(unit.row["status"] == "not-done" for unit in units)
-        differences = old_lock(private, units)
-        content, leaks = finish(plan, root, private, units, places, digest) if complete else ("", None)
+        differences = old_lock(place.private, units)
+        content, leaks = finish(plan, place, units, places, started) if complete else ("", None)
     how = {"workers": workers, "executor": executor, "key": key, "acknowledge": acknowledge}
     none = pd.DataFrame(columns=["kind", "splits", "series", "count"])
     return Build(root, _status(units), complete, content, none if leaks is None else leaks, differences, plan, how)
 
 
-def _stopped() -> Row:
-    return {"status": "not-done", "error": "It was stopped before."}
+def _place(recipe: Recipe, root: Path, release: Release | None) -> Place:
+    if release is None:
+        return Place(root, root, recipe.hash, plain_digest, str)
+    told = release.key.digest("dataset-recipe", "", recipe.hash).hex() if recipe.withheld else recipe.hash
+    return Place(root, release.private, told, release.key.digest, partial(uid_of, release.key))
 
 
 def _status(units: Sequence[Unit]) -> pd.DataFrame:
@@ -153,7 +165,7 @@ def _status(units: Sequence[Unit]) -> pd.DataFrame:
 
 
 @contextmanager
-def _folder(out: str | os.PathLike[str], recipe: Recipe) -> Iterator[Path]:
+def _folder(out: str | os.PathLike[str], recipe: Recipe, rows: pd.DataFrame) -> Iterator[Path]:
     """The folder, for this process alone; `DatasetError` when it holds anything but this dataset."""
     root = Path(out).expanduser()
     try:
@@ -162,12 +174,14 @@ def _folder(out: str | os.PathLike[str], recipe: Recipe) -> Iterator[Path]:
         for name in (DONE, "frames", "volumes"):
             private_folder(root / name)
     except OSError as error:
-        raise DatasetError(f"Nothing can be written to that folder ({os.strerror(error.errno or 0)}).") from None
+        raise DatasetError(_not_written(error, rows)) from None
     lock = FileLock(root / DONE / "lock", timeout=0, mode=0o600, thread_local=False)
     try:
         lock.acquire()
     except Timeout:
         raise DatasetError("Another process or notebook builds into this folder; wait for it, or end it.") from None
+    except OSError as error:
+        raise DatasetError(_not_written(error, rows)) from None
     try:
         for folder in (root, root / DONE, root / "frames", root / "volumes"):
             sweep(folder)
@@ -175,9 +189,17 @@ def _folder(out: str | os.PathLike[str], recipe: Recipe) -> Iterator[Path]:
             stream.write(recipe.to_toml(public=True).encode())
         yield root
     except OSError as error:
-        raise DatasetError(f"The folder cannot be written ({os.strerror(error.errno or 0)}); go on later.") from error
+        raise DatasetError(_not_written(error, rows)) from error
     finally:
         lock.release()
+
+
+def _not_written(error: OSError, rows: pd.DataFrame) -> str:
+    """With the room that is needed where there is none: tables and papers take some kB an instance at most."""
+    if is_full(error):
+        mb = 2 + int(rows["instances"].sum()) * _KB_AN_INSTANCE / 1e3
+        return f"The disk is full: make {mb:.0f} MB of room and build again; the series that are done stay."
+    return f"The folder cannot be written ({os.strerror(error.errno or 0)}); put that right and build again."
 
 
 def _is_ours(root: Path, recipe: Recipe) -> bool:
@@ -199,7 +221,9 @@ def _sources(
     named = "PatientID" in plan.recipe.metadata.keywords
     found = []
     for identity, patient, uid in zip(rows["identity"], rows["PatientID"], rows["SeriesInstanceUID"], strict=True):
-        # Who looks at the dataset need not read who it is, unless the recipe says so.
+        # Who looks at the dataset need not read who it is, unless the recipe says so. It is no pseudonym: there is no
+        # key, so that anyone builds the same dataset, and who has the PatientIDs can tell which is whose. The source's
+        # UIDs are in the dataset as well; its card says that nothing was de-identified.
         code = f"P{plain_digest('dataset-patient', plan.recipe.dataset.seed, identity).hex()[:16]}" if identity else ""
         found.append(Released(str(uid), str(patient) if named and identity else code))
     if named and len({each.patient for each in found}) != rows["identity"].nunique():
@@ -207,29 +231,37 @@ def _sources(
     return found
 
 
-def _units(plan: DatasetPlan, rows: pd.DataFrame, released: Sequence[Released], root: Path, workers: int) -> list[Unit]:
+def _units(
+    plan: DatasetPlan,
+    rows: pd.DataFrame,
+    released: Sequence[Released],
+    place: Place,
+    workers: int,
+    release: Release | None,
+) -> list[Unit]:
     recipe, units = plan.recipe, []
-    uids = [each.uid for each in released]
+    uids = Counter(each.uid for each in released)
     columns = tuple(dict.fromkeys((*_NEEDED, *recipe.metadata.keywords)))
-    for place, one in zip(rows.index, released, strict=True):
-        row = rows.loc[place]
+    for row, one in zip((rows.loc[each] for each in rows.index), released, strict=True):
         connection = plan._orthancs[int(row["source"])].rest.connection
         name = file_name(one.uid, str(row["ID"]))
-        if uids.count(one.uid) > 1:
-            name = f"{name}-{row['ID']}"  # one UID under two patients
+        if uids[one.uid] > 1:  # one UID under two patients
+            name = f"{name}-{row['ID'] if release is None else one.patient}"
         task = Task(
-            out=str(root),
+            out=str(place.root),
             name=name,
             uid=one.uid,
-            recipe=recipe.hash,
+            recipe=place.recipe,
             columns=columns,
             values=recipe.arrays.values,
             also=recipe.arrays.also,
             geometry=recipe.filter.geometry,
             bytes=int(row["bytes"]),
+            needed=int(row["bytes"]) * (_UNPACKED if bool(row["packed"]) else 1) * (1 + len(recipe.arrays.also)),
+            state=row["state"] if release is None else release.state(one.files),
             threads=max(1, _FILES // workers),
-            connection=None if one.files else connection,
-            planned=None if one.files else row["planned"],
+            connection=None if release is not None else connection,
+            planned=None if release is not None else row["planned"],
             files=one.files,
         )
         unit = Unit(source_uid=str(row["SeriesInstanceUID"]), source=int(row["source"]), plan=row, patient=one.patient)
@@ -246,55 +278,3 @@ def _check_space(root: Path, tasks: Sequence[Task]) -> None:
     needed, free = max((task.bytes for task in tasks), default=0), shutil.disk_usage(root).free
     if free < needed:
         raise DatasetError(f"The disk has {free / 1e6:.0f} MB left; a series of this dataset needs {needed / 1e6:.0f}.")
-
-
-def _threads(plan: DatasetPlan, units: Sequence[Unit], workers: int, bar: Progress) -> dict[str, Row]:
-    found: dict[str, Row] = {}
-    halted: list[str] = []
-
-    def one(pair: tuple[Unit, Task]) -> Row:
-        unit, task = pair
-        if halted:
-            return {"status": "not-done", "error": halted[0]}
-        rest = None if task.files else plan._orthancs[unit.source].rest
-        row = run_task(task, rest, bar)
-        if row.pop("over", False):
-            halted.append(row["error"])
-        return row
-
-    todo = [(unit, unit.task) for unit in units if unit.task is not None]
-    with closing(thread_map(one, todo, workers=workers, progress=bar)) as outcomes:
-        for outcome in outcomes:
-            found[outcome.unit[1].name] = outcome.get()
-            bar.advance()
-    return found
-
-
-def _with(executor: Executor, tasks: Sequence[Task], bar: Progress) -> dict[str, Row]:
-    """Each task where the executor runs it; a worker that dies is a row of what it had."""
-    if not isinstance(executor, ThreadPoolExecutor):
-        for task in tasks:  # a copy is made as by a pickle
-            if task.connection is not None and copy.copy(task.connection).stripped:
-                raise DatasetError("Other processes need Orthanc(…, auth='env:NAME'): passwords do not travel.")
-    found: dict[str, Row] = {}
-    futures: dict[Future[Row], str] = {executor.submit(partial(run_task, task)): task.name for task in tasks}
-    waiting = set(futures)
-    while waiting:
-        ended, waiting = wait_for(waiting, _LOOK, "FIRST_COMPLETED")
-        for future in ended:
-            found[futures[future]] = _row_of(future)
-            bar.advance()
-        if bar.cancelled:
-            waiting = {future for future in waiting if not future.cancel()}
-    return found
-
-
-def _row_of(future: Future[Row]) -> Row:
-    try:
-        row = dict(future.result())
-    except FutureCancelled:
-        return _stopped()
-    except Exception as error:  # noqa: BLE001 - each executor has its own for a worker that died
-        return {"status": "not-done", "error": f"Its worker died ({type(error).__name__})."}
-    row.pop("over", None)
-    return row
