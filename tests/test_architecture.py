@@ -34,7 +34,7 @@ LAYERS = [
     {"tables", "pixels", "deid"},
     {"rest"},
     {"parallel", "database", "cards"},
-    {"capabilities", "progress", "files", "workers", "markup"},
+    {"capabilities", "progress", "files", "workers", "markup", "quiet"},
     {"errors"},
 ]
 OWNERS = {

@@ -345,6 +345,10 @@ def test_no_value_is_in_a_warning_or_a_log(
         assert NAME.decode()[:16] in str(known[0].message)  # what is looked for is there
         caplog.clear()
         made = build(orthanc, recipe(text), tmp_path / "out")
+        series, (instance, *_) = orthanc.series(), orthanc.instances().index
+        orthanc.volume(series.head(1), "rescaled", min_slices=2)
+        orthanc.export(series, tmp_path / "frames", progress=False)
+        orthanc.pixels(instance, "display"), orthanc.overlays(instance), orthanc.stacks(series.head(1))
         filters = list(warnings.filters)
     assert made.complete
     shown = "".join(str(each.message) for each in told) + caplog.text + "".join(capfd.readouterr()) + repr(made)

@@ -20,7 +20,6 @@ from orthanc_research.dataset._hash import FramesHash
 from orthanc_research.dataset._instance import Instance, read_instance
 from orthanc_research.dataset._manifest import done, mark_done
 from orthanc_research.dataset._names import files_of, parts
-from orthanc_research.dataset._quiet import quiet
 from orthanc_research.dataset._sections import Geometry
 from orthanc_research.dataset._short import short_tags
 from orthanc_research.dataset._versions import decoder_of
@@ -33,6 +32,7 @@ from orthanc_research.parallel import Outcome, thread_map
 from orthanc_research.pixels import Frame, read_dataset
 from orthanc_research.pixels._suv import suv_factor
 from orthanc_research.progress import Progress, Silent, Within
+from orthanc_research.quiet import quiet
 from orthanc_research.rest import Connection, Rest
 from orthanc_research.tables import Row as RawRow
 from orthanc_research.tables import issues, plan_tags, tags_frame

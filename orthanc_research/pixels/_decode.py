@@ -21,6 +21,7 @@ from pydicom.tag import Tag
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from orthanc_research.errors import PixelError
+from orthanc_research.quiet import quiet
 
 from ._codecs import CODECS, UNNAMED, available, decode_frame
 from ._codestream import FrameError
@@ -69,6 +70,7 @@ _LARGE = 1 << 28
 _MOST_SHRUNK = 5000
 
 
+@quiet()
 def read_dataset(data: bytes, *, pixels_only: bool = False) -> Dataset:
     """The Dataset in a file's bytes; a file without preamble is read too. `PixelError` when it is not DICOM.
 
@@ -119,6 +121,7 @@ def decode(source: bytes | Dataset, sop_uid: str = "") -> Array:
     return array if array.flags.writeable else array.copy()
 
 
+@quiet()
 def decoded(source: bytes | Dataset, sop_uid: str = "") -> Array:
     """As `decode`, but the array may be a read-only view of the file's bytes: for who copies it anyway."""
     if isinstance(source, bytes) and (found := plain(source)) is not None:

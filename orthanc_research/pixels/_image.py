@@ -11,6 +11,7 @@ import numpy.typing as npt
 from pydicom import Dataset
 
 from orthanc_research.errors import Error, PixelError, QueryError
+from orthanc_research.quiet import quiet
 
 from ._colour import apply_palette
 from ._decode import decode, read_dataset
@@ -31,6 +32,7 @@ IMAGE_VALUES: tuple[ImageValues, ...] = get_args(ImageValues)
 _SEGMENTED = ("a segmentation", "a set of contours")
 
 
+@quiet()
 def pixels_of(
     source: bytes | Dataset,
     values: str = "stored",

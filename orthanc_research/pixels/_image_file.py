@@ -11,6 +11,7 @@ import numpy.typing as npt
 from pydicom import Dataset
 
 from orthanc_research.errors import PixelError
+from orthanc_research.quiet import quiet
 
 from ._decode import decode, read_dataset
 from ._display import display, needed_window, whole_range
@@ -88,6 +89,7 @@ class ImageFile:
         return self.stored.nbytes
 
 
+@quiet()
 def image_file(source: bytes, sop_uid: str = "", *, decoder: Callable[[bytes, str], Array] = decode) -> ImageFile:
     """The image in these bytes; `PixelError` as `pixels_of`, which `sop_uid` and `decoder` are those of."""
     dataset = read_dataset(source)
