@@ -41,7 +41,7 @@ OWNERS = {
     "h11": {"rest"},
     "tenacity": {"rest"},
     "matplotlib": {"plots"},
-    "PIL": {"cards"},
+    "PIL": {"cards", "widgets/_picture"},
     "ipywidgets": {"widgets"},
     "typer": {"cli", "cli_browse", "cli_dataset", "cli_deid", "cli_tables"},
     "subprocess": {"local", "workers"},
