@@ -181,6 +181,7 @@ class Screen:
     def theme(self, name: str) -> None:
         """JupyterLab's "light" or "dark", on the page as it is."""
         folder = Path(sys.prefix, "share", "jupyter", "nbconvert", "templates", "lab", "static")
+        self.page.add_style_tag(content="* { transition: none !important; }")  # no colour is on its way to another
         self.page.add_style_tag(path=folder / f"theme-{name}.css")
 
     @property
