@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks._lab import LIMIT, OURS, table, write_block
 
-__all__ = ["BATCH", "BLOCKS", "PIXELS", "batch", "build", "pixels", "write"]
+__all__ = ["BATCH", "BLOCKS", "PIXELS", "batch", "build", "pixels", "screens", "write"]
 
 Found = Mapping[str, Any]
 Row = Mapping[str, Any]
@@ -238,6 +238,25 @@ def _of(rows: Iterable[Row], tool: str) -> Row:
     return next(row for row in rows if row["tool"] == tool)
 
 
+def screens(found: Found) -> str:
+    lines = [
+        [row["what"], _seconds(row["seconds"]), _seconds(row["slowest"]) if "slowest" in row else ""]
+        for row in found["rows"]
+    ]
+    text = f"{_machine(found)} Medians of {found['repeats']}.\n\n"
+    return text + table(["", "seconds", "slowest"], lines) + "\n**What we hold to**\n\n" + _held(_waits(found["rows"]))
+
+
+def _waits(rows: Sequence[Row]) -> Iterable[tuple[str, str, bool]]:
+    for row in rows:
+        if "most" in row:
+            what = f"{row['what']}: at most {_seconds(row['most'])}"
+            yield what, _seconds(row["seconds"]), row["seconds"] <= row["most"]
+        else:
+            what = f"{row['what']}: shown before half of the files are fetched"
+            yield what, f"{row['files']} of {row['of']}", row["files"] * 2 < row["of"]
+
+
 def _held(targets: Iterable[tuple[str, str, bool]]) -> str:
     lines = [(what, measured, "yes" if held else "**no**") for what, measured, held in targets]
     return table(["", "measured", "held"], lines)
@@ -270,4 +289,5 @@ BLOCKS: Mapping[str, Callable[[Found], str]] = {
     **dict.fromkeys(PIXELS, pixels),
     **dict.fromkeys(BATCH, batch),
     "build": build,
+    "screens": screens,
 }

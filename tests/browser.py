@@ -34,7 +34,7 @@ _ARGUMENTS = (
     "--disable-component-update",
     "--disable-sync",
 )
-_WAIT = 30_000  # milliseconds; a kernel on a busy machine takes its time
+_WAIT = 90_000  # milliseconds; a kernel on a busy machine takes its time
 _THERE = f"document.querySelector('{STATUS}') || /Traceback|error/.test(document.body.innerText)"
 _BROKEN = ("Click to show javascript error", "Error displaying widget", "There was an error when executing cell")
 
@@ -47,8 +47,9 @@ def chromium() -> str | None:
 @contextmanager
 def browser() -> Iterator[Browser]:
     """Chromium. While it runs this thread counts as inside an event loop: a module's fixture, not a session's."""
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
+    expect.set_options(timeout=_WAIT)
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(executable_path=chromium(), headless=True, args=list(_ARGUMENTS))
         try:
@@ -180,6 +181,7 @@ class Screen:
     def theme(self, name: str) -> None:
         """JupyterLab's "light" or "dark", on the page as it is."""
         folder = Path(sys.prefix, "share", "jupyter", "nbconvert", "templates", "lab", "static")
+        self.page.add_style_tag(content="* { transition: none !important; }")  # no colour is on its way to another
         self.page.add_style_tag(path=folder / f"theme-{name}.css")
 
     @property
@@ -191,7 +193,7 @@ class Screen:
         """Wait until the status line has this text in it."""
         from playwright.sync_api import expect
 
-        expect(self.status).to_contain_text(text, timeout=_WAIT)
+        expect(self.status).to_contain_text(text)
 
     def shows(self, text: str) -> bool:
         """Whether an option with this text in it can be brought into view, all of it, sideways too."""

@@ -351,6 +351,20 @@ def test_builds_are_held_to_a_script_to_the_limit_and_to_memory() -> None:
     assert held(1.0, 0.19, 2.9, 151) == [False, False, False]
 
 
+def test_screens_are_held_to_what_a_reader_waits_and_to_what_was_fetched_before_the_first_slice() -> None:
+    def held(seconds: float, files: int) -> list[bool]:
+        rows = [
+            {"what": "next page", "seconds": seconds, "slowest": 1.0, "most": 0.15},
+            {"what": "middle slice", "seconds": 1.0, "files": files, "of": 300},
+        ]
+        found = {"date": "", "cores": 2, "system": "", "versions": {}, "repeats": 3, "rows": rows}
+        text = _report.screens(found)
+        return [line.endswith("| yes |") for line in text.partition("What we hold to")[2].splitlines()[4:]]
+
+    assert held(0.15, 149) == [True, True]
+    assert held(0.151, 150) == [False, False]
+
+
 def test_a_block_of_a_page_is_replaced_and_nothing_else(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("a\n<!-- x -->\nold\n<!-- /x -->\nb\n")

@@ -6,6 +6,7 @@ ORTHANC_RESEARCH_SCREENS=folder writes a picture of each there, light and dark.
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,7 +135,13 @@ def test_a_study_is_found_in_an_archive_and_brought_here_with_the_keyboard_alone
     screen.says("Retrieved: 1 complete.")
     assert [line.split()[0] for line in screen.rows("retrieved")]
     assert len(place.here.studies()) == before + 1
-    picture(screen, "modality-browser")
+    if os.environ.get("ORTHANC_RESEARCH_SCREENS"):
+        screen.field("Patient name").fill("SYN*")
+        screen.button("Find").click()
+        screen.root.locator("option").filter(has_text="SYNTHETIC").first.wait_for(state="attached")
+        screen.choose("rows", 0)
+        screen.root.locator(".ores-row").filter(has_text="SYNTHETIC").wait_for()
+        picture(screen, "modality-browser")
 
 
 def ask(screen: Screen, archive: str) -> None:
@@ -245,14 +252,21 @@ def test_what_a_tag_holds_is_text_in_the_local_browser_and_two_clicks_delete(pla
     assert len(place.here.studies()) == before - 1
 
 
-def test_a_folder_is_uploaded(place: Place, tmp_path: Path) -> None:
+@pytest.fixture
+def incoming() -> Iterator[Path]:
+    """A folder whose name may be in a picture."""
+    with tempfile.TemporaryDirectory(prefix="incoming-") as name:
+        yield Path(name)
+
+
+def test_a_folder_is_uploaded(place: Place, incoming: Path) -> None:
     screen = place.screen("uploadpanel")
-    ores.samples.cohort(tmp_path / "new", patients=1, studies=1, slices=3, size=16, seed=5)
-    (tmp_path / "new" / HOSTILE.replace("/", "")).write_text("no DICOM")
-    screen.field("Folder").fill(str(tmp_path / "nowhere"))
+    ores.samples.cohort(incoming / "new", patients=1, studies=1, slices=3, size=16, seed=5)
+    (incoming / "new" / HOSTILE.replace("/", "")).write_text("no DICOM")
+    screen.field("Folder").fill(str(incoming / "nowhere"))
     screen.button("Scan").click()
     expect(screen.root.locator(".ores-folder [role=alert]")).to_contain_text("There is no such folder")
-    screen.field("Folder").fill(str(tmp_path / "new"))
+    screen.field("Folder").fill(str(incoming / "new"))
     screen.button("Scan").click()
     screen.says("Nothing is sent yet.")
     before = len(place.here.studies())

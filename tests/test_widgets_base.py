@@ -19,7 +19,17 @@ from orthanc_research.widgets._base import guard
 from orthanc_research.widgets._form import Confirm, Field, call, show_call
 
 SCRIPT = "<img src=x onerror=alert(1)>"
-HOSTILE = [SCRIPT, "$x$ costs $5", "two\nlines\r\nof", "DOE\u202eNHOJ", "A  B   C", "'\"&amp;", "\x00\x1b[2J", "\ud800"]
+HOSTILE = [
+    SCRIPT,
+    "$x$ costs $5",
+    "two\nlines\r\nof",
+    "DOE\u202eNHOJ",
+    "A  B   C",
+    "'\"&amp;",
+    "\x00\x1b[2J",
+    "\ud800",
+    "\u061c\u00ad",
+]
 
 
 class Demo(Panel):
@@ -262,7 +272,7 @@ def test_a_value_in_the_status_line_and_beside_the_bar_is_text(panel: Demo, valu
     panel._show(1, 2, value)
     for html in (shown(panel), panel._news.value):
         assert "<img" not in html
-        assert not set(html) & set("\n\r\u202e\x00\x1b\ud800")
+        assert not set(html) & set("\n\r\u202e\x00\x1b\ud800\u061c\u00ad")
         html.encode()
     assert panel.status == value
 
@@ -398,7 +408,7 @@ def test_a_hostile_value_is_a_cell_of_text(value: str) -> None:
     table.show(pd.DataFrame({"PatientName": values}))
     (line,) = lines(table)
     for shown in (line, table._head.value, table._where.value):
-        assert not set(shown) & set("\n\r\u202e\x00\x1b\ud800")
+        assert not set(shown) & set("\n\r\u202e\x00\x1b\ud800\u061c\u00ad")
         shown.encode()
     assert "<img" not in table._head.value + table._where.value
     if value.isprintable():
