@@ -187,7 +187,7 @@ class Screen:
     @property
     def status(self) -> Locator:
         """The status line of the screen."""
-        return self.root.locator(STATUS).last  # those of the screens within it come first
+        return self.root.locator(f":scope > {STATUS}")  # not those of the screens within it
 
     def says(self, text: str) -> None:
         """Wait until the status line has this text in it."""

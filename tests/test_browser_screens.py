@@ -120,14 +120,14 @@ def test_a_study_is_found_in_an_archive_and_brought_here_with_the_keyboard_alone
     assert all(HOSTILE[:20] in line for line in screen.rows("rows"))
     screen.tab_to("rows")
     keys.press("Home")
-    expect(screen.root.locator(".ores-row")).to_contain_text(HOSTILE)
+    expect(screen.root.locator(".ores-answers .ores-row")).to_contain_text(HOSTILE)
     screen.tab_to("Open")
     keys.press("Space")
     screen.says(f"2 series at {archive}.")
-    expect(screen.root.locator(".ores-crumbs")).to_contain_text("Studies > 2020-")
+    expect(screen.root.locator(".ores-crumbs")).to_contain_text("2020-01-02")
     screen.tab_to("Back")
     keys.press("Space")
-    expect(screen.root.locator(".ores-crumbs")).not_to_contain_text("> 2020-")
+    expect(screen.root.locator(".ores-crumbs")).not_to_contain_text("2020-01-02")
     screen.choose("rows", 0)
     assert screen.shows(HOSTILE[:20])  # to its last column, which says what is here
     screen.tab_to("Retrieve 1 selected")
@@ -140,7 +140,7 @@ def test_a_study_is_found_in_an_archive_and_brought_here_with_the_keyboard_alone
         screen.button("Find").click()
         screen.root.locator("option").filter(has_text="SYNTHETIC").first.wait_for(state="attached")
         screen.choose("rows", 0)
-        screen.root.locator(".ores-row").filter(has_text="SYNTHETIC").wait_for()
+        screen.root.locator(".ores-answers .ores-row").filter(has_text="SYNTHETIC").wait_for()
         picture(screen, "modality-browser")
 
 
