@@ -6,6 +6,7 @@ Without torch, MONAI and datasets the protocol is tested; with them, the librari
 from __future__ import annotations
 
 import copy
+import importlib
 import importlib.util
 import json
 import multiprocessing
@@ -16,7 +17,6 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import nibabel
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
@@ -28,6 +28,8 @@ from pydicom import Dataset
 import orthanc_research as ores
 from orthanc_research.dataset import OpenDataset
 from orthanc_research.errors import DatasetError, PixelError, QueryError
+
+nibabel: Any = importlib.import_module("nibabel")  # as our users have it: without types
 
 
 def _has(name: str) -> bool:
@@ -86,7 +88,7 @@ def _voxels(group: list[Dataset]) -> dict[tuple[float, ...], float]:
 
 
 def _agrees(array: Any, affine: Any, group: list[Dataset]) -> None:
-    """The array has each of these values at the index that its affine gives the point; (x, y, z) or (slice, row, column)."""
+    """The array has each of these values at the index that its affine gives the point."""
     back = np.linalg.inv(np.asarray(affine, dtype=float))
     for point, value in _voxels(group).items():
         index = back @ [*point, 1.0]
@@ -148,7 +150,7 @@ def test_slices_are_read_alone_and_as_asked(built: Any) -> None:
 
 
 def test_only_the_row_group_of_a_slice_is_read(built: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    ds, groups = built
+    ds, _ = built
     items = ds.torch(item="slice")
     seen: list[int] = []
     read = pq.ParquetFile.read_row_group
@@ -397,8 +399,7 @@ def test_the_folder_for_the_hub_says_where_each_split_is(built: Any, tmp_path: P
     with pytest.raises(QueryError, match="new or empty"):
         ds.to_hf(tmp_path / "hub")
     if HAS["datasets"]:
-        import datasets
-
+        datasets: Any = importlib.import_module("datasets")
         for split in ("train", "test"):
             loaded = datasets.load_dataset(
                 str(tmp_path / "hub"), "frames", split=split, cache_dir=str(tmp_path / "cache")
@@ -430,7 +431,7 @@ def test_torch_loads_batches_on_two_workers(built: Any) -> None:
                 np.testing.assert_array_equal(image.numpy(), ds.volume(uid, "rescaled").array)
                 seen.append(uid)
         assert sorted(seen) == sorted(chosen)
-    slices = DataLoader(ds.torch(item="slice", values="stored"), batch_size=8, num_workers=2, shuffle=True)  # type: ignore[arg-type]
+    slices = DataLoader(ds.torch(item="slice", values="stored"), batch_size=8, num_workers=2, shuffle=True)
     by = {str(each.SOPInstanceUID): each for group in groups.values() for each in group}
     count = 0
     for batch in slices:
