@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import pandas as pd
 
-from orthanc_research.dataset._names import About, subject_of
+from orthanc_research.dataset._subjects import About, subject_of
 from orthanc_research.errors import QueryError
 from orthanc_research.export.volumes import write_image
 from orthanc_research.files import atomic_write, private_folder

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import copy
 import os
 import shutil
 import tomllib
-from collections.abc import Collection, Iterator, Sequence
-from concurrent.futures import CancelledError as FutureCancelled
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from concurrent.futures import wait as wait_for
-from contextlib import closing, contextmanager
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
+from threading import BoundedSemaphore
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from filelock import FileLock, Timeout
 
+from orthanc_research.dataset._elsewhere import elsewhere
 from orthanc_research.dataset._finish import Unit, finish, forget, old_lock, patients_of, placed
 from orthanc_research.dataset._manifest import DONE, MANIFEST, verify
 from orthanc_research.dataset._recipe import Recipe
@@ -48,8 +46,7 @@ STATUS_COLUMNS = {
     "seconds": "float64",
 }
 _NEEDED = ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "InstanceNumber", "Modality")
-_FILES = 4  # at a time, over all series
-_LOOK = 0.2  # seconds between looks at whether the user wants to stop
+_FILES = 4  # of a release at a time, over all series
 Row = dict[str, Any]
 
 
@@ -114,7 +111,11 @@ def build(
         forget(root, [unit.task.name for unit in units if unit.task is not None])
         tasks = [unit.task for unit in units if unit.task is not None]
         bar.total(len(tasks), "series")
-        found = _with(executor, tasks, bar) if executor is not None else _threads(plan, units, workers, bar)
+        caps = _caps(plan)
+        if executor is not None:
+            found = elsewhere(executor, tasks, caps, root, bar)
+        else:
+            found = _threads(plan, units, workers, caps, bar)
         for unit in units:
             if unit.task is not None:
                 unit.row = found.get(unit.task.name, _stopped())
@@ -195,10 +196,12 @@ def _sources(
 def _units(plan: DatasetPlan, rows: pd.DataFrame, released: Sequence[Released], root: Path, workers: int) -> list[Unit]:
     recipe, units = plan.recipe, []
     uids = [each.uid for each in released]
+    caps = _caps(plan)
     columns = tuple(dict.fromkeys((*_NEEDED, *recipe.metadata.keywords)))
     for place, one in zip(rows.index, released, strict=True):
         row = rows.loc[place]
         connection = plan._orthancs[int(row["source"])].rest.connection
+        cap = caps[connection.url]
         name = file_name(one.uid, str(row["ID"]))
         if uids.count(one.uid) > 1:
             name = f"{name}-{row['ID']}"  # one UID under two patients
@@ -212,7 +215,7 @@ def _units(plan: DatasetPlan, rows: pd.DataFrame, released: Sequence[Released], 
             also=recipe.arrays.also,
             geometry=recipe.filter.geometry,
             bytes=int(row["bytes"]),
-            threads=max(1, _FILES // workers),
+            threads=max(1, (_FILES if one.files else cap) // min(workers, cap)),
             connection=None if one.files else connection,
             planned=None if one.files else row["planned"],
             files=one.files,
@@ -233,16 +236,29 @@ def _check_space(root: Path, tasks: Sequence[Task]) -> None:
         raise DatasetError(f"The disk has {free / 1e6:.0f} MB left; a series of this dataset needs {needed / 1e6:.0f}.")
 
 
-def _threads(plan: DatasetPlan, units: Sequence[Unit], workers: int, bar: Progress) -> dict[str, Row]:
+def _caps(plan: DatasetPlan) -> dict[str, int]:
+    """Address → how many requests at a time a server may have: `concurrency` of its [[source]]."""
+    found: dict[str, int] = {}
+    for orthanc in plan._orthancs:
+        url = orthanc.rest.connection.url
+        found[url] = min(orthanc.workers, found.get(url, orthanc.workers))
+    return found
+
+
+def _threads(
+    plan: DatasetPlan, units: Sequence[Unit], workers: int, caps: Mapping[str, int], bar: Progress
+) -> dict[str, Row]:
     found: dict[str, Row] = {}
     halted: list[str] = []
+    gates = {url: BoundedSemaphore(min(cap, workers)) for url, cap in caps.items()}
 
     def one(pair: tuple[Unit, Task]) -> Row:
         unit, task = pair
         if halted:
             return {"status": "not-done", "error": halted[0]}
         rest = None if task.files else plan._orthancs[unit.source].rest
-        row = run_task(task, rest, bar)
+        with gates[task.connection.url] if task.connection is not None else nullcontext():
+            row = run_task(task, rest, bar)
         if row.pop("over", False):
             halted.append(row["error"])
         return row
@@ -253,33 +269,3 @@ def _threads(plan: DatasetPlan, units: Sequence[Unit], workers: int, bar: Progre
             found[outcome.unit[1].name] = outcome.get()
             bar.advance()
     return found
-
-
-def _with(executor: Executor, tasks: Sequence[Task], bar: Progress) -> dict[str, Row]:
-    """Each task where the executor runs it; a worker that dies is a row of what it had."""
-    if not isinstance(executor, ThreadPoolExecutor):
-        for task in tasks:  # a copy is made as by a pickle
-            if task.connection is not None and copy.copy(task.connection).stripped:
-                raise DatasetError("Other processes need Orthanc(…, auth='env:NAME'): passwords do not travel.")
-    found: dict[str, Row] = {}
-    futures: dict[Future[Row], str] = {executor.submit(partial(run_task, task)): task.name for task in tasks}
-    waiting = set(futures)
-    while waiting:
-        ended, waiting = wait_for(waiting, _LOOK, "FIRST_COMPLETED")
-        for future in ended:
-            found[futures[future]] = _row_of(future)
-            bar.advance()
-        if bar.cancelled:
-            waiting = {future for future in waiting if not future.cancel()}
-    return found
-
-
-def _row_of(future: Future[Row]) -> Row:
-    try:
-        row = dict(future.result())
-    except FutureCancelled:
-        return _stopped()
-    except Exception as error:  # noqa: BLE001 - each executor has its own for a worker that died
-        return {"status": "not-done", "error": f"Its worker died ({type(error).__name__})."}
-    row.pop("over", None)
-    return row

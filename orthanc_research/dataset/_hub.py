@@ -13,7 +13,7 @@ import pandas as pd
 
 from orthanc_research.dataset._card import CARD
 from orthanc_research.dataset._items import series_of
-from orthanc_research.dataset._names import About
+from orthanc_research.dataset._subjects import About
 from orthanc_research.errors import DatasetError, QueryError
 from orthanc_research.export import write_table
 from orthanc_research.files import atomic_path, atomic_write, private_folder
