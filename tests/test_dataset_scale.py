@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pickle
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -18,6 +17,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from faults import Fault, Proxy
+from release_cases import PROFILE, cohort, kept
 from stock import stock
 
 import orthanc_research as ores
@@ -26,10 +26,11 @@ from orthanc_research.errors import DatasetError, QueryError
 from orthanc_research.progress import Silent
 from orthanc_research.rest import Connection
 
+cloudpickle = pytest.importorskip("cloudpickle", reason="the extra dask is not installed")
 distributed = pytest.importorskip("distributed", reason="the extra dask is not installed")
 pytestmark = [pytest.mark.one_version, pytest.mark.filterwarnings("ignore::ResourceWarning")]
 
-SECRET = "sesame-9271"
+SECRET = "5b" * 32
 RECIPE = """
 [dataset]
 name = "scale"
@@ -95,7 +96,7 @@ def counters(
             patch.setenv(f"SCALE_URL_{place}", proxy.url)
             patch.setenv(f"SCALE_AUTH_{place}", ":".join(orthanc.rest.connection.basic_auth() or ("", "")))
             found.append(counter)
-        patch.setenv("SCALE_SECRET", SECRET)
+        patch.setenv("SCALE_KEY", SECRET)
         yield found, orthancs
 
 
@@ -139,8 +140,22 @@ class Seen(Silent):
         self.notes.append(text)
 
 
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What goes to the scheduler for each task, as it goes."""
+    found: list[Any] = []
+    submit = distributed.Client.submit
+
+    def seen(self: Any, *given: Any, **more: Any) -> Any:
+        found.append((cloudpickle.dumps(given), repr(given)))
+        return submit(self, *given, **more)
+
+    monkeypatch.setattr(distributed.Client, "submit", seen)
+    return found
+
+
 def test_a_cluster_gives_the_same_dataset_and_keeps_to_the_caps(
-    counters: Any, client: Any, serial: Any, tmp_path: Path
+    counters: Any, client: Any, serial: Any, tmp_path: Path, sent: list[Any]
 ) -> None:
     found, _ = counters
     secrets = [os.environ[f"SCALE_AUTH_{place}"].partition(":")[2].encode() for place in (0, 1)]
@@ -156,9 +171,9 @@ def test_a_cluster_gives_the_same_dataset_and_keeps_to_the_caps(
     assert 1 < found[1].most <= 4
     assert all(counter.all > 20 for counter in found)
     assert build.verify().empty
-    held = client.run_on_scheduler(_all_of_it)
-    assert held
-    assert not [secret for secret in secrets if secret and secret in held]
+    assert len(sent) == 8
+    assert not [secret for secret in secrets if secret and any(secret in content for content, _ in sent)]
+    assert max(len(content) for content, _ in sent) < 5000
     import dask.dataframe
 
     tables = dask.dataframe.read_parquet(tmp_path / "out" / "instances.parquet")
@@ -166,13 +181,6 @@ def test_a_cluster_gives_the_same_dataset_and_keeps_to_the_caps(
     assert len(tables) == len(instances)
     counts = tables.groupby("SeriesInstanceUID").size().compute().sort_index()
     assert counts.to_dict() == instances.groupby("SeriesInstanceUID").size().to_dict()
-
-
-def _all_of_it(dask_scheduler: Any) -> bytes:
-    """All that the scheduler has of tasks, in the form in which it came."""
-    kept = [repr(task.run_spec) for task in dask_scheduler.tasks.values()]
-    events = repr(dask_scheduler.get_events())
-    return pickle.dumps((kept, events))
 
 
 def test_threads_keep_to_the_caps_as_well(counters: Any, serial: Any, tmp_path: Path) -> None:
@@ -305,3 +313,49 @@ def test_two_series_of_one_name_are_kept_apart(orthanc: ores.Orthanc, tmp_path: 
     assert set(ledger["status"]) == {"done"}
     assert ledger["file"].is_unique
     assert len(list((tmp_path / "out").glob("*.parquet"))) == len(ledger) == 6
+
+
+def test_a_release_on_a_cluster_is_the_same_and_the_key_stays_here(
+    counters: Any, client: Any, sent: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = cohort(tmp_path / "in")
+    local = ores.Project(tmp_path / "local", key="env:SCALE_KEY")
+    here = local.plan(source, profile=PROFILE, target=tmp_path / "here", progress=False).run(workers=1, progress=False)
+    project = ores.Project(tmp_path / "cluster", key="env:SCALE_KEY")
+    plan = project.plan(source, profile=PROFILE, target=tmp_path / "there", progress=False)
+    run = plan.run(executor=client, progress=False)
+    assert (run.state, here.state) == ("done", "done"), run.failures
+    assert kept(tmp_path / "there") == kept(tmp_path / "here")
+    assert set(run.verify(workers=1, progress=False)["status"]) == {"verified"}
+    assert sent
+    key = bytes.fromhex(SECRET)
+    for content, shown in sent:
+        assert SECRET.encode() not in content
+        assert key not in content
+        assert "in/" not in shown
+        assert "<sealed>" in shown
+    typed = ores.Project(tmp_path / "typed", key=ores.deid.Key.parse(SECRET))
+    planned = typed.plan(source, profile=PROFILE, target=tmp_path / "no", progress=False)
+    with pytest.raises(QueryError, match="env:NAME"):
+        planned.run(executor=client, progress=False)
+
+
+def _has_key(key: str) -> None:
+    os.environ["SCALE_KEY"] = key
+
+
+def test_a_worker_with_another_key_releases_nothing(
+    counters: Any, client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = cohort(tmp_path / "in")
+    monkeypatch.setenv("SCALE_KEY", "6c" * 32)  # here, and not on the workers
+    project = ores.Project(tmp_path / "project", key="env:SCALE_KEY")
+    run = project.plan(source, profile=PROFILE, target=tmp_path / "out", progress=False).run(
+        executor=client, progress=False
+    )
+    assert set(run.frame["status"]) == {"failed"}
+    assert run.failures["error"].str.contains("holds another key").all()
+    assert not list((tmp_path / "out").rglob("*.dcm"))
+    client.run(_has_key, "6c" * 32)
+    assert project.resume(executor=client, progress=False).state == "done"
+    client.run(_has_key, SECRET)
