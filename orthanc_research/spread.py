@@ -53,17 +53,19 @@ class Needs:
     seen: str = ""  # a file that only who shares the folder sees
     connections: tuple[Connection, ...] = field(default=(), repr=False)
 
+    def lacks(self) -> str:
+        """Why what does not decode in this worker may decode in another; "" where this one has all decoders."""
+        missing = sorted(self.decoders - _decoders())
+        return f"Its worker lacks the decoder {', '.join(missing)}; install it there." if missing else ""
+
     def check(self) -> None:
-        """`Unfit` with the reason, in the worker."""
+        """`Unfit` with the reason, in the worker. Decoders are another matter: not every series needs them."""
         for name, wanted in self.versions.items():
             found = _version(name)
             if found != wanted:
                 raise Unfit(
                     f"Its worker has {name} {found or 'not at all'}, and here is {wanted}; install the same there."
                 )
-        lacks = sorted(self.decoders - _decoders())
-        if lacks:
-            raise Unfit(f"Its worker lacks the decoder {', '.join(lacks)}; install it there.")
         if self.seen and not Path(self.seen).is_file():
             raise Unfit("Its worker does not see the folder that is written to; it must be on a file system of all.")
         for connection in self.connections:
@@ -126,7 +128,7 @@ def _fit(wanted: Needs) -> str:
         wanted.check()
     except Unfit as reason:
         return str(reason)
-    return ""
+    return wanted.lacks()
 
 
 def share(executor: Executor, cap: int) -> tuple[int, int]:

@@ -131,9 +131,10 @@ def test_a_worker_says_why_it_is_not_fit(tmp_path: Path, monkeypatch: pytest.Mon
         cases = {
             "numpy 0.9": replace(there, versions={"numpy": "0.9"}),
             "nowhere not at all": replace(there, versions={"nowhere": "1"}),
-            "lacks the decoder j9": replace(there, decoders=there.decoders | {"j9"}),
             "does not see the folder": replace(there, seen=str(tmp_path / "elsewhere")),
         }
+        assert there.lacks() == ""
+        assert "lacks the decoder j9" in replace(there, decoders=there.decoders | {"j9"}).lacks()
         for reason, unfit in cases.items():
             with pytest.raises(Unfit) as told:
                 unfit.check()

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from orthanc_research.dataset._manifest import DONE
+from orthanc_research.dataset._manifest import DONE, forget_done
 from orthanc_research.dataset._task import Task, run_task
 from orthanc_research.errors import DatasetError
 from orthanc_research.files import sweep
@@ -40,7 +40,12 @@ def run_shipped(shipped: Shipped) -> Row:
             replace(shipped.needs, connections=wanted).check()
     except Unfit as reason:
         return {"status": "not-done", "error": str(reason)}
-    return run_task(shipped.task)
+    row = run_task(shipped.task)
+    lacks = "" if shipped.needs is None else shipped.needs.lacks()
+    if lacks and row["status"] in ("failed", "partial"):
+        forget_done(shipped.task.out, shipped.task.name)  # nothing of the dataset may depend on who built it
+        return {"status": "not-done", "error": lacks}
+    return row
 
 
 def elsewhere(

@@ -74,7 +74,11 @@ def _export(shipped: _Shipped) -> Found:
         return [not_sent(str(reason))], None
     with Rest(shipped.connection) as rest:
         task = Task(rest, Path(shipped.folder), shipped.form, shipped.how, shipped.threads, Silent())
-        return export_one(task, shipped.planned)
+        rows, halted = export_one(task, shipped.planned)
+    lacks = "" if shipped.needs is None else shipped.needs.lacks()
+    if lacks and any(row["status"] in ("failed", "partial", "no-pixels") for row in rows):
+        return [not_sent(lacks)], None
+    return rows, halted
 
 
 def _server(shipped: _Shipped) -> str:
