@@ -51,6 +51,7 @@ _SOURCE = '[[source]]\nurl = "env:BENCH_URL_{n}"\nauth = "env:BENCH_AUTH_{n}"\nc
 _SERIES_A_STUDY, _SLICES, _MB_A_SLICE = 3, 100, 0.53
 _STUDIES = 1_000_000
 _CORES = 4  # of a server that Orthanc makes use of, under reads of many clients
+_AT_ONCE = 8  # series at a time of one Orthanc: the largest `concurrency`
 
 Row = dict[str, Any]
 
@@ -240,8 +241,9 @@ def model(found: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _hours(per: Mapping[str, float], orthancs: int, workers: int) -> float:
-    """For all studies: the slowest of servers, workers and driver."""
+    """For all studies: the slowest of servers, workers (of which no more have work than may ask) and driver."""
     series = _STUDIES * _SERIES_A_STUDY
+    workers = min(workers, _AT_ONCE * orthancs)
     servers = series * (per["server_cpu"] + per["plan_server_cpu"]) / (orthancs * _CORES)
     return max(servers, series * per["worker_cpu"] / workers, series * per["driver_cpu"]) / 3600
 
@@ -312,19 +314,20 @@ def _modelled(found: Mapping[str, Any]) -> str:
         f"{per['worker_cpu']:.2f} of a worker, {per['driver_cpu']:.3f} of the driver. With {_CORES} cores to each "
         "Orthanc and one to each worker, the hours are the largest of the three:\n\n"
     )
-    counts = (1, 4, 16)
-    workers = (4, 16, 64, 256)
+    counts = (1, 4, 16, 64)
+    workers = (4, 8, 32, 128, 512)
     lines = [
         (f"{n} Orthancs" if n > 1 else "1 Orthanc", *(f"{_hours(per, n, each):,.0f}" for each in workers))
         for n in counts
     ]
     text += table(["hours with workers:", *workers], lines)
     bend = per["worker_cpu"] / (per["server_cpu"] + per["plan_server_cpu"]) * _CORES
-    gbit = tb * 8e3 / (_hours(per, 4, 64) * 3600)
+    gbit = tb * 8e3 / (_hours(per, 4, 32) * 3600)
     text += (
-        f"\nIt bends at {bend:.0f} workers for each Orthanc: beyond that the servers are what is waited for. "
-        f"With 4 Orthancs and 64 workers {gbit:.1f} Gbit/s have to come from the servers' disks, and "
-        f"{gbit * ratio:.1f} Gbit/s to go to the file system that all share.\n"
+        f"\nAn Orthanc of {_CORES} cores would keep {bend:.0f} workers busy, and is asked by {_AT_ONCE} at most, so "
+        "that it stays free for others: that is where it bends, and more workers want more Orthancs. "
+        f"With 4 Orthancs and 32 workers {gbit:.1f} Gbit/s come from the servers' disks, and "
+        f"{gbit * ratio:.1f} Gbit/s go to the file system that all share.\n"
     )
     return text
 
@@ -349,7 +352,7 @@ def draw(found: Mapping[str, Any], path: Path) -> None:
     left.legend(frameon=False)
     per = model(found)
     workers = [2**k for k in range(1, 10)]
-    for count in (1, 4, 16):
+    for count in (1, 4, 16, 64):
         hours = [_hours(per, count, each) for each in workers]
         right.loglog(
             workers, hours, "-", label=f"{count} Orthanc{'s' if count > 1 else ''}", base=2, nonpositive="clip"

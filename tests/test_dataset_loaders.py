@@ -206,6 +206,50 @@ def test_values_are_those_of_the_recipe(tmp_path: Path) -> None:
         ds.torch()
 
 
+def test_a_series_of_two_echoes_is_two_items(tmp_path: Path) -> None:
+    first = [each for each in ores.samples.cohort(patients=1, studies=1, slices=5, size=16) if each.Modality == "MR"]
+    second = copy.deepcopy(first)
+    for place, (early, late) in enumerate(zip(first, second, strict=True)):
+        early.EchoTime, late.EchoTime, late.SOPInstanceUID = 12.5, 92.5, f"2.25.77{place}"
+        late.PixelData = (late.pixel_array + 1).tobytes()
+    build(tmp_path / "out", [*first, *second])
+    ds = OpenDataset(tmp_path / "out")
+    with pytest.raises(DatasetError, match="4d"):
+        ds.torch()
+    items = ds.torch(on_4d="split")
+    assert items.table["part"].tolist() == [0, 1]
+    _agrees(items[0]["image"], items[0]["affine"], first)
+    _agrees(items[1]["image"], items[1]["affine"], second)
+    series = ores.read_parquet(tmp_path / "out" / "series.parquet").assign(StudyInstanceUID="1.2.3")
+    ores.write_table(series, tmp_path / "out" / "series.parquet")
+    ds = OpenDataset(tmp_path / "out")
+    ledger = ds.to_nifti(tmp_path / "bids", "bids", names={"MR": "T2w"}, on_4d="split")
+    assert [each.rpartition("/")[2].partition("_ses-01")[2] for each in ledger["file"]] == [
+        "_T2w.nii.gz",
+        "_run-2_T2w.nii.gz",
+    ]
+    echoes = [
+        json.loads((tmp_path / "bids" / each.replace(".nii.gz", ".json")).read_text())["EchoTime"]
+        for each in ledger["file"]
+    ]
+    assert echoes == [0.0125, 0.0925]
+
+
+def test_suv_of_a_slice_is_that_of_its_volume(tmp_path: Path) -> None:
+    ct = [each for each in ores.samples.cohort(patients=1, studies=1, slices=4, size=16) if each.Modality == "CT"]
+    build(tmp_path / "out", ct)
+    path = tmp_path / "out" / "instances.parquet"
+    with pytest.raises(DatasetError, match="the recipe says"):
+        OpenDataset(tmp_path / "out").torch(item="slice", values="suv")
+    ores.write_table(ores.read_parquet(path).assign(SUVFactor=0.25), path)
+    ds = OpenDataset(tmp_path / "out")
+    volume = ds.torch(values="suv")[0]["image"]
+    slices = sorted(ds.torch(item="slice", values="suv"), key=lambda each: str(each["sop_uid"]))
+    by = dict(zip(ds.volume(ds.series.index[0], "suv").sop_uids, volume, strict=True))
+    for each in slices:
+        np.testing.assert_allclose(each["image"], by[each["sop_uid"]], rtol=1e-6)
+
+
 def _sum(pair: tuple[Any, int]) -> tuple[str, float]:
     item = pair[0][pair[1]]
     return item["series_uid"], float(item["image"].sum())

@@ -28,7 +28,7 @@ def test_the_model_bends_where_the_slowest_changes() -> None:
     assert all(value >= 0 for value in per.values())
     hours = [scale._hours(per, 1, workers) for workers in (1, 10, 100, 1000, 10_000)]
     assert hours == sorted(hours, reverse=True)
-    assert hours[-1] == hours[-2]  # the servers, or the driver
+    assert len(set(hours[1:])) == 1  # no more of them have work than may ask
     assert scale._hours(per, 2, 1) == hours[0]  # the workers
 
 
