@@ -247,14 +247,15 @@ def _without_rle(lacking: bool) -> None:
 
 
 def test_a_worker_without_a_decoder_is_left_out_and_none_with_it_are_rows(
-    counters: Any, client: Any, serial: Any, tmp_path: Path
+    counters: Any, client: Any, serial: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client.wait_for_workers(2)
+    monkeypatch.chdir(tmp_path)  # the workers stay where they are
     workers = list(client.scheduler_info(n_workers=-1)["workers"])
     client.run(_without_rle, True, workers=workers[:1])
     progress = Seen()
     with _plan() as plan:
-        build = plan.build(tmp_path / "one", executor=client, progress=progress)
+        build = plan.build("one", executor=client, progress=progress)
         assert build.content_hash == serial.content_hash
         assert "1 of 2 workers are fit" in progress.notes
         client.run(_without_rle, True)

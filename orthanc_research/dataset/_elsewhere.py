@@ -79,7 +79,8 @@ def elsewhere(
 
 
 def _sized(task: Task, shares: Mapping[str, tuple[int, int]]) -> Task:
-    return replace(task, threads=1 if task.connection is None else shares[task.connection.url][1])
+    threads = 1 if task.connection is None else shares[task.connection.url][1]
+    return replace(task, out=str(Path(task.out).resolve()), threads=threads)  # a worker is in another folder
 
 
 def _server(shipped: Shipped) -> str:
