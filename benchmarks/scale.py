@@ -171,7 +171,7 @@ def _measured(servers: Sequence[ores.Orthanc], workers: int, modality: str, fold
     """One plan and one build on a cluster of its own; processor seconds of each side."""
     from distributed import Client, LocalCluster
 
-    how = {"threads_per_worker": 1, "dashboard_address": None, "silence_logs": 50}
+    how = {"threads_per_worker": 1, "dashboard_address": ":0", "silence_logs": 50}
     with ExitStack() as until_done:
         place = until_done.enter_context(tempfile.TemporaryDirectory(dir=folder))
         recipe = until_done.enter_context(_sources(_urls(servers), modality))  # before the workers are there
