@@ -65,7 +65,7 @@ class Sizes:
     pixels: int = 256
     orthancs: tuple[int, ...] = (1, 2, 4)
     workers: tuple[int, ...] = (1, 2, 4)
-    growth: tuple[int, ...] = (1_000, 10_000)  # instances of 4.5 kB
+    growth: tuple[int, ...] = (500, 1_000, 5_000, 20_000)  # instances of 4.5 kB
     per_series: int = 20
 
 
