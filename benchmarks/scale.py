@@ -254,7 +254,7 @@ def block(found: Mapping[str, Any]) -> str:
     text = (
         f"{found['date']}, {found['cores']} cores for servers, scheduler and workers together, {found['system']}: "
         f"{versions}. **Other programs ran beside it (load {found['load']}): seconds are from a busy machine, "
-        "processor seconds are not touched by that.**\n\n"
+        "processor seconds less so.**\n\n"
     )
     first = found["rows"][0]
     text += f"**Requests**: {_requests_told(found['requests'])}.\n\n"
