@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks._lab import LIMIT, OURS, table, write_block
 
-__all__ = ["BATCH", "BLOCKS", "PIXELS", "batch", "pixels", "write"]
+__all__ = ["BATCH", "BLOCKS", "PIXELS", "batch", "build", "pixels", "screens", "write"]
 
 Found = Mapping[str, Any]
 Row = Mapping[str, Any]
@@ -200,8 +200,61 @@ def _batch_targets(found: Found) -> Iterable[tuple[str, str, bool]]:
                 yield what, f"{ours['above_mb']} MB", ours["above_mb"] <= most
 
 
+def build(found: Found) -> str:
+    rows = found["rows"]
+    limit, ours = (_of(rows, tool)["seconds"] for tool in (LIMIT, OURS))
+    lines = [
+        [
+            row["tool"],
+            _seconds(row["seconds"]),
+            f"{found['mb'] / row['seconds']:.0f}",
+            _two(row["seconds"] / ours),
+            _two(limit / row["seconds"]),
+            row["above_mb"],
+        ]
+        for row in rows
+    ]
+    times = f"{found['repeats']} runs each, {found['fewer']} of what is not ours."
+    text = f"{_machine(found)} {times} {found.get('note', '')}"
+    head = ["", "seconds", "MB/s of pixels", "ours = 1", "of the limit", "peak MB"]
+    text = f"{text.strip()}\n\n**{found['title']} ({found['mb']:.0f} MB of pixels)**\n\n" + table(head, lines)
+    return text + "\n**What we hold to**\n\n" + _held(_build_targets(found))
+
+
+def _build_targets(found: Found) -> Iterable[tuple[str, str, bool]]:
+    rows, few = found["rows"], found["few"]
+    ours, limit = _of(rows, OURS), _of(rows, LIMIT)["seconds"]
+    yield "0.2 of the limit", _two(limit / ours["seconds"]), limit / ours["seconds"] >= 0.2
+    for row in rows:
+        if row["tool"].startswith("pyorthanc"):
+            times = row["seconds"] / ours["seconds"]
+            yield f"3 times as fast as {row['tool']}", f"{_two(times)} times", times >= 3
+    what = f"peak memory of {found['series']} series at most 1.2 times that of {few['series']} and 30 MB"
+    grown = ours["above_mb"], few["above_mb"]
+    yield what, f"{grown[0]} MB and {grown[1]} MB", grown[0] <= 1.2 * grown[1] + 30
+
+
 def _of(rows: Iterable[Row], tool: str) -> Row:
     return next(row for row in rows if row["tool"] == tool)
+
+
+def screens(found: Found) -> str:
+    lines = [
+        [row["what"], _seconds(row["seconds"]), _seconds(row["slowest"]) if "slowest" in row else ""]
+        for row in found["rows"]
+    ]
+    text = f"{_machine(found)} Medians of {found['repeats']}.\n\n"
+    return text + table(["", "seconds", "slowest"], lines) + "\n**What we hold to**\n\n" + _held(_waits(found["rows"]))
+
+
+def _waits(rows: Sequence[Row]) -> Iterable[tuple[str, str, bool]]:
+    for row in rows:
+        if "most" in row:
+            what = f"{row['what']}: at most {_seconds(row['most'])}"
+            yield what, _seconds(row["seconds"]), row["seconds"] <= row["most"]
+        else:
+            what = f"{row['what']}: shown before half of the files are fetched"
+            yield what, f"{row['files']} of {row['of']}", row["files"] * 2 < row["of"]
 
 
 def _held(targets: Iterable[tuple[str, str, bool]]) -> str:
@@ -235,4 +288,6 @@ BLOCKS: Mapping[str, Callable[[Found], str]] = {
     "tables-growth": _growth,
     **dict.fromkeys(PIXELS, pixels),
     **dict.fromkeys(BATCH, batch),
+    "build": build,
+    "screens": screens,
 }

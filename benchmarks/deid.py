@@ -52,9 +52,9 @@ _JOBS = {
 class Sizes:
     """How many files of each kind, and how often."""
 
-    ct: int = 300
+    ct: int = 1000
     mr: int = 1500
-    csa: int = 400
+    csa: int = 1000
     grown: tuple[int, ...] = (100, 1000, 5000)
     workers: tuple[int, ...] = (1, 2, 4)
     repeats: int = 3

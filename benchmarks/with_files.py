@@ -1,8 +1,9 @@
-"""The jobs of `pixels`, with SimpleITK and dicom2nifti on files that are on the disk already; no server is asked."""
+"""The jobs of `pixels` and `build`, with SimpleITK and dicom2nifti on files on the disk; no server is asked."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import dicom2nifti
@@ -10,7 +11,7 @@ import nibabel
 import numpy as np
 import SimpleITK
 
-__all__ = ["simpleitk", "to_nifti"]
+__all__ = ["simpleitk", "to_nifti", "written"]
 
 
 def simpleitk(_url: str, _user: str, _password: str, *, what: Mapping[str, Any]) -> dict[str, Any]:
@@ -21,6 +22,15 @@ def simpleitk(_url: str, _user: str, _password: str, *, what: Mapping[str, Any])
 def to_nifti(_url: str, _user: str, _password: str, *, what: Mapping[str, Any]) -> dict[str, Any]:
     """As an image of nibabel, not written to a file; its axes as ours, which moves no voxel."""
     return {uid: _converted(folder) for uid, folder in what["folders"].items()}
+
+
+def written(_url: str, _user: str, _password: str, *, what: Mapping[str, Any], into: str) -> int:
+    """A .nii.gz a series; how many."""
+    Path(into).mkdir()
+    for uid in what["series"]:
+        target = str(Path(into) / f"{uid}.nii.gz")
+        dicom2nifti.dicom_series_to_nifti(str(Path(what["files"]) / uid), target, reorient_nifti=False)
+    return len(list(Path(into).iterdir()))
 
 
 def _read(folder: str) -> Any:

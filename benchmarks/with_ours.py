@@ -1,9 +1,12 @@
-"""The jobs of `tables`, `pixels` and `batch`, with this package."""
+"""The jobs of `tables`, `pixels`, `batch` and `build`, with this package."""
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,19 @@ import pandas as pd
 
 import orthanc_research as ores
 
-__all__ = ["download", "series", "series_kept", "tags", "upload", "verified", "volumes", "write"]
+__all__ = [
+    "build",
+    "build_in_one_process",
+    "build_in_two_processes",
+    "download",
+    "series",
+    "series_kept",
+    "tags",
+    "upload",
+    "verified",
+    "volumes",
+    "write",
+]
 
 _kept: dict[str, ores.Orthanc] = {}
 
@@ -64,6 +79,46 @@ def download(url: str, user: str, password: str, *, what: Mapping[str, Any], int
     """All studies, each file held against the server's MD5; `what` is not needed."""
     with ores.Orthanc(url, auth=(user, password)) as orthanc:
         return int((orthanc.download(orthanc.studies(), into, progress=False)["status"] == "done").sum())
+
+
+def build(url: str, user: str, password: str, *, what: Mapping[str, Any], into: str) -> int:
+    """A dataset, with its hashes, two series at a time on threads; how many series."""
+    return _build(url, user, password, what, into, None)
+
+
+def build_in_one_process(url: str, user: str, password: str, *, what: Mapping[str, Any], into: str) -> int:
+    """The same, each series in a worker process, of which there is one."""
+    return _build_in(1, url, user, password, what, into)
+
+
+def build_in_two_processes(url: str, user: str, password: str, *, what: Mapping[str, Any], into: str) -> int:
+    """The same with two."""
+    return _build_in(2, url, user, password, what, into)
+
+
+def _build_in(processes: int, url: str, user: str, password: str, what: Mapping[str, Any], into: str) -> int:
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["orthanc_research.dataset"])  # once, and not in each process
+    with ProcessPoolExecutor(processes, mp_context=context) as executor:
+        return _build(url, user, password, what, into, executor)
+
+
+def _build(
+    url: str, user: str, password: str, what: Mapping[str, Any], into: str, executor: ProcessPoolExecutor | None
+) -> int:
+    os.environ["ORES_BENCH_AUTH"] = f"{user}:{password}"  # workers get a name, and no password
+    match = ", ".join(f'"{uid}"' for uid in what["series"])
+    recipe = ores.Recipe.parse(f"""
+        [dataset]
+        name = "bench"
+        [query]
+        match = {{ SeriesInstanceUID = [{match}] }}
+        [filter.geometry]
+        require = "volume"
+    """)
+    with ores.Orthanc(url, auth="env:ORES_BENCH_AUTH") as orthanc:
+        made = recipe.plan(orthanc, progress=False).build(into, executor=executor, progress=False)
+    return int((made.status["status"] == "done").sum())
 
 
 def _volumes(orthanc: ores.Orthanc, level: str, identifier: str, verify: bool) -> Iterator[ores.Volume]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pydicom
 import pyorthanc
@@ -111,6 +112,19 @@ def download(url: str, user: str, password: str, *, what: Mapping[str, Any], int
     client = pyorthanc.Orthanc(url, user, password, timeout=_PATIENCE)
     pyorthanc.retrieve_and_write_patients(pyorthanc.find_patients(client), into)
     return sum(each.is_file() for each in Path(into).rglob("*"))
+
+
+def saved(url: str, user: str, password: str, *, what: Mapping[str, Any], into: str) -> int:
+    """A file of `np.savez` a series, by its UID, slices in the order of their positions; how many series."""
+    client = pyorthanc.Orthanc(url, user, password, timeout=_PATIENCE)
+    Path(into).mkdir()
+    for uid in what["series"]:
+        (series,) = pyorthanc.find_series(client, {"SeriesInstanceUID": uid})
+        datasets = [instance.get_pydicom() for instance in series.instances]
+        datasets.sort(key=lambda dataset: float(dataset.ImagePositionPatient[2]))
+        volume = np.stack([dataset.pixel_array for dataset in datasets])
+        np.savez(Path(into) / f"{uid}.npz", volume=volume, spacing=[float(x) for x in datasets[0].PixelSpacing])
+    return len(list(Path(into).iterdir()))
 
 
 def _row(patient: Any, study: Any, series: Any) -> dict[str, Any]:

@@ -18,6 +18,7 @@ import typer
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 
 from orthanc_research import batch, read_parquet
+from orthanc_research.cli_browse import browse
 from orthanc_research.cli_dataset import app as dataset_app
 from orthanc_research.cli_deid import app as deid_app
 from orthanc_research.cli_tables import DryRun, Out, finish, show
@@ -36,6 +37,7 @@ app = typer.Typer(
 
 app.add_typer(dataset_app, name="dataset")
 app.add_typer(deid_app, name="deid")
+app.command()(browse)
 
 Url = Annotated[str | None, typer.Option("--url", help="Address of Orthanc; without it, ORTHANC_URL.")]
 AuthName = Annotated[
@@ -334,11 +336,9 @@ def server(
         return
     with OrthancServer(version, folder) as running:
         user, password = running.auth
-        print(
-            f"Orthanc {running.version} at {running.url}   user {user}   password {password}\nCtrl-C ends it.",
-            flush=True,
-        )
+        said = f"Orthanc {running.version} at {running.url}   user {user}   password {password}\nCtrl-C ends it."
         try:
+            print(said, flush=True)
             _wait()
         except KeyboardInterrupt:
             print("\nEnding it.")

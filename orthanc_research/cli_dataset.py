@@ -49,6 +49,10 @@ def build(
         "env:ORES_KEY"
     ),
     acknowledge: Acknowledge = None,
+    label: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN", help="Put this column of [labels] on the servers too (Orthanc 1.12)."),
+    ] = None,
     source: Source = None,
     source_auth_env: SourceAuth = None,
     out: Out = None,
@@ -57,6 +61,9 @@ def build(
     with _planned(recipe, source, source_auth_env) as made:
         _tell(made)
         found = made.build(folder, workers=workers, key=key, acknowledge=acknowledge or ())
+        if label is not None:
+            put = made.put_labels(label)
+            print(f"{(put['status'] == 'done').sum()} of {len(put)} labels are on the servers", file=sys.stderr)
     for _, leak in found.leaks.iterrows():
         print(f"{leak['count']} equal {leak['kind']} in {leak['splits']}", file=sys.stderr)
     if found.complete:
@@ -87,7 +94,7 @@ def card(folder: Folder) -> None:
     if (folder / "splits.parquet").is_file():
         tables["splits"] = dataset.splits
     about = dataset.manifest
-    facts = {"content_hash": about.get("content"), "versions": about.get("versions", {})}
+    facts = {"content_hash": about.get("content"), "versions": about.get("versions", {}), "recipe": about.get("recipe")}
     print(
         card_of(Recipe.load(folder / "recipe.toml"), tables, {**facts, "found": about.get("counts", {}).get("found")})
     )

@@ -27,7 +27,9 @@ from orthanc_research.errors import (
 from orthanc_research.parallel import Outcome, thread_map
 from orthanc_research.pixels import (
     LONG_TAGS,
+    PIXELS,
     Filler,
+    ImageFile,
     PlainSeries,
     Reading,
     Stack,
@@ -36,6 +38,7 @@ from orthanc_research.pixels import (
     Window,
     check_pixels,
     check_slices,
+    image_file,
     likely_order,
     one_stack,
     pixels_of,
@@ -54,6 +57,7 @@ __all__ = [
     "dataset",
     "decoded",
     "file",
+    "image",
     "picture",
     "pixels",
     "present",
@@ -124,7 +128,7 @@ def decoded(
         content = file(rest, instance, verify=verify)
         found = read_dataset(content)
         array = decode_isolated(content, str(found.get("SOPInstanceUID", "")), many=len(instances) >= _MANY)
-        for keyword in ("PixelData", "FloatPixelData", "DoubleFloatPixelData"):
+        for keyword in PIXELS:
             found.pop(keyword, None)
         progress.advance()
         return found, array
@@ -139,6 +143,22 @@ def pixels(
     check_pixels(values, dtype, window)
     content = file(rest, instance, verify=verify)
     return pixels_of(content, values, dtype=dtype, window=window, decoder=decode_isolated)
+
+
+def image(rest: Rest, instance: str, *, many: bool = False) -> tuple[Dataset, ImageFile | PixelError]:
+    """What one instance says without its pixels, and its image, or why there is none: one request.
+
+    `many`: there are many more to come of its series, as `decoding.decode_isolated` wants to know.
+    """
+    content = file(rest, instance, verify=False)
+    try:
+        made = image_file(content, decoder=partial(decode_isolated, many=many))
+    except PixelError as error:
+        found = read_dataset(content)
+        for keyword in PIXELS:
+            found.pop(keyword, None)
+        return found, error
+    return made.dataset, made
 
 
 def picture(

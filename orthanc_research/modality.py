@@ -10,18 +10,38 @@ from typing import Any, Literal, get_args
 
 import pandas as pd
 
-from orthanc_research import batch
-from orthanc_research.errors import Error, QueryError
+from orthanc_research import batch, search
+from orthanc_research.errors import Error, ModalityError, QueryError
 from orthanc_research.parallel import reporting
 from orthanc_research.progress import Progress
 from orthanc_research.rest import Level, Rest
-from orthanc_research.tables import ANNOUNCED, KEYS, LEVELS, UID_OF, plan_remote, remote_frame
+from orthanc_research.tables import (
+    ANNOUNCED,
+    KEYS,
+    LEVELS,
+    UID_OF,
+    askable,
+    find_frame,
+    parse_criteria,
+    plan_find,
+    plan_remote,
+    remote_frame,
+    with_here,
+)
 
-__all__ = ["Modality", "RetrieveMethod"]
+__all__ = ["Modality", "RetrieveMethod", "many"]
 
 RetrieveMethod = Literal["C-MOVE", "C-GET"]
 # C-FIND has no pages: an archive that is asked for everything answers everything, or breaks off.
 MANY = 1000
+_PAGE = 10_000  # UIDs of one find
+
+
+def many(frame: pd.DataFrame) -> str:
+    """What there is to say of so many answers of an archive; "" for few."""
+    if len(frame) <= MANY:
+        return ""
+    return f"The archive gave {len(frame)} answers; some stop at a limit without a word: narrow the dates."
 
 
 class Modality:
@@ -48,6 +68,7 @@ class Modality:
         columns: Sequence[str] | None = None,
         match: Mapping[str, Any] | None = None,
         timeout: int | None = None,
+        warn: bool = True,
         **criteria: Any,
     ) -> pd.DataFrame:
         """C-FIND: a typed frame of what the archive has, indexed by the level's UID; three requests, whatever comes.
@@ -55,7 +76,7 @@ class Modality:
         Criteria are as in `Orthanc.find`; lists are for UIDs only. Without any, everything is asked for. A frame of
         remote answers is for `retrieve`; local verbs refuse it. `ModalityError` with Orthanc's words for a refusal, a
         time-out (`timeout` in seconds) or a failure, `NotFoundError` for a name that this Orthanc does not know. More
-        than 1,000 answers are a warning: some archives stop at such a number without a word.
+        than 1,000 answers are a warning (unless `warn=False`): some archives stop at such a number without a word.
         """
         plan = plan_remote(level, criteria, columns, match)
         answers: list[dict[str, Any]] = []
@@ -66,14 +87,46 @@ class Modality:
             finally:
                 with suppress(Error):  # Orthanc keeps 100 queries; the answers are here, or their failure is
                     self._rest.queries.delete(query)
-        if len(answers) > MANY:
-            warnings.warn(
-                f"The archive gave {len(answers)} answers; some stop at a limit without a word: narrow the dates.",
-                stacklevel=2,
-            )
         frame = remote_frame(plan, answers)
+        if warn and many(frame):
+            warnings.warn(many(frame), stacklevel=2)
         frame.attrs["orthanc"] = {"level": level, "url": self._rest.connection.url, "client": self._token}
         return frame
+
+    def below(self, level: Level, uid: str, *, timeout: int | None = None) -> pd.DataFrame:
+        """What the archive has below one answer: the studies of a patient (its PatientID), the series of a study.
+
+        A find by that identifier, and of its answers those that have exactly it: archives match PatientIDs without
+        case, and pass over keys that they do not know. `QueryError` for one that would match others too.
+        """
+        if level not in ("Patient", "Study"):
+            raise QueryError("Below a patient are studies, below a study series: level is Patient or Study.")
+        name = UID_OF[level]
+        if not isinstance(uid, str) or not uid.strip() or set(uid) & set("*?\\"):
+            raise QueryError(f"A {name} that is empty or has *, ? or a backslash would match others too: find by more.")
+        only: dict[str, Any] = {name: uid}
+        frame = self.find(LEVELS[LEVELS.index(level) + 1], timeout=timeout, warn=False, **only)
+        if frame[name].isna().any():
+            raise ModalityError(f"The archive does not say whose answers these are: {name} is missing in some.")
+        return frame[frame[name] == uid]
+
+    def here(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """What `find` returned, with what of it is in this Orthanc: one local find for 10,000 rows.
+
+        `InstancesHere` is their number, `Here` "yes" (as many as the archive announces), "part", "some" (it announces
+        none), "no", or NA for an identifier that no find can ask for alone. It is a number: a retrieve holds instance
+        against instance.
+        """
+        level = _level(frame)
+        if level == "Instance":
+            raise QueryError("here takes patients, studies or series; a retrieve finds out about instances.")
+        uids, capabilities = askable(level, frame), self._rest.capabilities()
+        found = []
+        for start in range(0, max(len(uids), 1), _PAGE):  # of no UIDs, nothing is asked
+            query = parse_criteria(level, {UID_OF[level]: uids[start : start + _PAGE]})
+            plan = plan_find(level, query=query, columns=(UID_OF[level], ANNOUNCED[level]), capabilities=capabilities)
+            found.append(find_frame(plan, *search.answers(self._rest, plan)))
+        return with_here(level, frame, pd.concat(found))
 
     def retrieve(
         self,
@@ -104,13 +157,18 @@ class Modality:
         return ledger.loc[[str(uid) for uid in frame.index]]  # a row for every row, repeated ones too
 
 
-def _wanted(frame: Any) -> tuple[Level, list[dict[str, str]], list[int | None]]:
-    """The unique keys of each row, and how many instances the archive said there are."""
+def _level(frame: Any) -> Level:
     if not isinstance(frame, pd.DataFrame):
-        raise QueryError("retrieve takes the DataFrame that modality.find returned, or rows of it.")
+        raise QueryError("That takes the DataFrame that modality.find returned, or rows of it.")
     level = next((at for at in LEVELS if UID_OF[at] == frame.index.name), None)
     if level is None:
         raise QueryError("This DataFrame is not one that modality.find returned: it is not indexed by a UID.")
+    return level
+
+
+def _wanted(frame: Any) -> tuple[Level, list[dict[str, str]], list[int | None]]:
+    """The unique keys of each row, and how many instances the archive said there are."""
+    level = _level(frame)
     if level == "Patient":
         # Archives match PatientIDs without case, and would send other patients along.
         raise QueryError("Retrieve studies, not patients: modality.find('Study', PatientID=…) lists a patient's.")

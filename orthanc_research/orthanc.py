@@ -22,6 +22,7 @@ from orthanc_research import batch, feed, fetch, headers, resolve, search
 from orthanc_research.batch.journal import Journal, default_path, newest
 from orthanc_research.bulk import contents, pages
 from orthanc_research.capabilities import Capabilities
+from orthanc_research.cards import card
 from orthanc_research.errors import QueryError
 from orthanc_research.export import export_series, stream_table
 from orthanc_research.feed import Change
@@ -41,6 +42,7 @@ from orthanc_research.tables import (
     exports_frame,
     find_frame,
     jobs_frame,
+    jobs_joined,
     join_tags,
     listed_frame,
     lookup_frame,
@@ -130,6 +132,20 @@ class Orthanc:
 
     def __repr__(self) -> str:
         return f"<Orthanc {self.url}>"
+
+    def _repr_html_(self) -> str:
+        known = self.rest.known if "rest" in vars(self) else None
+        facts: list[tuple[str, object]] = [("address", self.url), ("threads of a batch", self.workers)]
+        if known is not None:
+            facts += [
+                ("version", known.version),
+                ("name", known.name),
+                ("DICOM", f"{known.aet}, port {known.dicom_port}" if known.aet else ""),
+                ("database", known.database or "SQLite"),
+            ]
+        return card(
+            "orthanc", type(self).__name__, facts, notes=() if known else ["It has not been asked for anything yet."]
+        )
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Of a LocalOrthanc too: another process can talk to its server, and must not end it.
@@ -909,9 +925,13 @@ class Orthanc:
         """Forget another Orthanc."""
         self.rest.peers.delete(name)
 
-    def jobs(self) -> pd.DataFrame:
-        """The jobs that wait or run, and the last ten that ended: one request; indexed by job ID, newest first."""
-        return jobs_frame(
+    def jobs(self, *, before: pd.DataFrame | None = None, only: Sequence[str] | None = None) -> pd.DataFrame:
+        """The jobs that wait or run, and the last ten that ended: one request; indexed by job ID, newest first.
+
+        With `before`, an earlier answer, its jobs that the server no longer lists stay: as they ended, or with the
+        State "Forgotten" where nobody saw their end. `only` are the IDs of the jobs that are meant.
+        """
+        now = jobs_frame(
             [
                 {
                     "ID": job.id,
@@ -920,11 +940,14 @@ class Orthanc:
                     "Progress": job.progress,
                     "Error": job.error_description if job.state == "Failure" else None,
                     "Created": job.created,
+                    "Ends": job.completed or job.eta,
                     "Runtime": job.runtime,
+                    "What": job.about,
                 }
                 for job in self.rest.jobs.list()
             ]
         )
+        return jobs_joined(now, before, only)
 
     def job(self, identifier: str) -> Job:
         """A snapshot of one job; `.refresh()`, `.wait()`, `.cancel()` … give new ones."""
@@ -1020,7 +1043,7 @@ def _token_for(orthanc: Orthanc) -> str:
     return token
 
 
-def client_of(frame: pd.DataFrame) -> Orthanc:
+def client_of(frame: pd.DataFrame | pd.Series[Any]) -> Orthanc:
     """The client that found this frame; `QueryError` when it is gone, or in another process."""
     orthanc = _CLIENTS.get(str((frame.attrs.get("orthanc") or {}).get("client")))
     if orthanc is None:

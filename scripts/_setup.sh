@@ -2,6 +2,7 @@
 #
 #   setup                 make or refresh .venv (skipped when pyproject.toml is what it was)
 #   orthanc [SUITE ...]   have these servers ready: `--all` for those of the tests, nothing for any one
+#   browser               say how to get the Chromium that shows screens to the tests, where there is none
 
 set -eu
 cd "$(dirname "$0")/.."
@@ -36,17 +37,25 @@ make_venv() {
 }
 
 setup() {
-    wanted=$(cksum pyproject.toml scripts/_setup.sh)
+    extras=dev${ORTHANC_RESEARCH_LONG:+,papers} # what the torture runs need beside
+    wanted=$(cksum pyproject.toml scripts/_setup.sh; echo "$extras")
     if [ -x .venv/bin/python ] && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; then
         return
     fi
     .venv/bin/python -m pip --version >/dev/null 2>&1 || make_venv
     echo "Installing the package into .venv ..." >&2
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]' ||
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[$extras]" ||
         fail "The package could not be installed: see pip above (is there a network, or an index that pip can reach?)."
     echo "$wanted" >"$stamp"
 }
 
 orthanc() {
     .venv/bin/python -m orthanc_research.local "$@"
+}
+
+browser() {
+    for each in chromium chromium-browser google-chrome; do
+        command -v "$each" >/dev/null 2>&1 && return
+    done
+    echo "There is no Chromium, so the tests of screens are left out; to get it on Debian: apt install chromium" >&2
 }

@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import browser
 import httpx
 import pytest
 from pydicom.data import get_testdata_file
@@ -159,3 +160,19 @@ def ct_small() -> Path:
 def tree() -> Path:
     """The folder of 81 instances that pydicom ships."""
     return Path(str(get_testdata_file("dicomdirtests/DICOMDIR", download=False))).parent
+
+
+@pytest.fixture(scope="session")
+def voila(tmp_path_factory: pytest.TempPathFactory) -> Iterator[browser.Server]:
+    """Voilà over a folder of notebooks; tests add theirs."""
+    if browser.chromium() is None:
+        pytest.skip(browser.MISSING)
+    with browser.voila(tmp_path_factory.mktemp("voila")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def chromium(voila: browser.Server) -> Iterator[Any]:
+    """A browser."""
+    with browser.browser() as running:
+        yield running

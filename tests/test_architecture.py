@@ -7,6 +7,7 @@ import importlib
 import inspect
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ ROOT = PACKAGE.parent
 LAYERS = [
     {"cli", "accessor"},
     {"widgets"},
-    {"cli_dataset", "cli_deid"},
+    {"cli_browse", "cli_dataset", "cli_deid"},
     {"cli_tables"},
     {"dataset"},
     {"demo", "release"},
@@ -32,8 +33,8 @@ LAYERS = [
     {"bulk", "decoding", "spread"},
     {"tables", "pixels", "deid"},
     {"rest"},
-    {"parallel", "database"},
-    {"capabilities", "progress", "files", "workers", "markup"},
+    {"parallel", "database", "cards"},
+    {"capabilities", "progress", "files", "workers", "markup", "quiet"},
     {"errors"},
 ]
 OWNERS = {
@@ -41,8 +42,9 @@ OWNERS = {
     "h11": {"rest"},
     "tenacity": {"rest"},
     "matplotlib": {"plots"},
+    "PIL": {"cards", "widgets/_picture"},
     "ipywidgets": {"widgets"},
-    "typer": {"cli", "cli_dataset", "cli_deid", "cli_tables"},
+    "typer": {"cli", "cli_browse", "cli_dataset", "cli_deid", "cli_tables"},
     "subprocess": {"local", "workers"},
     "sqlite3": {"database"},
     "tqdm": {"progress"},
@@ -74,15 +76,23 @@ PURE = {"tables", "pixels", "deid"}
 IMPURE = {"httpx", "socket", "subprocess", "sqlite3", "tempfile", "shutil", "urllib.request"}
 
 
-def modules() -> Iterator[tuple[str, str, ast.Module]]:
+@cache
+def modules() -> tuple[tuple[str, str, ast.Module], ...]:
     """(place in the picture, path without suffix, syntax tree) of every module but the package's own __init__."""
-    for path in sorted(PACKAGE.rglob("*.py")):
-        relative = path.relative_to(PACKAGE).with_suffix("").as_posix()
-        if relative != "__init__":
-            yield relative.split("/")[0], relative, ast.parse(path.read_text())
+    paths = [(path, path.relative_to(PACKAGE).with_suffix("").as_posix()) for path in sorted(PACKAGE.rglob("*.py"))]
+    return tuple(
+        (relative.split("/")[0], relative, ast.parse(path.read_text()))
+        for path, relative in paths
+        if relative != "__init__"
+    )
 
 
-def imports(tree: ast.Module, place: str, relative: str) -> Iterator[str]:
+@cache
+def imports(tree: ast.Module, place: str, relative: str) -> tuple[str, ...]:
+    return tuple(_imports(tree, place))
+
+
+def _imports(tree: ast.Module, place: str) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)

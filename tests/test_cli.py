@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import stat
 import subprocess
 import sys
@@ -23,21 +22,23 @@ Shell = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture
-def shell(orthanc: ores.Orthanc, tmp_path: Path) -> Shell:
-    """Run `orthanc-research …` in an empty folder, with the server in the environment."""
-    auth = orthanc.rest.connection.basic_auth() or ("", "")
-    environment = os.environ | {
-        "ORTHANC_URL": orthanc.url,
-        "ORTHANC_USERNAME": auth[0],
-        "ORTHANC_PASSWORD": auth[1],
-        "XDG_STATE_HOME": str(tmp_path / "state"),
-    }
+def shell(
+    orthanc: ores.Orthanc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Shell:
+    """Run `orthanc-research …` in an empty folder, with the server in the environment: here, as a start takes 1.4 s."""
+    user, password = orthanc.rest.connection.basic_auth() or ("", "")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ORTHANC_URL", orthanc.url)
+    monkeypatch.setenv("ORTHANC_USERNAME", user)
+    monkeypatch.setenv("ORTHANC_PASSWORD", password)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
 
-    def run(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-c", "from orthanc_research.cli import main; main()", *arguments]
-        return subprocess.run(
-            command, cwd=tmp_path, env=environment | more, capture_output=True, text=True, check=False, timeout=120
-        )
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        monkeypatch.setattr(sys, "argv", ["orthanc-research", *arguments])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            main()
+        return subprocess.CompletedProcess(arguments, int(end.value.code or 0), *capsys.readouterr())
 
     return run
 
@@ -51,7 +52,8 @@ def test_the_main_job_from_a_shell(shell: Shell, orthanc: ores.Orthanc, tmp_path
     assert "1 failed" in done.stderr
     assert pd.read_csv(tmp_path / "ledger.csv")["status"].value_counts().to_dict()["failed"] == 1
     (tmp_path / "in" / "notes.txt").unlink()
-    assert shell("upload", "in").returncode == 0
+    command = [sys.executable, "-c", "from orthanc_research.cli import main; main()", "upload", "in"]
+    assert subprocess.run(command, check=False).returncode == 0  # in a process of its own: the same
     done = shell("find", "Series", "Modality=CT,MR", "--out", "series.parquet")
     assert (done.returncode, len(ores.read_parquet(tmp_path / "series.parquet"))) == (0, 2)
     done = shell("tags", "series.parquet", "-c", "SliceThickness", "-c", "Rows", "--out", "tags.csv")
@@ -212,7 +214,9 @@ def test_what_the_disk_refuses_is_one_sentence(
 def test_a_private_server_runs_until_it_is_interrupted(tmp_path: Path) -> None:
     import signal
 
-    command = [sys.executable, "-c", "from orthanc_research.cli import main; main()", "server"]
+    # A program that was started in the background of a shell ignores it, and its children do.
+    heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    command = [sys.executable, "-c", f"{heard}from orthanc_research.cli import main; main()", "server"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tmp_path) as process:
         assert process.stdout is not None
         line = process.stdout.readline()

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import errno
+import gzip
 import hashlib
-import itertools
-import random
+import os
+import re
 import shutil
-import signal
 import warnings
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from io import BytesIO
+import zipfile
+import zlib
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import suppress
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,9 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from faults import Proxy
-from faults.child import Ending, start
+from dataset_builds import SMALL, bytes_of, check, load
+from dataset_builds import build as build_of
+from dataset_builds import recipe as small
 from filelock import FileLock
 from pydicom import Dataset
 from pydicom.encaps import encapsulate
@@ -32,34 +33,13 @@ from typer.testing import CliRunner
 
 import orthanc_research as ores
 from orthanc_research.cli import app
-from orthanc_research.dataset import Build, Recipe, _task, check_leakage
-from orthanc_research.dataset._hash import content_hash
+from orthanc_research.dataset import Recipe, check_leakage
 from orthanc_research.dataset._short import short_tags
 from orthanc_research.errors import DatasetError
 from orthanc_research.pixels import read_dataset
 from orthanc_research.progress import Silent
 
 RECIPES = Path(__file__).parent.parent / "datasets"
-SMALL = """
-[dataset]
-name = "small"
-[query]
-match = { Modality = ["CT", "MR"] }
-[filter.geometry]
-require = "volume"
-[arrays]
-also = ["npz"]
-[metadata]
-keywords = ["PatientSex", "KVP", "EchoTime"]
-[splits]
-ratios = { train = 0.5, test = 0.5 }
-"""
-
-
-def _bytes(dataset: Dataset) -> bytes:
-    stream = BytesIO()
-    dataset.save_as(stream, enforce_file_format=True)
-    return stream.getvalue()
 
 
 def _as(dataset: Dataset, sop_class: UID, modality: str, **values: Any) -> Dataset:
@@ -87,42 +67,12 @@ def _pet(dataset: Dataset) -> Dataset:
     return _as(dataset, PositronEmissionTomographyImageStorage, "PT", **values, **tracers)
 
 
-def _load(orthanc: ores.Orthanc, datasets: list[Dataset]) -> None:
-    report = orthanc.upload([_bytes(each) for each in datasets], progress=False)
-    assert set(report["status"]) == {"stored"}, report
-
-
-def _build(orthanc: ores.Orthanc, recipe: Recipe, out: Path, **how: Any) -> Build:
-    return recipe.plan(orthanc, progress=False).build(out, progress=False, **how)
-
-
-def _recipe(text: str = SMALL) -> Recipe:
-    return Recipe.parse(text)
-
-
-def _check(build: Build, recipe: Recipe) -> ores.dataset.OpenDataset:
-    """Complete, as its manifest says, and read by anybody."""
-    assert set(build.status["status"]) == {"done"}, build.status["error"].tolist()
-    assert build.complete
-    assert build.verify().empty
-    assert build.content_hash == content_hash(build.folder)  # of the files themselves
-    dataset = ores.open_dataset(build.folder, check=True)
-    assert dataset.manifest["recipe"] == recipe.hash
-    assert len(dataset.series) == len(build.status)
-    for name in ("series", "instances", "issues"):
-        path = build.folder / f"{name}.parquet"
-        assert len(pd.read_parquet(path)) == pq.read_metadata(path).num_rows
-    assert (build.folder / "README.md").exists() == recipe.outputs.card
-    assert not list(build.folder.rglob(".ores-*"))
-    return dataset
-
-
 _CROSS: set[str] = set()
 
 
 def test_multi_echo_mr_is_the_same_dataset_on_every_server(orthanc: ores.Orthanc, tmp_path: Path) -> None:
     given = ores.samples.cohort(patients=3, studies=1, slices=8, size=16)
-    _load(orthanc, given)
+    load(orthanc, given)
     recipe = Recipe.load(RECIPES / "mr-multi-echo.toml")
     plan = recipe.plan(orthanc, progress=False)
     assert plan.counts | {"GB": 0} == {
@@ -132,7 +82,7 @@ def test_multi_echo_mr_is_the_same_dataset_on_every_server(orthanc: ores.Orthanc
     builds.append(plan.build(tmp_path / "threads", workers=3, progress=False))
     with ThreadPoolExecutor(2) as executor:
         builds.append(plan.build(tmp_path / "executor", executor=executor, progress=False))
-    datasets = [_check(build, recipe) for build in builds]
+    datasets = [check(build, recipe) for build in builds]
     _CROSS.update(build.content_hash for build in builds)
     assert len(_CROSS) == 1
     for source in given:
@@ -150,22 +100,29 @@ def test_multi_echo_mr_is_the_same_dataset_on_every_server(orthanc: ores.Orthanc
     assert repeated.content_hash == builds[0].content_hash
 
 
+def _in(environment: dict[str, str]) -> None:
+    os.environ.update(environment)
+
+
 @pytest.mark.one_version
 def test_processes_give_the_same_dataset_and_get_no_password(
     orthanc: ores.Orthanc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _load(orthanc, ores.samples.cohort(patients=2, studies=1, slices=4, size=16))
-    right = _build(orthanc, _recipe(), tmp_path / "threads")
-    monkeypatch.setenv("BUILD_AUTH", ":".join(orthanc.rest.connection.basic_auth() or ("no", "one")))
-    with ProcessPoolExecutor(2, mp_context=get_context("forkserver")) as executor:
-        plan = _recipe().plan(orthanc, progress=False)
+    load(orthanc, ores.samples.cohort(patients=2, studies=1, slices=4, size=16))
+    right = build_of(orthanc, small(), tmp_path / "threads")
+    environment = {"BUILD_AUTH": ":".join(orthanc.rest.connection.basic_auth() or ("no", "one"))}
+    monkeypatch.setenv("BUILD_AUTH", environment["BUILD_AUTH"])
+    # The server that forks may be older than this test, and its environment with it.
+    how: dict[str, Any] = {"initializer": _in, "initargs": (environment,)}
+    with ProcessPoolExecutor(2, mp_context=get_context("forkserver"), **how) as executor:
+        plan = small().plan(orthanc, progress=False)
         with ores.Orthanc(orthanc.url, auth=("a", "b")) as typed:
             plan._orthancs = [typed]
             with pytest.raises(DatasetError, match="env:NAME"):
                 plan.build(tmp_path / "no", executor=executor, progress=False)
         with ores.Orthanc(orthanc.url, auth="env:BUILD_AUTH") as named:
-            build = _build(named, _recipe(), tmp_path / "processes", executor=executor)
-    _check(build, _recipe())
+            build = build_of(named, small(), tmp_path / "processes", executor=executor)
+    check(build, small())
     assert build.content_hash == right.content_hash
 
 
@@ -178,8 +135,8 @@ def test_the_recipe_for_pet_gives_suv_or_says_why_not(orthanc: ores.Orthanc, tmp
     for each in given:
         if each.SeriesInstanceUID == odd:
             each.DecayCorrection = "NONE"
-    _load(orthanc, given)
-    build = _build(orthanc, Recipe.load(RECIPES / "pet-suv.toml"), tmp_path / "out")
+    load(orthanc, given)
+    build = build_of(orthanc, Recipe.load(RECIPES / "pet-suv.toml"), tmp_path / "out")
     assert build.status["status"].value_counts().to_dict() == {"done": 2, "partial": 1}
     assert build.verify().empty
     dataset = ores.open_dataset(build.folder)
@@ -210,7 +167,7 @@ def test_the_recipe_for_radiographs_joins_labels(orthanc: ores.Orthanc, tmp_path
         )
         for each in slices
     ]
-    _load(orthanc, given)
+    load(orthanc, given)
     studies = list(dict.fromkeys(str(each.StudyInstanceUID) for each in given))
     shutil.copy(RECIPES / "radiographs.toml", tmp_path)
     table = f"StudyInstanceUID,finding,PatientName\n{studies[0]},1,Doe\n{studies[1]},0,Roe\n1.2.3,1,Poe\n"
@@ -220,7 +177,7 @@ def test_the_recipe_for_radiographs_joins_labels(orthanc: ores.Orthanc, tmp_path
     assert plan.drops.to_dict() == {"filter: not met": 3}
     assert plan.notes == ("1 rows have no label.", "1 rows of the labels belong to nothing in the dataset.")
     build = plan.build(tmp_path / "out", progress=False)
-    dataset = _check(build, recipe)
+    dataset = check(build, recipe)
     found = dict(zip(dataset.series["StudyInstanceUID"], dataset.series["finding"], strict=True))
     assert [found[studies[0]], found[studies[1]]] == [1, 0]
     assert dataset.series["finding"].isna().sum() == 1
@@ -233,11 +190,31 @@ def test_the_recipe_for_radiographs_joins_labels(orthanc: ores.Orthanc, tmp_path
 @pytest.mark.one_version
 def test_the_recipe_without_pixels_reads_none(cohort: ores.Orthanc, tmp_path: Path) -> None:
     recipe = Recipe.load(RECIPES / "metadata-table.toml")
-    build = _build(cohort, recipe, tmp_path / "out")
-    dataset = _check(build, recipe)
+    build = build_of(cohort, recipe, tmp_path / "out")
+    dataset = check(build, recipe)
     assert not list((build.folder / "frames").iterdir())
     assert set(dataset.instances["Manufacturer"]) == {"orthanc_research"}
     assert len(dataset.instances) == cohort.count("Instance", StudyDate="20200101-20241231")
+
+
+def _opened(path: Path) -> bytes:
+    """The bytes of a file, and of what is packed in it."""
+    content = path.read_bytes()
+    if path.suffix == ".parquet":
+        content += pd.read_parquet(path).drop(columns="pixels", errors="ignore").to_json().encode()
+        content += repr(pq.read_schema(path).metadata).encode()
+        if "pixels" in pq.read_schema(path).names:
+            content += b"".join(pq.read_table(path, columns=["pixels"])["pixels"].to_pylist())
+    elif path.suffix == ".gz":
+        content += gzip.decompress(content)
+    elif path.suffix in (".npz", ".zip"):
+        with zipfile.ZipFile(path) as packed:
+            content += b"".join(packed.read(name) for name in packed.namelist())
+    elif path.suffix == ".pdf":
+        for stream in re.findall(rb"stream\r?\n(.*?)endstream", content, re.DOTALL):
+            with suppress(zlib.error):
+                content += zlib.decompress(stream)
+    return content
 
 
 @pytest.mark.one_version
@@ -248,7 +225,7 @@ def test_a_de_identified_dataset_leads_back_to_no_source(
     for each in given:
         if each.Modality == "CT":
             each.SliceThickness = "3"
-    _load(orthanc, given)
+    load(orthanc, given)
     monkeypatch.setenv("ORES_PROJECT", str(tmp_path / "project"))
     monkeypatch.setenv("ORES_KEY", "5b" * 32)
     recipe = Recipe.load(RECIPES / "ct-volumes.toml")
@@ -260,7 +237,7 @@ def test_a_de_identified_dataset_leads_back_to_no_source(
     assert len(plan.frame) == 6  # those of MR are left out, and told without their UIDs
     assert plan.identifying == ()
     build = plan.build(tmp_path / "out", progress=False)
-    dataset = _check(build, recipe)
+    dataset = check(build, recipe)
     assert dataset.issues["SeriesInstanceUID"].isna().all()
     secret = {str(each[keyword].value) for each in given for keyword in ("PatientID", "PatientName", "AccessionNumber")}
     secret |= {str(each[f"{level}InstanceUID"].value) for each in given for level in ("Study", "Series", "SOP")}
@@ -268,11 +245,9 @@ def test_a_de_identified_dataset_leads_back_to_no_source(
         secret |= set(getattr(orthanc.rest, level).list())
     assert len(secret) > 400
     for path in build.folder.rglob("*"):
-        content = str(path.relative_to(build.folder)).encode() + (path.read_bytes() if path.is_file() else b"")
-        if path.suffix == ".parquet":
-            table = pd.read_parquet(path)
-            content += table.drop(columns="pixels", errors="ignore").to_json().encode()
+        content = str(path.relative_to(build.folder)).encode() + (_opened(path) if path.is_file() else b"")
         assert not [each for each in secret if each.encode() in content], path.name
+    assert {path.suffix for path in build.folder.rglob("*")} >= {".parquet", ".gz", ".json", ".md", ".toml", ".pdf"}
     private = tmp_path / "project" / "datasets" / recipe.dataset.name
     assert {path.name for path in private.iterdir()} == {"recipe.lock.json", "splits.lock.json"}
     assert (tmp_path / "project").stat().st_mode & 0o077 == 0
@@ -284,33 +259,9 @@ def test_a_de_identified_dataset_leads_back_to_no_source(
 
 
 @pytest.mark.one_version
-def test_builds_that_are_killed_go_on_to_the_same_dataset(orthanc: ores.Orthanc, tmp_path: Path) -> None:
-    _load(orthanc, ores.samples.cohort(patients=2, studies=1, slices=4, size=16))
-    right = _build(orthanc, _recipe(), tmp_path / "right")
-    killed, auth = 0, orthanc.rest.connection.basic_auth()
-    for number, at in enumerate((25, 34, 45)):
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        (folder / "recipe.toml").write_text(SMALL)
-        ending = Ending(signal.SIGKILL, at, random.Random(number))
-        with Proxy(orthanc.url, script=ending) as proxy:
-            ending.child = start("build", proxy.url, auth, folder)
-            ending.child.join(60)
-            ending.over = True
-            killed += ending.child.exitcode == -signal.SIGKILL
-        assert not (folder / "out" / "manifest.json").exists()
-        with pytest.raises(DatasetError):
-            ores.open_dataset(folder / "out")
-        build = _build(orthanc, _recipe(), folder / "out")
-        _check(build, _recipe())
-        assert build.content_hash == right.content_hash
-    assert killed == 3
-
-
-@pytest.mark.one_version
 def test_a_flipped_byte_is_named_and_that_series_alone_is_made_again(orthanc: ores.Orthanc, tmp_path: Path) -> None:
-    _load(orthanc, ores.samples.cohort(patients=2, studies=1, slices=4, size=16))
-    build = _build(orthanc, _recipe(), tmp_path / "out")
+    load(orthanc, ores.samples.cohort(patients=2, studies=1, slices=4, size=16))
+    build = build_of(orthanc, small(), tmp_path / "out")
     path = sorted((build.folder / "frames").iterdir())[1]
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
@@ -334,9 +285,9 @@ def test_what_cannot_be_decoded_is_a_row_and_the_others_are_built(orthanc: ores.
             each["PixelData"].VR, each["PixelData"].is_undefined_length = "OB", True
         elif each.SeriesInstanceUID == uids[1] and first:
             each.PixelData, first = each.PixelData[:100], False
-    _load(orthanc, given)
-    recipe = _recipe(SMALL.replace('also = ["npz"]', "").replace('require = "volume"', 'require = "none"'))
-    build = _build(orthanc, recipe, tmp_path / "out")
+    load(orthanc, given)
+    recipe = small(SMALL.replace('also = ["npz"]', "").replace('require = "volume"', 'require = "none"'))
+    build = build_of(orthanc, recipe, tmp_path / "out")
     assert build.status["status"].to_dict() == {uids[0]: "failed", uids[1]: "partial"} | dict.fromkeys(uids[2:], "done")
     assert build.complete
     assert build.verify().empty
@@ -348,56 +299,12 @@ def test_what_cannot_be_decoded_is_a_row_and_the_others_are_built(orthanc: ores.
 def test_values_are_taken_as_written_and_nothing_quotes_them() -> None:
     made = ores.samples.cohort(patients=1, studies=1, slices=3, size=16)[0]
     made.SpecificCharacterSet, made.SeriesDescription = "ISO_IR 192", "Schädel"
-    content = _bytes(made).replace(b"ORIGINAL\\PRIMARY", b"original\\PRIMARY")
+    content = bytes_of(made).replace(b"ORIGINAL\\PRIMARY", b"original\\PRIMARY")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         found = short_tags(read_dataset(content), ["SeriesDescription", "ImageType", "Rows", "PixelData", "KVP"])
     kind = "\\".join(["original", *made.ImageType[1:]])
     assert found == {"0008,103e": "Schädel", "0008,0008": kind, "0028,0010": "16", "0018,0060": str(made.KVP)}
-
-
-class _Dies(ThreadPoolExecutor):
-    """As a pool of processes of which one ends at its first task."""
-
-    died = False
-
-    def submit(self, *given: Any, **named: Any) -> Future[Any]:
-        if self.died:
-            return super().submit(*given, **named)
-        self.died = True
-        future: Future[Any] = Future()
-        future.set_exception(BrokenProcessPool())
-        return future
-
-
-@pytest.mark.one_version
-def test_a_dead_worker_and_a_full_disk_are_rows_and_the_next_run_does_the_rest(
-    orthanc: ores.Orthanc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    _load(orthanc, ores.samples.cohort(patients=2, studies=1, slices=4, size=16))
-    plan = _recipe().plan(orthanc, progress=False)
-    right = plan.build(tmp_path / "right", progress=False)
-    monkeypatch.setenv("BUILD_AUTH", ":".join(orthanc.rest.connection.basic_auth() or ("no", "one")))
-    with ores.Orthanc(orthanc.url, auth="env:BUILD_AUTH") as named, _Dies(2) as executor:
-        build = _build(named, _recipe(), tmp_path / "died", executor=executor)
-        assert set(build.status["status"]) == {"done"}  # at the second try
-        assert build.content_hash == right.content_hash
-    for name in ("write_frames", "write_table", "write_volume", "mark_done"):
-        calls = itertools.count()
-        real = getattr(_task, name)
-
-        def full(*given: Any, real: Any = real, calls: Any = calls, **named: Any) -> Any:
-            if next(calls) == 1:
-                raise OSError(errno.ENOSPC, "No space left on device")
-            return real(*given, **named)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(_task, name, full)
-            build = plan.build(tmp_path / name, workers=1, progress=False)
-        assert not build.complete
-        assert "The disk is full: this series needs up to" in str(build.status["error"].dropna().iloc[0])
-        assert not (build.folder / "manifest.json").exists()
-        assert build.retry(progress=False).content_hash == right.content_hash
 
 
 @pytest.mark.one_version
@@ -407,8 +314,8 @@ def test_pixels_on_both_sides_are_told(orthanc: ores.Orthanc, tmp_path: Path) ->
     by = {who: [each for each in given if str(each.PatientID) == who] for who in patients}
     for one, other in zip(by[patients[0]], by[patients[1]], strict=True):
         other.PixelData = one.PixelData
-    _load(orthanc, given)
-    build = _build(orthanc, _recipe(), tmp_path / "out")
+    load(orthanc, given)
+    build = build_of(orthanc, small(), tmp_path / "out")
     assert build.leaks[["kind", "splits", "count"]].to_dict("records") == [
         {"kind": "pixels", "splits": "test,train", "count": len(by[patients[0]])}
     ]
@@ -420,17 +327,17 @@ def test_pixels_on_both_sides_are_told(orthanc: ores.Orthanc, tmp_path: Path) ->
 def test_a_split_does_not_move_when_the_query_finds_more(orthanc: ores.Orthanc, tmp_path: Path) -> None:
     cohort = ores.samples.cohort(patients=6, studies=1, slices=3, size=16)
     patients = sorted({str(each.PatientID) for each in cohort})
-    _load(orthanc, [each for each in cohort if str(each.PatientID) in patients[:3]])
-    before = _build(orthanc, _recipe(), tmp_path / "out")
+    load(orthanc, [each for each in cohort if str(each.PatientID) in patients[:3]])
+    before = build_of(orthanc, small(), tmp_path / "out")
     first = ores.open_dataset(before.folder).splits["split"].to_dict()
-    _load(orthanc, [each for each in cohort if str(each.PatientID) in patients[3:]])
-    after = _build(orthanc, _recipe(), tmp_path / "out")
+    load(orthanc, [each for each in cohort if str(each.PatientID) in patients[3:]])
+    after = build_of(orthanc, small(), tmp_path / "out")
     assert set(after.differences["change"]) == {"new"}
     then = ores.open_dataset(after.folder).splits["split"].to_dict()
     assert first.items() <= then.items()
     assert sorted(pd.Series(then).value_counts().tolist()) == [3, 3]
     orthanc.delete(orthanc.series(PatientID=patients[0]), expect=2)
-    less = _build(orthanc, _recipe(), tmp_path / "out")
+    less = build_of(orthanc, small(), tmp_path / "out")
     assert less.verify().empty
     assert len(list((less.folder / "frames").iterdir())) == 10
 
@@ -442,8 +349,8 @@ class _Stops(Silent):
 
 @pytest.mark.one_version
 def test_a_build_that_is_stopped_or_in_the_wrong_place_says_so(orthanc: ores.Orthanc, tmp_path: Path) -> None:
-    _load(orthanc, ores.samples.cohort(patients=4, studies=1, slices=4, size=16))
-    plan = _recipe().plan(orthanc, progress=False)
+    load(orthanc, ores.samples.cohort(patients=4, studies=1, slices=4, size=16))
+    plan = small().plan(orthanc, progress=False)
     for who in orthanc.series()["PatientID"].unique():
         assert who not in repr(plan)
     build = plan.build(tmp_path / "out", workers=1, progress=_Stops())
@@ -464,7 +371,7 @@ def test_a_build_that_is_stopped_or_in_the_wrong_place_says_so(orthanc: ores.Ort
         pytest.raises(DatasetError, match="Another process"),
     ):
         plan.build(tmp_path / "out", progress=False)
-    empty = _recipe(SMALL.replace('["CT", "MR"]', '"US"')).plan(orthanc, progress=False)
+    empty = small(SMALL.replace('["CT", "MR"]', '"US"')).plan(orthanc, progress=False)
     with pytest.raises(DatasetError, match="keeps no series"):
         empty.build(tmp_path / "none", progress=False)
     orthanc.delete(orthanc.series(Modality="CT").index[:1].tolist(), expect=1)
@@ -476,11 +383,15 @@ def test_a_build_that_is_stopped_or_in_the_wrong_place_says_so(orthanc: ores.Ort
 def test_the_shell_plans_builds_and_verifies(
     orthanc: ores.Orthanc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _load(orthanc, ores.samples.cohort(patients=2, studies=1, slices=4, size=16))
+    load(orthanc, ores.samples.cohort(patients=2, studies=1, slices=4, size=16))
     auth = orthanc.rest.connection.basic_auth()
     monkeypatch.setenv("BUILD_URL", orthanc.url)
     monkeypatch.setenv("BUILD_AUTH", ":".join(auth or ("no", "one")))
-    (tmp_path / "small.toml").write_text(SMALL + '[[source]]\nurl = "env:BUILD_URL"\nauth = "env:BUILD_AUTH"\n')
+    study = orthanc.studies()["StudyInstanceUID"].iloc[0]
+    (tmp_path / "labels.csv").write_text(f"StudyInstanceUID,finding\n{study},yes\n")
+    (tmp_path / "small.toml").write_text(
+        SMALL + '[[source]]\nurl = "env:BUILD_URL"\nauth = "env:BUILD_AUTH"\n[labels]\ntable = "labels.csv"\n'
+    )
 
     def run(*words: str) -> Any:
         return CliRunner().invoke(app, ["dataset", *words])
@@ -488,9 +399,11 @@ def test_the_shell_plans_builds_and_verifies(
     recipe, out = str(tmp_path / "small.toml"), tmp_path / "out"
     assert "4 planned" in run("plan", recipe).stderr
     assert not out.exists()
-    built = run("build", recipe, str(out))
+    built = run("build", recipe, str(out), "--label", "finding")
     assert built.exit_code == 0, built.output
     assert "4 done" in built.stderr
+    assert "2 of 2 labels are on the servers" in built.stderr
+    assert len(orthanc.series(labels=["finding-yes"])) == 2
     assert run("verify", str(out)).exit_code == 0
     assert "train" in run("splits", str(out)).stdout
     assert run("card", str(out)).stdout.strip() == (out / "README.md").read_text().strip()

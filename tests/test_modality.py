@@ -14,7 +14,7 @@ from scp import Node, odd_node
 
 import orthanc_research as ores
 from orthanc_research import errors
-from orthanc_research.modality import Modality
+from orthanc_research.modality import Modality, many
 from orthanc_research.progress import Silent
 
 COHORT = ores.samples.cohort(patients=2, studies=2, slices=4, size=16)
@@ -186,6 +186,56 @@ def test_series_and_instances_can_be_retrieved_alone(pair: Pair) -> None:
     assert pair.pacs.retrieve(series.head(0), progress=False).empty
 
 
+def test_what_is_here_of_what_an_archive_has_is_one_find(pair: Pair) -> None:
+    studies = pair.pacs.find("Study").sort_values("PatientID")
+    whole, part = studies.index[:2]
+    pair.here.upload([file for file in COHORT if file.StudyInstanceUID == whole], progress=False)
+    pair.here.upload([file for file in COHORT if file.StudyInstanceUID == part][:3], progress=False)
+    pair.pacs.here(studies)  # what a client learns once of a server, it knows now
+    with pair.here.rest.counting() as requests:
+        seen = pair.pacs.here(studies)
+    assert seen["Here"].tolist() == ["yes", "part", "no", "no"]
+    assert seen["InstancesHere"].tolist() == [studies["NumberOfStudyRelatedInstances"].iloc[0], 3, 0, 0]
+    assert [verb for verb, *_ in requests].count("POST") <= 2  # 1.10 joins the series for their instances
+    assert seen.attrs == studies.attrs
+    assert set(pair.pacs.here(pair.pacs.below("Study", whole))["Here"]) == {"yes"}
+    assert sorted(pair.pacs.here(pair.pacs.find("Patient"))["Here"]) == ["no", "part"]
+    unasked = studies.drop(columns="NumberOfStudyRelatedInstances")
+    assert pair.pacs.here(unasked)["Here"].tolist() == ["some", "some", "no", "no"]
+    odd = studies.copy()
+    odd.index = pd.Index(["1.2.*", "x", pd.NA, whole], name="StudyInstanceUID", dtype="str")
+    assert pair.pacs.here(odd)["Here"].isna().tolist() == [True, True, True, False]
+    with pair.here.rest.counting() as requests:
+        assert pair.pacs.here(studies.head(0)).empty
+    assert requests == []
+    with pytest.raises(errors.QueryError, match="patients, studies or series"):
+        pair.pacs.here(pair.pacs.find("Instance", StudyInstanceUID=whole))
+
+
+def test_below_an_answer_is_what_is_its_own(pair: Pair) -> None:
+    patient = pair.pacs.find("Patient").index[0]
+    studies = pair.pacs.below("Patient", patient)
+    assert set(studies["PatientID"]) == {patient}
+    assert len(studies) == 2
+    assert len(pair.pacs.below("Study", studies.index[0])) == 2
+    assert pair.pacs.below("Patient", patient.lower()).empty  # an archive may match without case
+    for wide in ("", "A*", "A?", "A\\B"):
+        with pair.here.rest.counting() as requests, pytest.raises(errors.QueryError, match="others too"):
+            pair.pacs.below("Patient", wide)
+        assert requests == []
+
+
+def test_answers_that_are_somebody_elses_are_not_below(odd: tuple[Node, Modality]) -> None:
+    node, pacs = odd
+    patient = str(node.files[0].PatientID)
+    node.ignore_keys = True
+    node.studies = [dict(node.studies[0], StudyInstanceUID="1.2.3.666", PatientID="SOMEBODY"), *node.studies]
+    assert pacs.below("Patient", patient)["PatientID"].tolist() == [patient]
+    node.studies[0]["PatientID"] = ""
+    with pytest.raises(errors.ModalityError, match="PatientID is missing"):
+        pacs.below("Patient", patient)
+
+
 def test_nodes_and_peers_are_listed_added_and_removed(pair: Pair) -> None:
     assert pair.here.modalities().loc["THERE", "AET"] == "THERE"
     pair.here.add_modality("more", "MORE", "127.0.0.1", 104)
@@ -272,6 +322,9 @@ def test_many_answers_come_in_three_requests_with_a_warning(pair: Pair, odd: tup
         frame = pacs.find("Study")
     assert len(frame) == 2000
     assert len(requests) == 3
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert many(pacs.find("Study", warn=False)) == many(frame) != ""
     node.studies = node.studies[:1000]
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -20,7 +20,7 @@ import pytest
 
 from orthanc_research import errors
 from orthanc_research.capabilities import Capabilities
-from orthanc_research.rest import Connection, Rest, is_unknown_outcome
+from orthanc_research.rest import Connection, Rest, is_unknown_outcome, once
 from orthanc_research.rest._retry import Budget, retry_after
 
 Handler = Callable[[httpx.Request], httpx.Response]
@@ -260,6 +260,36 @@ def test_a_refused_first_connection_fails_at_once_and_later_ones_are_tried_again
     with pytest.raises(errors.UnreachableError):
         rest.tools.bulk_anonymize(["x"])  # nothing was sent, so even this may be tried again
     assert len(count) == 6
+
+
+def test_who_is_there_to_ask_again_is_told_at_once() -> None:
+    failures: list[Exception] = []
+    count = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        count.append(1)
+        if failures:
+            raise failures.pop(0)
+        return httpx.Response(503)
+
+    rest = fake(handler)
+    rest._client.policy.reached = True
+    with once():
+        for failure in (httpx.ConnectError("refused"), httpx.ReadTimeout("slow")):
+            failures[:] = [failure]
+            with pytest.raises(errors.OrthancError):
+                rest.system.read()
+        assert len(count) == 2
+        failures[:] = [httpx.RemoteProtocolError("a connection that a restart closed"), httpx.ReadError("again")]
+        with pytest.raises(errors.UnreachableError):
+            rest.system.read()
+        assert len(count) == 4
+        with pytest.raises(errors.ServerError):
+            rest.system.read()
+    assert len(count) == 5
+    with pytest.raises(errors.ServerError):
+        rest.system.read()
+    assert len(count) == 10
 
 
 def test_the_budget_of_retries_is_shared_and_ends() -> None:

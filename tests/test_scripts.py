@@ -73,6 +73,18 @@ def test_a_machine_without_a_python_that_will_do_is_told_so_in_one_sentence(tmp_
     assert len(done.stderr.splitlines()) == 1
 
 
+def test_a_machine_without_a_browser_is_told_how_to_get_one(tmp_path: Path) -> None:
+    setup = copy(tmp_path / "checkout")
+    path = tools(tmp_path / "bin", "dirname", "cksum", "cat")
+    python = tmp_path / "checkout" / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text("#!/bin/sh\n")
+    python.chmod(0o755)
+    assert run(setup, path).stderr.splitlines()[-1].endswith("to get it on Debian: apt install chromium")
+    (path / "chromium").symlink_to("/bin/true")
+    assert "Chromium" not in run(setup, path).stderr
+
+
 def test_a_second_setup_does_not_install_again(tmp_path: Path) -> None:
     setup = copy(tmp_path / "checkout")
     path = tools(tmp_path / "bin", "dirname", "cksum", "cat")

@@ -17,6 +17,7 @@ from typing import Any
 import pandas as pd
 import pydicom
 import pytest
+from conftest import VERSIONS
 from dicom_values import cells, says
 from pydicom.datadict import dictionary_VM, dictionary_VR, keyword_for_tag
 from pydicom.dataset import FileMetaDataset
@@ -82,7 +83,9 @@ def everything_works(frame: pd.DataFrame, folder: Path) -> None:
     assert len(json.dumps(frame.attrs)) < 200
 
 
-def check_every_table(orthanc: ores.Orthanc, folder: Path) -> None:
+def check_every_table(orthanc: ores.Orthanc, version: str, folder: Path) -> None:
+    if version in VERSIONS[:-1]:  # what pandas and files make of a table does not depend on the server
+        return
     series = orthanc.series()
     for frame in (orthanc.patients(), orthanc.studies(), series, orthanc.instances(), orthanc.tags(series)):
         everything_works(frame, folder)
@@ -90,7 +93,7 @@ def check_every_table(orthanc: ores.Orthanc, folder: Path) -> None:
 
 @pytest.mark.parametrize("folder", ["pydicom-charsets", "derived-wrong-charsets"])
 def test_names_are_those_of_the_files_in_every_alphabet(
-    orthanc: ores.Orthanc, realdata: Path, tmp_path: Path, folder: str
+    orthanc: ores.Orthanc, version: str, realdata: Path, tmp_path: Path, folder: str
 ) -> None:
     seen = 0
     for path, dataset in datasets(realdata / folder):
@@ -111,7 +114,7 @@ def test_names_are_those_of_the_files_in_every_alphabet(
             assert frame["PatientName"].tolist() == [expected], path.name
         # The file is what is always true.
         assert str(orthanc.dicom(identifier).PatientName) == str(dataset.PatientName)
-        check_every_table(orthanc, tmp_path)
+        check_every_table(orthanc, version, tmp_path)
         orthanc.delete(orthanc.patients(), expect=1)
         seen += 1
     assert seen == {"pydicom-charsets": 15, "derived-wrong-charsets": 8}[folder]
@@ -119,7 +122,7 @@ def test_names_are_those_of_the_files_in_every_alphabet(
 
 @pytest.mark.parametrize("name", ["chrSQEncoding.dcm", "chrSQEncoding1.dcm"])
 def test_a_name_inside_a_sequence_with_an_alphabet_of_its_own_is_garbled_by_the_server(
-    orthanc: ores.Orthanc, realdata: Path, tmp_path: Path, name: str
+    orthanc: ores.Orthanc, version: str, realdata: Path, tmp_path: Path, name: str
 ) -> None:
     path = realdata / "pydicom-charsets" / name
     truth = str(pydicom.dcmread(path).RequestedProcedureCodeSequence[0].PatientName)
@@ -138,12 +141,14 @@ def test_a_name_inside_a_sequence_with_an_alphabet_of_its_own_is_garbled_by_the_
         assert item["0010,0010"].startswith("\u06f3=\x1b$B;3ED\x1b(")
     chosen = orthanc.tags(orthanc.instances(), ["RequestedProcedureCodeSequence.PatientName"])
     assert chosen["RequestedProcedureCodeSequence.PatientName"].tolist() == [item["0010,0010"]]
-    check_every_table(orthanc, tmp_path)
+    check_every_table(orthanc, version, tmp_path)
     file = orthanc.dicom(frame.index[0])
     assert str(file.RequestedProcedureCodeSequence[0].PatientName) == truth
 
 
-def test_hostile_values_are_as_the_files_have_them(orthanc: ores.Orthanc, realdata: Path, tmp_path: Path) -> None:
+def test_hostile_values_are_as_the_files_have_them(
+    orthanc: ores.Orthanc, version: str, realdata: Path, tmp_path: Path
+) -> None:
     files = {str(dataset.SOPInstanceUID): (path.name, dataset) for path, dataset in datasets(realdata / HOSTILE)}
     orthanc.upload(realdata / HOSTILE, progress=False)
     assert [len(find()) for find in (orthanc.studies, orthanc.series, orthanc.instances)] == [28, 28, 28]
@@ -167,7 +172,7 @@ def test_hostile_values_are_as_the_files_have_them(orthanc: ores.Orthanc, realda
                 assert found[keyword].isna()[identifier]
             else:
                 assert cells(found.loc[[identifier], keyword]) == cells(tags.loc[[identifier], keyword]), name
-    check_every_table(orthanc, tmp_path)
+    check_every_table(orthanc, version, tmp_path)
 
 
 def _written(dataset: pydicom.Dataset, keyword: str) -> str:
@@ -203,7 +208,7 @@ def test_hostile_numbers_and_dates_are_read_or_named(orthanc: ores.Orthanc, real
 
 
 def test_patients_whose_ids_differ_in_case_or_are_blank_are_told_apart_by_orthancs_ids(
-    orthanc: ores.Orthanc, realdata: Path, tmp_path: Path
+    orthanc: ores.Orthanc, version: str, realdata: Path, tmp_path: Path
 ) -> None:
     orthanc.upload(realdata / HOSTILE, progress=False)
     patients, studies = orthanc.patients(), orthanc.studies()
@@ -225,7 +230,9 @@ def test_patients_whose_ids_differ_in_case_or_are_blank_are_told_apart_by_orthan
     assert back.groupby("ParentPatient").size().equals(by_patient)
 
 
-def test_the_hierarchy_is_that_of_the_files(orthanc: ores.Orthanc, realdata: Path, tmp_path: Path) -> None:
+def test_the_hierarchy_is_that_of_the_files(
+    orthanc: ores.Orthanc, version: str, realdata: Path, tmp_path: Path
+) -> None:
     folder = realdata / "pydicom-dicomdir-tree"
     files = {str(dataset.SOPInstanceUID): dataset for _, dataset in datasets(folder)}
     orthanc.upload(folder, progress=False)
@@ -249,7 +256,7 @@ def test_the_hierarchy_is_that_of_the_files(orthanc: ores.Orthanc, realdata: Pat
     for path, count in paths.items():
         by_study[path[1]] += count
     assert studies.set_index("StudyInstanceUID")["NumberOfStudyRelatedInstances"].to_dict() == by_study
-    check_every_table(orthanc, tmp_path)
+    check_every_table(orthanc, version, tmp_path)
 
 
 def test_every_value_in_a_table_of_all_tags_is_the_files(orthanc: ores.Orthanc, realdata: Path) -> None:

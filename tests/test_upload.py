@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pydicom
 import pytest
 
@@ -352,3 +353,40 @@ def test_a_closed_port_is_a_row_for_each_input_not_a_minute_of_retries() -> None
         ledger = orthanc.upload(slices(30), progress=False)
     assert ledger["error"].str.contains("No Orthanc answers").all()
     assert set(ledger["status"]) == {"failed", "not-sent"}
+
+
+def test_a_plan_is_what_would_be_sent_with_its_sizes(tmp_path: Path, ct_small: Path) -> None:
+    content = ct_small.read_bytes()
+    zipped(tmp_path / "all.zip", {"a": content, "b": b"123"})
+    (tmp_path / "one").write_bytes(content)
+    plan = _upload.upload_plan([tmp_path, content])
+    assert plan["bytes"].tolist() == [len(content), 3, len(content), len(content)]
+    assert set(plan["status"]) == {"planned"}
+    stopped = Silent()
+    stopped.cancel()
+    with pytest.raises(errors.CancelledError):
+        _upload.upload_plan(tmp_path, stopped)
+
+
+def test_what_is_to_be_sent_again_is_what_may_go_better(tmp_path: Path) -> None:
+    for name in ("a!b.zip", "c", "d", "e", "f"):
+        (tmp_path / name).touch()
+    rows = [
+        ("a!b.zip!x!y", "failed"),
+        ("a!b.zip!z", "not-sent"),
+        ("a!b.zip!stored", "stored"),
+        ("c", "failed"),
+        ("d", "conflict"),
+        ("e", "already-stored"),
+        ("f", "skipped"),
+        ("gone", "failed"),
+    ]
+    ledger = pd.DataFrame([(str(tmp_path / name), status) for name, status in rows], columns=["Source", "status"])
+    ledger = ledger.reindex(columns=list(_upload.UPLOAD_COLUMNS)).astype(_upload.UPLOAD_COLUMNS)
+    assert [Path(source).name for source in _upload.upload_again(ledger)] == ["a!b.zip", "c"]
+    again = ledger.iloc[[0, 1, 2, 3]].assign(status="already-stored")
+    joined = _upload.upload_joined(ledger, again)
+    assert joined["Source"].tolist() == ledger["Source"].tolist()
+    assert joined["status"].tolist() == [*["already-stored"] * 2, "stored", "already-stored", *ledger["status"][4:]]
+    none = _upload.upload_joined(ledger, again.head(0))  # of what was sent again, none is there any more
+    assert none["status"].tolist() == ["stored", *ledger["status"][4:]]

@@ -13,7 +13,7 @@ from orthanc_research.batch._retrieve import RETRIEVE_COLUMNS, retrieve
 from orthanc_research.batch._retrieve_table import RETRIEVE_TABLE_COLUMNS, read_table, retrieve_plan, retrieve_table
 from orthanc_research.batch._send import SEND_COLUMNS, send
 from orthanc_research.batch._sweep import SWEEP_COLUMNS, sweep
-from orthanc_research.batch._upload import UPLOAD_COLUMNS, upload, upload_plan
+from orthanc_research.batch._upload import UPLOAD_COLUMNS, upload, upload_again, upload_joined, upload_plan
 from orthanc_research.batch.journal import Journal
 
 __all__ = [
@@ -49,5 +49,7 @@ __all__ = [
     "split",
     "sweep",
     "upload",
+    "upload_again",
+    "upload_joined",
     "upload_plan",
 ]

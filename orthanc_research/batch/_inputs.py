@@ -21,7 +21,7 @@ from pydicom.filewriter import dcmwrite
 
 from orthanc_research.errors import Error, QueryError
 
-__all__ = ["Item", "SkippedError", "UnreadableError", "content_of", "items_of"]
+__all__ = ["Item", "SkippedError", "UnreadableError", "content_of", "items_of", "there"]
 
 _ZIP = b"PK\x03\x04"
 _GZIP = b"\x1f\x8b"
@@ -31,10 +31,11 @@ _MOST = 10**9
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One input: what to call it, and how to get its bytes."""
+    """One input: what to call it, how to get its bytes, and how many they are as it lies there, where that is known."""
 
     source: str
     read: Callable[[], bytes]
+    size: int | None = None
 
     @property
     def skipped(self) -> bool:
@@ -80,19 +81,22 @@ def items_of(inputs: Any) -> Iterator[Item]:
 def _expand(given: Any, number: int) -> Iterator[Item]:
     if isinstance(given, bytes | bytearray | memoryview):
         content = bytes(given)
-        yield from _content_items(f"bytes {number}", content[:4], lambda: io.BytesIO(content), lambda: content)
+        yield from _content_items(
+            f"bytes {number}", content[:4], lambda: io.BytesIO(content), lambda: content, len(content)
+        )
     elif isinstance(given, Dataset):
         yield Item(f"dataset {number}", lambda: _encoded(given))
     elif isinstance(given, str | os.PathLike):
         path = Path(given)
-        if not _exists(path):
+        if not there(path):
             raise QueryError(f"There is no file or folder {given!s}.")
         yield from _folder_items(path, set()) if path.is_dir() else _file_items(path)
     else:
         raise QueryError(f"Upload takes files, folders, Datasets or bytes, not a {type(given).__name__}.")
 
 
-def _exists(path: Path) -> bool:
+def there(path: Path) -> bool:
+    """Whether there is such a file or folder."""
     try:
         return path.exists()
     except (OSError, ValueError):  # a folder on the way may not be entered; a null in the name
@@ -131,14 +135,15 @@ def _file_items(path: Path) -> Iterator[Item]:
     try:
         with path.open("rb") as stream:
             start = stream.read(4)
+            size = os.fstat(stream.fileno()).st_size
     except OSError as error:
         yield Item(str(path), partial(_fail, error))
         return
-    yield from _content_items(str(path), start, lambda: path.open("rb"), path.read_bytes)
+    yield from _content_items(str(path), start, lambda: path.open("rb"), path.read_bytes, size)
 
 
 def _content_items(
-    source: str, start: bytes, reopen: Callable[[], IO[bytes]], read: Callable[[], bytes]
+    source: str, start: bytes, reopen: Callable[[], IO[bytes]], read: Callable[[], bytes], size: int
 ) -> Iterator[Item]:
     """One file, or the members of a zip, whatever it is called."""
     members: list[zipfile.ZipInfo] | None = None
@@ -149,11 +154,11 @@ def _content_items(
         except Exception:  # noqa: BLE001  # damaged: its row will say so, and zipfile raises anything on it
             members = None
     if members is None:
-        yield Item(source, read)
+        yield Item(source, read, size)
         return
     for info in members:
         index = Path(info.filename).name.upper() == "DICOMDIR"
-        yield Item(f"{source}!{info.filename}", _skip if index else partial(_member, reopen, info))
+        yield Item(f"{source}!{info.filename}", _skip if index else partial(_member, reopen, info), info.file_size)
 
 
 def _fail(error: Exception) -> bytes:

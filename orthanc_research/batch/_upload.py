@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from orthanc_research.batch._inputs import Item, SkippedError, UnreadableError, content_of, items_of
+from orthanc_research.batch._inputs import Item, SkippedError, UnreadableError, content_of, items_of, there
 from orthanc_research.batch._stored import Part, Sent, md5_of, md5s_of, parted, verdict
-from orthanc_research.errors import AccessError, OrthancError, ServerError
+from orthanc_research.errors import AccessError, CancelledError, OrthancError, ServerError
 from orthanc_research.parallel import Outcome, thread_map
-from orthanc_research.progress import Pace, Progress
+from orthanc_research.progress import Pace, Progress, Silent
 from orthanc_research.rest import Rest, is_server_gone
 
-__all__ = ["UPLOAD_COLUMNS", "upload", "upload_plan"]
+__all__ = ["UPLOAD_COLUMNS", "upload", "upload_again", "upload_joined", "upload_plan"]
 
 # column → pandas dtype of the ledger
 UPLOAD_COLUMNS = {
@@ -34,6 +35,7 @@ UPLOAD_COLUMNS = {
 # Files are checked in groups that grow to so many, or to what a second brings: the first rows come at once, and few
 # requests do for many files.
 _FIRST, _LARGEST, _SECONDS = 8, 256, 1.0
+_AGAIN = ("failed", "not-sent")  # what may go better another time
 Row = dict[str, Any]
 
 
@@ -87,10 +89,59 @@ def upload(rest: Rest, inputs: Any, *, workers: int, progress: Progress) -> pd.D
     return pd.DataFrame(found, columns=list(UPLOAD_COLUMNS)).astype(UPLOAD_COLUMNS)
 
 
-def upload_plan(inputs: Any) -> pd.DataFrame:
-    """What `upload` would send: its ledger with the status "planned", one row an input; nothing is sent."""
-    rows = [_row(item, "skipped" if item.skipped else "planned") for item in items_of(inputs)]
+def upload_plan(inputs: Any, progress: Progress | None = None) -> pd.DataFrame:
+    """What `upload` would send: its ledger with the status "planned" and `bytes`, one row an input; nothing is sent.
+
+    `bytes` is what lies there: of a gzip, and of a file that cannot be opened, not what would be sent.
+    `CancelledError` when `progress` was asked to stop.
+    """
+    told = progress or Silent()
+    told.total(None, "files")
+    rows = []
+    for item in items_of(inputs):
+        if told.cancelled:
+            raise CancelledError("It was cancelled before all folders were looked through.")
+        rows.append(_row(item, "skipped" if item.skipped else "planned", size=item.size))
+        told.advance()
     return pd.DataFrame(rows, columns=list(UPLOAD_COLUMNS)).astype(UPLOAD_COLUMNS)
+
+
+def upload_again(ledger: pd.DataFrame) -> list[str]:
+    """The files of a ledger of `upload` that failed or were not sent, each once, for another one; of a zip the zip.
+
+    What is not (any more) on the disk is left out.
+    """
+    sources = ledger.loc[ledger["status"].isin(_AGAIN), "Source"]
+    return list(dict.fromkeys(filter(None, map(_file_of, sources))))
+
+
+def upload_joined(before: pd.DataFrame, again: pd.DataFrame) -> pd.DataFrame:
+    """One ledger of two: the rows of `again` take the places of those that had failed or were not sent."""
+    sent = set(upload_again(before))
+    fresh: dict[str, deque[Row]] = defaultdict(deque)  # a zip may hold one name twice
+    for row in again.to_dict("records"):
+        fresh[str(row["Source"])].append({str(key): value for key, value in row.items()})
+    rows: list[Any] = []
+    for row in before.to_dict("records"):
+        source = str(row["Source"])
+        new = fresh[source].popleft() if fresh[source] else None
+        if row["status"] not in _AGAIN:
+            rows.append(row)
+        elif new is not None or _file_of(source) not in sent:
+            rows.append(new or row)
+        # Otherwise a folder or zip that could not be opened and now can be, or what is no longer in a zip.
+    rows += [row for left in fresh.values() for row in left]
+    return pd.DataFrame(rows, columns=list(UPLOAD_COLUMNS)).astype(UPLOAD_COLUMNS)
+
+
+def _file_of(source: str) -> str | None:
+    """The file or folder of a row: itself, or the zip that it is a member of."""
+    parts = source.split("!")
+    for length in range(len(parts), 0, -1):
+        path = "!".join(parts[:length])
+        if there(Path(path)):
+            return path
+    return None
 
 
 def _send(rest: Rest, halted: list[str], place: int, item: Item) -> Sent | Row:

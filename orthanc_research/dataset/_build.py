@@ -4,29 +4,36 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 import tomllib
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from threading import BoundedSemaphore
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from filelock import FileLock, Timeout
 
+from orthanc_research.cards import card, tally
 from orthanc_research.dataset._elsewhere import elsewhere
-from orthanc_research.dataset._finish import Unit, finish, forget, old_lock, patients_of, placed
-from orthanc_research.dataset._manifest import DONE, MANIFEST, verify
+from orthanc_research.dataset._failure import is_full
+from orthanc_research.dataset._finish import Place, finish, forget, old_lock, patients_of, placed
+from orthanc_research.dataset._manifest import DONE, MANIFEST, read_manifest, verify
 from orthanc_research.dataset._recipe import Recipe
 from orthanc_research.dataset._released import Release, Released, project_of
+from orthanc_research.dataset._run import caps_of, on_threads, stopped
 from orthanc_research.dataset._splits import plain_digest
-from orthanc_research.dataset._task import Task, run_task
+from orthanc_research.dataset._task import Task
+from orthanc_research.dataset._unit import Unit
+from orthanc_research.deid import uid_of
 from orthanc_research.errors import DatasetError, QueryError
 from orthanc_research.export._options import file_name
 from orthanc_research.files import atomic_write, private_folder, sweep
-from orthanc_research.parallel import MAX_THREADS, reporting, thread_map
+from orthanc_research.parallel import MAX_THREADS, reporting
 from orthanc_research.progress import Progress
 
 if TYPE_CHECKING:
@@ -46,7 +53,9 @@ STATUS_COLUMNS = {
     "seconds": "float64",
 }
 _NEEDED = ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "InstanceNumber", "Modality")
-_FILES = 4  # of a release at a time, over all series
+_FILES = 4  # at a time, over all series
+_UNPACKED = 6  # times as much: what is left of lossy JPEG when pixels are packed anew, without loss
+_KB_AN_INSTANCE = 4  # of tables, beside what the series take
 Row = dict[str, Any]
 
 
@@ -76,6 +85,11 @@ class Build:
         """The same again: what is done and unchanged on the disk stays, everything else is made anew."""
         return build(self._plan, self.folder, **self._how, progress=progress)
 
+    @property
+    def decoders(self) -> Mapping[str, Sequence[str]]:
+        """Transfer syntax → what decoded it, with versions; {} while it is not complete."""
+        return dict(read_manifest(self.folder)["decoders"]) if self.complete else {}
+
     def verify(self) -> pd.DataFrame:
         """The files that are not as the manifest says: `file` and `problem`; empty when all are."""
         return verify(self.folder)
@@ -83,6 +97,20 @@ class Build:
     def __repr__(self) -> str:
         counts = self.status["status"].value_counts().sort_index()
         return f"<Build {self.folder.name}: {' · '.join(f'{count} {name}' for name, count in counts.items())}>"
+
+    def _repr_html_(self) -> str:
+        counts = {
+            str(status): (len(rows), int(rows["instances"].sum()), int(rows["bytes"].sum()) // 10**6)
+            for status, rows in self.status.groupby("status", sort=True)
+        }
+        facts = [
+            ("complete", "yes" if self.complete else "no: build.retry() does the rest"),
+            ("content hash", self.content_hash),
+            ("leaks between splits", f"{len(self.leaks):,}" if self.complete else ""),
+            ("changed since the last build", f"{len(self.differences):,} series" if len(self.differences) else ""),
+        ]
+        table = tally(counts, ("series", "instances", "MB"))
+        return card("build", f"Build {self.folder.name}", facts, parts=[table])
 
 
 def build(
@@ -100,35 +128,38 @@ def build(
         raise QueryError(f"workers is a number from 1 to {MAX_THREADS}.")
     recipe, rows = plan.recipe, plan._kept
     release = project_of(recipe, key) if recipe.anonymize.on else None
-    digest = plain_digest if release is None else release.key.digest
-    with _folder(out, recipe) as root, reporting(progress, "build") as bar:
-        private = root if release is None else release.private
-        places = placed(recipe, patients_of(recipe, rows), private, digest)
+    started = time.time()
+    with _folder(out, recipe, rows) as root, reporting(progress, "build") as bar:
+        place = _place(recipe, root, release)
+        places = placed(recipe, patients_of(recipe, rows), place.private, place.digest)
         released = _sources(plan, rows, release, acknowledge, bar)
-        units = _units(plan, rows, released, root, workers)
-        _check_space(root, [unit.task for unit in units if unit.task is not None])
-        (root / MANIFEST).unlink(missing_ok=True)  # until all of it is there again
-        forget(root, [unit.task.name for unit in units if unit.task is not None])
+        units = _units(plan, rows, released, place, workers, release)
         tasks = [unit.task for unit in units if unit.task is not None]
+        _check_space(root, tasks)
+        (root / MANIFEST).unlink(missing_ok=True)  # until all of it is there again
+        forget(root, [task.name for task in tasks])
         bar.total(len(tasks), "series")
-        caps = _caps(plan)
+        caps = caps_of(plan)
         if executor is not None:
             found = elsewhere(executor, tasks, caps, root, bar)
         else:
-            found = _threads(plan, units, workers, caps, bar)
+            found = on_threads(plan, units, workers, caps, bar)
         for unit in units:
             if unit.task is not None:
-                unit.row = found.get(unit.task.name, _stopped())
+                unit.row = found.get(unit.task.name, stopped())
         complete = not any(unit.row["status"] == "not-done" for unit in units)
-        differences = old_lock(private, units)
-        content, leaks = finish(plan, root, private, units, places, digest) if complete else ("", None)
+        differences = old_lock(place.private, units)
+        content, leaks = finish(plan, place, units, places, started) if complete else ("", None)
     how = {"workers": workers, "executor": executor, "key": key, "acknowledge": acknowledge}
     none = pd.DataFrame(columns=["kind", "splits", "series", "count"])
     return Build(root, _status(units), complete, content, none if leaks is None else leaks, differences, plan, how)
 
 
-def _stopped() -> Row:
-    return {"status": "not-done", "error": "It was stopped before."}
+def _place(recipe: Recipe, root: Path, release: Release | None) -> Place:
+    if release is None:
+        return Place(root, root, recipe.hash, plain_digest, str)
+    told = release.key.digest("dataset-recipe", "", recipe.hash).hex() if recipe.withheld else recipe.hash
+    return Place(root, release.private, told, release.key.digest, partial(uid_of, release.key))
 
 
 def _status(units: Sequence[Unit]) -> pd.DataFrame:
@@ -139,7 +170,7 @@ def _status(units: Sequence[Unit]) -> pd.DataFrame:
 
 
 @contextmanager
-def _folder(out: str | os.PathLike[str], recipe: Recipe) -> Iterator[Path]:
+def _folder(out: str | os.PathLike[str], recipe: Recipe, rows: pd.DataFrame) -> Iterator[Path]:
     """The folder, for this process alone; `DatasetError` when it holds anything but this dataset."""
     root = Path(out).expanduser()
     try:
@@ -148,12 +179,14 @@ def _folder(out: str | os.PathLike[str], recipe: Recipe) -> Iterator[Path]:
         for name in (DONE, "frames", "volumes"):
             private_folder(root / name)
     except OSError as error:
-        raise DatasetError(f"Nothing can be written to that folder ({os.strerror(error.errno or 0)}).") from None
+        raise DatasetError(_not_written(error, rows)) from None
     lock = FileLock(root / DONE / "lock", timeout=0, mode=0o600, thread_local=False)
     try:
         lock.acquire()
     except Timeout:
         raise DatasetError("Another process or notebook builds into this folder; wait for it, or end it.") from None
+    except OSError as error:
+        raise DatasetError(_not_written(error, rows)) from None
     try:
         for folder in (root, root / DONE, root / "frames", root / "volumes"):
             sweep(folder)
@@ -161,9 +194,17 @@ def _folder(out: str | os.PathLike[str], recipe: Recipe) -> Iterator[Path]:
             stream.write(recipe.to_toml(public=True).encode())
         yield root
     except OSError as error:
-        raise DatasetError(f"The folder cannot be written ({os.strerror(error.errno or 0)}); go on later.") from error
+        raise DatasetError(_not_written(error, rows)) from error
     finally:
         lock.release()
+
+
+def _not_written(error: OSError, rows: pd.DataFrame) -> str:
+    """With the room that is needed where there is none: tables and papers take some kB an instance at most."""
+    if is_full(error):
+        mb = 2 + int(rows["instances"].sum()) * _KB_AN_INSTANCE / 1e3
+        return f"The disk is full: make {mb:.0f} MB of room and build again; the series that are done stay."
+    return f"The folder cannot be written ({os.strerror(error.errno or 0)}); put that right and build again."
 
 
 def _is_ours(root: Path, recipe: Recipe) -> bool:
@@ -185,7 +226,9 @@ def _sources(
     named = "PatientID" in plan.recipe.metadata.keywords
     found = []
     for identity, patient, uid in zip(rows["identity"], rows["PatientID"], rows["SeriesInstanceUID"], strict=True):
-        # Who looks at the dataset need not read who it is, unless the recipe says so.
+        # Who looks at the dataset need not read who it is, unless the recipe says so. It is no pseudonym: there is no
+        # key, so that anyone builds the same dataset, and who has the PatientIDs can tell which is whose. The source's
+        # UIDs are in the dataset as well; its card says that nothing was de-identified.
         code = f"P{plain_digest('dataset-patient', plan.recipe.dataset.seed, identity).hex()[:16]}" if identity else ""
         found.append(Released(str(uid), str(patient) if named and identity else code))
     if named and len({each.patient for each in found}) != rows["identity"].nunique():
@@ -193,31 +236,39 @@ def _sources(
     return found
 
 
-def _units(plan: DatasetPlan, rows: pd.DataFrame, released: Sequence[Released], root: Path, workers: int) -> list[Unit]:
+def _units(
+    plan: DatasetPlan,
+    rows: pd.DataFrame,
+    released: Sequence[Released],
+    place: Place,
+    workers: int,
+    release: Release | None,
+) -> list[Unit]:
     recipe, units = plan.recipe, []
-    uids = [each.uid for each in released]
-    caps = _caps(plan)
+    uids = Counter(each.uid for each in released)
+    caps = caps_of(plan)
     columns = tuple(dict.fromkeys((*_NEEDED, *recipe.metadata.keywords)))
-    for place, one in zip(rows.index, released, strict=True):
-        row = rows.loc[place]
+    for row, one in zip((rows.loc[each] for each in rows.index), released, strict=True):
         connection = plan._orthancs[int(row["source"])].rest.connection
         cap = caps[connection.url]
         name = file_name(one.uid, str(row["ID"]))
-        if uids.count(one.uid) > 1:
-            name = f"{name}-{row['ID']}"  # one UID under two patients
+        if uids[one.uid] > 1:  # one UID under two patients
+            name = f"{name}-{row['ID'] if release is None else one.patient}"
         task = Task(
-            out=str(root),
+            out=str(place.root),
             name=name,
             uid=one.uid,
-            recipe=recipe.hash,
+            recipe=place.recipe,
             columns=columns,
             values=recipe.arrays.values,
             also=recipe.arrays.also,
             geometry=recipe.filter.geometry,
             bytes=int(row["bytes"]),
-            threads=max(1, (_FILES if one.files else cap) // min(workers, cap)),
-            connection=None if one.files else connection,
-            planned=None if one.files else row["planned"],
+            needed=int(row["bytes"]) * (_UNPACKED if bool(row["packed"]) else 1) * (1 + len(recipe.arrays.also)),
+            state=row["state"] if release is None else release.state(one.files),
+            threads=max(1, (cap if release is None else _FILES) // min(workers, cap)),
+            connection=None if release is not None else connection,
+            planned=None if release is not None else row["planned"],
             files=one.files,
         )
         unit = Unit(source_uid=str(row["SeriesInstanceUID"]), source=int(row["source"]), plan=row, patient=one.patient)
@@ -234,38 +285,3 @@ def _check_space(root: Path, tasks: Sequence[Task]) -> None:
     needed, free = max((task.bytes for task in tasks), default=0), shutil.disk_usage(root).free
     if free < needed:
         raise DatasetError(f"The disk has {free / 1e6:.0f} MB left; a series of this dataset needs {needed / 1e6:.0f}.")
-
-
-def _caps(plan: DatasetPlan) -> dict[str, int]:
-    """Address → how many requests at a time a server may have: `concurrency` of its [[source]]."""
-    found: dict[str, int] = {}
-    for orthanc in plan._orthancs:
-        url = orthanc.rest.connection.url
-        found[url] = min(orthanc.workers, found.get(url, orthanc.workers))
-    return found
-
-
-def _threads(
-    plan: DatasetPlan, units: Sequence[Unit], workers: int, caps: Mapping[str, int], bar: Progress
-) -> dict[str, Row]:
-    found: dict[str, Row] = {}
-    halted: list[str] = []
-    gates = {url: BoundedSemaphore(min(cap, workers)) for url, cap in caps.items()}
-
-    def one(pair: tuple[Unit, Task]) -> Row:
-        unit, task = pair
-        if halted:
-            return {"status": "not-done", "error": halted[0]}
-        rest = None if task.files else plan._orthancs[unit.source].rest
-        with gates[task.connection.url] if task.connection is not None else nullcontext():
-            row = run_task(task, rest, bar)
-        if row.pop("over", False):
-            halted.append(row["error"])
-        return row
-
-    todo = [(unit, unit.task) for unit in units if unit.task is not None]
-    with closing(thread_map(one, todo, workers=workers, progress=bar)) as outcomes:
-        for outcome in outcomes:
-            found[outcome.unit[1].name] = outcome.get()
-            bar.advance()
-    return found

@@ -64,8 +64,9 @@ def card(recipe: Recipe, tables: Mapping[str, pd.DataFrame], facts: Mapping[str,
     """The card as Markdown: counts, splits, what was left out and why, acquisitions, known issues, profile.
 
     `tables` are series, instances, splits and issues (columns `kind`, "drop" for what was left out, and `reason`).
-    `facts` may have `content_hash`, `profile` (a paragraph about the de-identification), `versions` (name → version)
-    and `found` (how many series the query found). Every text from a file is escaped, for Markdown and for HTML.
+    `facts` may have `content_hash`, `profile` (a paragraph about the de-identification), `versions` (name → version),
+    `found` (how many series the query found) and `recipe` (its hash, as it may be published). Every text from a file is
+    escaped, for Markdown and for HTML.
     """
     flat = {name: frame.reset_index(drop=frame.index.name is None) for name, frame in tables.items()}
     parts = [_front(recipe, flat), f"# {_escaped(recipe.dataset.name)}", _escaped(recipe.dataset.description)]
@@ -177,7 +178,7 @@ def _reading(recipe: Recipe) -> str:
 
 
 def _provenance(recipe: Recipe, facts: Mapping[str, Any]) -> str:
-    rows: list[Sequence[Any]] = [("version", recipe.dataset.version), ("recipe", recipe.hash)]
+    rows: list[Sequence[Any]] = [("version", recipe.dataset.version), ("recipe", str(facts.get("recipe", recipe.hash)))]
     if facts.get("content_hash"):
         rows.append(("content", facts["content_hash"]))
     rows += sorted((str(name), str(version)) for name, version in dict(facts.get("versions", {})).items())

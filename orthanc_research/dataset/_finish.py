@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterator, Sequence
+import platform
+import time
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,44 +18,38 @@ from orthanc_research.dataset._card import write_card
 from orthanc_research.dataset._croissant import write_croissant
 from orthanc_research.dataset._hash import content_hash
 from orthanc_research.dataset._lock import read_lock, write_lock
-from orthanc_research.dataset._manifest import DONE, done, marked, write_manifest
+from orthanc_research.dataset._manifest import DONE, marked, write_manifest
+from orthanc_research.dataset._names import series_of
 from orthanc_research.dataset._quality import write_quality
 from orthanc_research.dataset._recipe import Recipe
-from orthanc_research.dataset._splits import Digest, assign, check_leakage, folds
-from orthanc_research.dataset._task import Task, parts
+from orthanc_research.dataset._splits import Digest, assign, folds
+from orthanc_research.dataset._tables import Facts, issues_of, leaks_of, splits_of, tables_of
+from orthanc_research.dataset._unit import Unit
+from orthanc_research.dataset._versions import versions
 from orthanc_research.errors import DatasetError
-from orthanc_research.export import read_parquet, write_table
+from orthanc_research.export import write_table
 from orthanc_research.files import atomic_write
 
 if TYPE_CHECKING:
     from orthanc_research.dataset._plan import DatasetPlan
 
-__all__ = ["Unit", "finish", "forget", "old_lock", "patients_of", "placed"]
+__all__ = ["Place", "finish", "forget", "old_lock", "patients_of", "placed"]
 
 _LOCK = "recipe.lock.json"
-_PACKAGES = ("orthanc-research", "numpy", "pandas", "pyarrow", "pydicom")
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
-class Unit:
-    """A planned series: where it comes from, whose it is in the dataset, its task, and what became of it."""
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a build goes: its folder, the one where what leads to a source stays, and what it may call things.
 
-    source_uid: str
-    source: int
-    plan: Any = field(repr=False)
-    patient: str
-    task: Task | None = None
-    row: dict[str, Any] = field(default_factory=dict)
+    `recipe` is the recipe's hash as it may be published: a short query could be guessed from the hash itself.
+    """
 
-    @property
-    def name(self) -> str:
-        """What its files are called; "" for what has none."""
-        return self.task.name if self.task is not None else ""
-
-    @property
-    def built(self) -> bool:
-        """Whether there is something of it in the dataset."""
-        return self.task is not None and self.row["status"] in ("done", "partial")
+    root: Path
+    private: Path
+    recipe: str
+    digest: Digest = field(repr=False)
+    renamed: Callable[[str], str] = field(repr=False)
 
 
 def patients_of(recipe: Recipe, rows: pd.DataFrame) -> pd.DataFrame:
@@ -86,32 +82,25 @@ def placed(recipe: Recipe, patients: pd.DataFrame, private: Path, digest: Digest
 def forget(root: Path, names: Collection[str]) -> None:
     """Take out what belongs to no series of this build, as to one that the query no longer finds."""
     wanted = set(names)
-    for marker in (root / DONE).glob("*.json"):
-        if marker.stem not in wanted:
-            marker.unlink()
-    for path in (*(root / DONE).glob("*.parquet"), *(root / "frames").iterdir(), *(root / "volumes").iterdir()):
-        if not any(path.name.startswith((f"{name}.", f"{name}_")) for name in _candidates(path.name) & wanted):
+    places = [*(root / DONE).glob("*.json"), *(root / DONE).glob("*.parquet")]
+    for path in (*places, *(root / "frames").iterdir(), *(root / "volumes").iterdir()):
+        if series_of(path.name) not in wanted:
             path.unlink()
-
-
-def _candidates(name: str) -> set[str]:
-    """What the name of a series' file may begin with: UIDs have dots themselves."""
-    cut = [place for place, each in enumerate(name) if each in "._"]
-    return {name[:place] for place in cut}
 
 
 def old_lock(private: Path, units: Sequence[Unit]) -> pd.DataFrame:
     """What is not as the lock of the last build has it: SeriesInstanceUID (in the source) and change."""
     try:
-        before = {
-            each["SeriesInstanceUID"]: each["hash"] for each in orjson.loads((private / _LOCK).read_bytes())["series"]
-        }
+        listed = orjson.loads((private / _LOCK).read_bytes())["series"]
+        before = {(each["SeriesInstanceUID"], each["ID"]): (each["hash"], each["LastUpdate"]) for each in listed}
     except (OSError, ValueError, KeyError, TypeError):
         return pd.DataFrame(columns=["SeriesInstanceUID", "change"], dtype="str")
-    now = {unit.source_uid: unit.plan["planned"].mark.hex() for unit in units}
-    rows = [(uid, "gone") for uid in before if uid not in now]
-    rows += [(uid, "new") for uid in now if uid not in before]
-    rows += [(uid, "changed") for uid in now if uid in before and before[uid] != now[uid]]
+    now = {
+        (unit.source_uid, str(unit.plan["ID"])): (unit.plan["planned"].mark.hex(), unit.plan["state"]) for unit in units
+    }
+    rows = [(key[0], "gone") for key in before if key not in now]
+    rows += [(key[0], "new") for key in now if key not in before]
+    rows += [(key[0], "changed") for key in now if key in before and before[key] != now[key]]
     return pd.DataFrame(sorted(rows), columns=["SeriesInstanceUID", "change"], dtype="str")
 
 
@@ -127,8 +116,13 @@ def _write_lock(plan: DatasetPlan, private: Path, units: Sequence[Unit]) -> byte
         }
         for unit in units
     ]
-    servers = [orthanc.capabilities().version for orthanc in plan._orthancs]
-    content = {"lock": 1, "recipe": plan.recipe.hash, "servers": servers, "versions": _versions(), "series": series}
+    content = {
+        "lock": 1,
+        "recipe": plan.recipe.hash,
+        "servers": [orthanc.capabilities().version for orthanc in plan._orthancs],
+        "versions": versions(),
+        "series": [{**each, "LastUpdate": unit.plan["state"]} for each, unit in zip(series, units, strict=True)],
+    }
     made = orjson.dumps(content, option=orjson.OPT_INDENT_2)
     with atomic_write(private / _LOCK) as stream:
         stream.write(made)
@@ -136,134 +130,67 @@ def _write_lock(plan: DatasetPlan, private: Path, units: Sequence[Unit]) -> byte
 
 
 def finish(
-    plan: DatasetPlan, root: Path, private: Path, units: Sequence[Unit], places: pd.DataFrame, digest: Digest
+    plan: DatasetPlan, place: Place, units: Sequence[Unit], places: pd.DataFrame, started: float
 ) -> tuple[str, pd.DataFrame]:
     """Write everything but the series; (content hash, leaks)."""
-    recipe, built = plan.recipe, [unit for unit in units if unit.built]
+    recipe, root = plan.recipe, place.root
+    built = [unit for unit in units if unit.built]
     if not built:
         raise DatasetError("Nothing could be built; the first reason: " + str(units[0].row.get("error")))
     for pattern in ("splits.parquet", "quality*", "croissant.json", "README.md"):
         for old in root.glob(pattern):  # of another recipe, perhaps
             old.unlink()
-    facts = {unit: done(root, unit.name) or {} for unit in built}
-    instances, series = _tables(plan, root, built, facts)
+    facts = {unit: unit.row["facts"] for unit in built}
+    instances, series = tables_of(root, built, facts, plan, place.renamed)
     write_table(instances, root / "instances.parquet")
     write_table(series, root / "series.parquet")
-    splits = _splits(built, places)
-    leaks = _leaks(root, built, places)
-    write_table(_issues(plan, units, facts, leaks), root / "issues.parquet")
+    splits = splits_of(built, places)
+    leaks = leaks_of(root, built, places)
+    write_table(issues_of(plan, units, facts, leaks), root / "issues.parquet")
     if len(splits.columns) > 1:
         write_table(splits, root / "splits.parquet")
-    lock = hashlib.sha256(_write_lock(plan, private, units)).hexdigest()
+    lock = hashlib.sha256(_write_lock(plan, place.private, units)).hexdigest()
     if recipe.anonymize.on:
-        lock = digest("dataset-inputs", "", lock).hex()
+        lock = place.digest("dataset-inputs", "", lock).hex()
     hashes = {Path(each["file"]).name: each["frames_hash"] for each in facts.values() if each.get("file")}
     content = content_hash(root, frames=hashes)
-    _papers(plan, root, content)
     counts = {"series": len(built), "instances": len(instances), "found": len(plan._rows)}
-    about: dict[str, Any] = {"recipe": recipe.hash, "lock": lock, "content": content, "counts": counts}
+    about: dict[str, Any] = {"recipe": place.recipe, "lock": lock, "content": content, "counts": counts}
     if "split" in splits:
         about["splits"] = {str(name): int(count) for name, count in splits["split"].value_counts().sort_index().items()}
-    write_manifest(root, {**about, "versions": _versions()}, known=marked(root))
+    about |= {"versions": versions(), "decoders": _decoders(facts)}
+    _papers(recipe, root, about)
+    _write_build(root, about, started)
+    write_manifest(root, about, known=marked(root))
     return content, leaks
 
 
-def _papers(plan: DatasetPlan, root: Path, content: str) -> None:
-    recipe = plan.recipe
+def _decoders(facts: Facts) -> dict[str, list[str]]:
+    """Transfer syntax → what decoded it, with versions: several where workers differ."""
+    pairs = {pair for each in facts.values() for pair in each.get("decoders", {}).items()}
+    return {
+        syntax: sorted(by for other, by in pairs if other == syntax) for syntax in sorted({one for one, _ in pairs})
+    }
+
+
+def _write_build(root: Path, about: dict[str, Any], started: float) -> None:
+    """build.json: when, and with what. It is no part of the content hash."""
+    days = {name: datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds") for name, at in _times(started)}
+    content = {"build": 1, **days, "versions": about["versions"], "decoders": about["decoders"]}
+    content |= {"Python": platform.python_version(), "system": f"{platform.system()} {platform.machine()}"}
+    with atomic_write(root / "build.json") as stream:
+        stream.write(orjson.dumps(content, option=orjson.OPT_INDENT_2))
+
+
+def _times(started: float) -> tuple[tuple[str, float], ...]:
+    return ("started", started), ("ended", time.time())
+
+
+def _papers(recipe: Recipe, root: Path, about: dict[str, Any]) -> None:
     if recipe.outputs.quality:
         write_quality(root)
     if recipe.outputs.croissant:
         write_croissant(root, recipe)
     if recipe.outputs.card:
-        write_card(root, recipe, {"content_hash": content, "versions": _versions(), "found": len(plan._rows)})
-
-
-def _tables(
-    plan: DatasetPlan, root: Path, built: Sequence[Unit], facts: dict[Unit, dict[str, Any]]
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    pieces, rows = [], []
-    for unit in built:
-        piece = read_parquet(parts(root, unit.name)[0])
-        piece.attrs = {}
-        pieces.append(piece)
-        rows.append(piece.iloc[[0]])
-    instances = pd.concat(pieces, ignore_index=True)
-    series = pd.concat(rows, ignore_index=True)
-    series = series.drop(columns=["SOPInstanceUID", "InstanceNumber", "SUVFactor", "PatientID"], errors="ignore")
-    series["PatientID"] = pd.array([unit.patient or pd.NA for unit in built], dtype="str")
-    series["instances"] = pd.array([int(facts[unit]["instances"]) for unit in built], dtype="Int64")
-    series["frames"] = pd.array([int(facts[unit]["frames"]) for unit in built], dtype="Int64")
-    series["file"] = pd.array([facts[unit]["file"] or pd.NA for unit in built], dtype="str")
-    if plan._labels:
-        given = pd.DataFrame([unit.plan[list(plan._labels)] for unit in built]).reset_index(drop=True)
-        kinds = plan._rows[list(plan._labels)].dtypes
-        for name in plan._labels:
-            if name in series:
-                raise DatasetError(f"The labels and the recipe's keywords both have {name}; rename it in the labels.")
-            series[name] = given[name].astype(kinds[name])
-    columns = [name for name in instances.columns if name not in ("StudyInstanceUID", "Modality")]
-    front = ["SeriesInstanceUID", "StudyInstanceUID", "PatientID", "Modality", "instances", "frames", "file"]
-    series = series[[*front, *(name for name in series.columns if name not in front)]]
-    instances = instances[columns].sort_values(["SeriesInstanceUID", "InstanceNumber", "SOPInstanceUID"])
-    series = series.sort_values(["SeriesInstanceUID", "PatientID"])
-    return instances.reset_index(drop=True), series.reset_index(drop=True)
-
-
-def _splits(built: Sequence[Unit], places: pd.DataFrame) -> pd.DataFrame:
-    """A row a patient of whom something is in the dataset, by what the patient is called there."""
-    called = {unit.plan["identity"]: unit.patient for unit in built}
-    kept = places.loc[[each for each in places.index if each in called]]
-    frame = kept.assign(PatientID=[called[each] for each in kept.index])
-    return (
-        frame[["PatientID", *places.columns]]
-        .sort_values("PatientID")
-        .reset_index(drop=True)
-        .astype({"PatientID": "str"})
-    )
-
-
-def _leaks(root: Path, built: Sequence[Unit], places: pd.DataFrame) -> pd.DataFrame:
-    rows, hashes = [], []
-    for unit in built:
-        if "split" in places and unit.task is not None:
-            rows.append((unit.task.uid, unit.patient, places.loc[unit.plan["identity"], "split"]))
-            hashes.append(read_parquet(parts(root, unit.name)[1]))
-    table = pd.DataFrame(rows, columns=["SeriesInstanceUID", "PatientID", "split"])
-    return check_leakage(table, pd.concat(hashes) if hashes else None)
-
-
-def _issues(
-    plan: DatasetPlan, units: Sequence[Unit], facts: dict[Unit, dict[str, Any]], leaks: pd.DataFrame
-) -> pd.DataFrame:
-    rows = list(_found_issues(plan, units, facts))
-    rows += [(None, f"leak-{leak['kind']}", f"{leak['count']} in {leak['splits']}") for _, leak in leaks.iterrows()]
-    frame = pd.DataFrame(rows, columns=["SeriesInstanceUID", "kind", "reason"]).astype("str")
-    return frame.sort_values(["kind", "reason", "SeriesInstanceUID"]).reset_index(drop=True)
-
-
-def _found_issues(
-    plan: DatasetPlan, units: Sequence[Unit], facts: dict[Unit, dict[str, Any]]
-) -> Iterator[tuple[str | None, str, str]]:
-    """The UID of what was left out leads back to a source; it is told where nothing is anonymized."""
-    hidden = plan.recipe.anonymize.on
-    dropped = plan._rows[plan._rows["reason"] != ""]
-    for uid, reason in zip(dropped["SeriesInstanceUID"], dropped["reason"], strict=True):
-        yield None if hidden else str(uid), "drop", str(reason)
-    for unit in units:
-        uid = unit.task.uid if unit.task is not None else None if hidden else unit.source_uid
-        if not unit.built:
-            failed = unit.row["status"] == "failed"
-            yield uid, "failed" if failed else "drop", str(unit.row["error"])
-        for problem in facts.get(unit, {}).get("problems", ()):
-            yield uid, problem["kind"], problem["reason"]
-    yield from ((None, "labels", note) for note in plan.notes)
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in _PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+        facts = {"content_hash": about["content"], "versions": about["versions"], "recipe": about["recipe"]}
+        write_card(root, recipe, {**facts, "found": about["counts"]["found"]})

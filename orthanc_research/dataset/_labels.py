@@ -100,9 +100,9 @@ def join_labels(rows: pd.DataFrame, labels: pd.DataFrame, on: str, *, patient: s
         raise DatasetError(
             f"{given.loc[twice, on].nunique()} identifiers have several rows with different labels; keep one each."
         )
-    keys = rows[on].astype("str").str.strip()
-    shared = _shared(keys, rows[patient] if patient in rows.columns else None)
     found = given.set_index(on)
+    keys = _keys(rows[on], found.index, several=on == "OtherPatientIDs")
+    shared = _shared(keys, rows[patient] if patient in rows.columns else None)
     places = found.index.get_indexer(pd.Index(keys.where(~shared, None)))
     taken = found.take(places.clip(min=0)) if len(found) else found.reindex([None] * len(rows))
     data = {name: taken[name].array for name in found.columns}
@@ -115,6 +115,19 @@ def join_labels(rows: pd.DataFrame, labels: pd.DataFrame, on: str, *, patient: s
     frame.attrs = rows.attrs
     unused = int((~given[on].isin(set(keys.dropna()))).sum())
     return Joined(frame, rows.index[places < 0], unused, rows.index[shared.to_numpy()])
+
+
+def _keys(column: pd.Series[Any], known: pd.Index[Any], *, several: bool) -> pd.Series[Any]:
+    """The identifier of each row; of `several` in one value (PS3.5 §6.2, by backslash) the first that has a label."""
+    keys = column.astype("str").str.strip()
+    if not several:
+        return keys
+
+    def one(text: Any) -> Any:
+        parts = [part.strip() for part in text.split("\\")] if isinstance(text, str) else [text]
+        return next((part for part in parts if part in known), parts[0])
+
+    return keys.map(one).astype("str")
 
 
 def _shared(keys: pd.Series[Any], patients: pd.Series[Any] | None) -> pd.Series[bool]:

@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 import pandas as pd
 
+from orthanc_research.cards import card
+from orthanc_research.dataset._attach import Labels, put_labels
+from orthanc_research.dataset._identifying import identifying
 from orthanc_research.dataset._recipe import Recipe
-from orthanc_research.dataset._select import check_strata, identifying, look, opened, select
+from orthanc_research.dataset._select import check_strata, look, opened, select
 from orthanc_research.errors import DatasetError
 from orthanc_research.orthanc import Orthanc
 from orthanc_research.parallel import reporting
@@ -32,11 +35,10 @@ def plan(recipe: Recipe, orthanc: Orthanc | None, progress: Progress | bool | No
     with ExitStack() as until_made, reporting(progress, "plan") as bar:
         for each in orthancs if orthanc is None else ():
             until_made.push(each)
-        rows, notes = select(recipe, orthancs, bar)
+        rows, labels = select(recipe, orthancs, bar)
         check_strata(recipe, rows)
-        labels = tuple(rows.attrs.get("labels", ()))
         rows = look(recipe, orthancs, rows, bar)
-        return DatasetPlan(recipe, orthancs, rows, labels, notes, until_made.pop_all())
+        return DatasetPlan(recipe, orthancs, rows, labels, until_made.pop_all())
 
 
 class DatasetPlan:
@@ -51,12 +53,10 @@ class DatasetPlan:
         recipe: Recipe,
         orthancs: Sequence[Orthanc],
         rows: pd.DataFrame,
-        labels: tuple[str, ...],
-        notes: tuple[str, ...],
+        labels: Labels,
         opened: ExitStack,
     ) -> None:
         self.recipe = recipe
-        self.notes = notes
         self._orthancs = list(orthancs)
         self._rows = rows
         self._labels = labels
@@ -111,16 +111,31 @@ class DatasetPlan:
         return self._kept.drop_duplicates("identity")[names].value_counts(dropna=False)
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What of the labels belongs to nothing, and what has none; counted, without values."""
+        return self._labels.notes
+
+    @property
     def identifying(self) -> tuple[str, ...]:
         """Columns that would be exported as they are, and tell who somebody is: the recipe names them itself."""
         if self.recipe.anonymize.on:
             return ()
-        return identifying((*self.recipe.metadata.keywords, *self._labels))
+        return identifying((*self.recipe.metadata.keywords, *self._labels.series, *self._labels.instances))
 
     @property
     def decoders(self) -> tuple[str, ...]:
         """Packages to install: without them some of these series cannot be decoded here."""
         return tuple(sorted(set(self._kept["decoder"]) - {""}))
+
+    def put_labels(self, column: str, *, progress: Progress | bool | None = None) -> pd.DataFrame:
+        """Put a column of the recipe's labels on the servers, as "<column>-<value>": a row a label, as `Orthanc.label`.
+
+        Each series that the plan keeps and that has a value gets its label; with labels by SOPInstanceUID, each
+        instance. Columns: source, ID, label, status, error. `UnsupportedError` when a source is older than Orthanc
+        1.12, and `QueryError` for a value that is no label there, before anything is sent to any of them.
+        """
+        with reporting(progress, "label") as bar:
+            return put_labels(column, self._kept, self._labels, self._orthancs, bar)
 
     def build(
         self,
@@ -160,3 +175,17 @@ class DatasetPlan:
             f"<DatasetPlan {self.recipe.dataset.name}: {counts['series']} of {counts['found']} series, "
             f"{counts['patients']} patients, {counts['instances']} instances, {counts['GB']:.3f} GB>"
         )
+
+    def _repr_html_(self) -> str:
+        counts = self.counts
+        facts = [
+            ("series", f"{counts['series']:,} of {counts['found']:,}"),
+            ("patients", f"{counts['patients']:,}"),
+            ("studies", f"{counts['studies']:,}"),
+            ("instances", f"{counts['instances']:,}"),
+            ("DICOM", f"{counts['GB']:.3f} GB"),
+            ("decoders to install", ", ".join(self.decoders)),
+        ]
+        drops = [f"{count:,} left out: {reason}" for reason, count in self.drops.items()]
+        name = f"Plan of the dataset {self.recipe.dataset.name} {self.recipe.dataset.version}"
+        return card("plan", name, facts, notes=[*drops, *self.notes])

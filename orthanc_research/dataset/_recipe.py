@@ -115,17 +115,17 @@ class Recipe:
         """
         if not public:
             return to_toml(self._tables())
-        tables, withheld = [], []
-        for name, values in self._tables():
-            if name == _SOURCE:
-                continue
-            kept, gone = _published(name, values)
-            withheld += gone
-            tables.append((name, kept))
-        notes = (
-            [f"Withheld, because they may lead to a patient: {', '.join(dict.fromkeys(withheld))}."] if withheld else []
-        )
-        return to_toml(tables, [f"recipe {self.hash}", *notes])
+        tables = [(name, _published(name, values)[0]) for name, values in self._tables() if name != _SOURCE]
+        if not self.withheld:
+            return to_toml(tables, [f"recipe {self.hash}"])
+        # Without the hash, from which a short query could be guessed.
+        return to_toml(tables, [f"Withheld, because they may lead to a patient: {', '.join(self.withheld)}."])
+
+    @property
+    def withheld(self) -> tuple[str, ...]:
+        """The keywords of which `to_toml(public=True)` does not say what is asked."""
+        gone = [name for table, values in self._tables() if table != _SOURCE for name in _published(table, values)[1]]
+        return tuple(dict.fromkeys(gone))
 
     def __repr__(self) -> str:
         return f"<Recipe {self.dataset.name} {self.dataset.version} {self.hash[:8]}>"
@@ -142,16 +142,22 @@ class Recipe:
 
     def labels_file(self) -> Path | None:
         """Where the table of labels is; `DatasetError` when it is not there or a link leads out of the folder."""
-        if self.labels is None:
-            return None
+        return None if self.labels is None else self._beside(self.labels.table, "labels.table")
+
+    def profile_file(self) -> Path | None:
+        """Where the profile is, when it is one of the user's own; errors as of `labels_file`."""
+        name = self.anonymize.profile
+        return self._beside(name, "anonymize.profile") if name.endswith(".json") else None
+
+    def _beside(self, name: str, key: str) -> Path:
         if self.folder is None:
-            raise DatasetError("This recipe was read from a text; say in which folder its table of labels is.")
+            raise DatasetError(f"This recipe was read from a text; say in which folder the file of its {key} is.")
         folder = self.folder.resolve()
-        path = (folder / self.labels.table).resolve()
+        path = (folder / name).resolve()
         if not path.is_relative_to(folder):
-            raise DatasetError("labels.table: a link leads out of the recipe's folder; put the file itself there.")
+            raise DatasetError(f"{key}: a link leads out of the recipe's folder; put the file itself there.")
         if not path.is_file():
-            raise DatasetError("labels.table: there is no such file beside the recipe.")
+            raise DatasetError(f"{key}: there is no such file beside the recipe.")
         return path
 
     def _tables(self) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -237,6 +243,8 @@ def _check_together(recipe: Recipe, tables: Mapping[str, Table]) -> None:
     if arrays.values == "none" and recipe.outputs.quality:
         tables["outputs"].refuse("quality", 'values = "none" reads no pixels; there is nothing to draw.')
     for name in recipe.splits.stratify:
+        if recipe.labels is not None and recipe.labels.on == "SOPInstanceUID" and name in recipe.labels.columns:
+            tables["splits"].refuse("stratify", f"{name} is a label of instances; patients are stratified.")
         if recipe.labels is None:
             tables["splits"].checked("stratify", partial(_stratum, name))
         elif recipe.labels.columns and name not in recipe.labels.columns:

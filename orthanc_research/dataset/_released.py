@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ import pandas as pd
 
 from orthanc_research.dataset._recipe import Recipe
 from orthanc_research.deid import Key, Profile
-from orthanc_research.errors import DatasetError
+from orthanc_research.errors import DatasetError, DeidError
 from orthanc_research.files import private_folder
 from orthanc_research.orthanc import Orthanc
 from orthanc_research.progress import Progress
@@ -20,9 +21,6 @@ from orthanc_research.release._keys import key_of
 from orthanc_research.release.project import Project
 
 __all__ = ["Release", "Released", "project_of"]
-
-# The recipe's word → the rules; others are for Project, which releases what a recipe then takes as it is.
-_PROFILES = {"research": Profile}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +60,11 @@ class Release:
                 found |= {int(row): self._one(mine.loc[row], states, target) for row in mine.index}
         return [found[int(row)] for row in rows.index]
 
+    def state(self, files: Sequence[str]) -> str:
+        """What tells whether a series was released in the same way: its copies, and the rules that made them."""
+        names = "\n".join(Path(each).name for each in files)
+        return hashlib.sha256(f"{self.profile.hash}\n{names}".encode()).hexdigest()
+
     def _release(
         self, orthanc: Orthanc, series: list[str], target: Path, acknowledge: Collection[str] | str, bar: Progress
     ) -> pd.DataFrame:
@@ -91,13 +94,25 @@ class Release:
 
 
 def project_of(recipe: Recipe, key: str | Key) -> Release:
-    """Of [anonymize]; `DatasetError` for a profile that no recipe can name, or where the project is not said."""
+    """Of [anonymize]; `DatasetError` where its profile cannot be read, or the project is not said."""
     name = (recipe.anonymize.project or "").removeprefix("env:")
     folder = os.environ.get(name)
     if not folder:
         raise DatasetError(f"The environment variable {name} is not set: it says where the release project is.")
-    if recipe.anonymize.profile not in _PROFILES:
-        raise DatasetError(f"anonymize.profile is one of {', '.join(_PROFILES)}; release other profiles by Project.")
+    profile = _profile(recipe)
     project = Project(folder, key)
     private = private_folder(project.folder / "datasets" / recipe.dataset.name)
-    return Release(project, key_of(key, project.folder), _PROFILES[recipe.anonymize.profile](), private)
+    return Release(project, key_of(key, project.folder), profile, private)
+
+
+def _profile(recipe: Recipe) -> Profile:
+    """The word research is what `Profile()` is: dates shifted, ages and sex kept."""
+    path = recipe.profile_file()
+    if path is None:
+        return Profile()
+    try:
+        return Profile.from_json(path.read_text(encoding="utf-8"))
+    except DeidError as error:
+        raise DatasetError(f"anonymize.profile: {error}") from None
+    except (OSError, ValueError) as error:  # a decoder's message may quote the file
+        raise DatasetError(f"anonymize.profile: it cannot be read ({type(error).__name__}).") from None

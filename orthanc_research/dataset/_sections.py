@@ -120,6 +120,13 @@ class Search:
         return cls(level=level, match=match)
 
 
+def _check_beside(table: Table, key: str, path: str) -> None:
+    parts = re.split(r"[/\\]", path)
+    absolute = path.startswith(("/", "\\", "~", "$")) or re.match(r"[A-Za-z]:", path) is not None
+    if absolute or ".." in parts or "\\" in path or "%" in path:
+        table.refuse(key, "the file has to lie in the recipe's folder: a name without a way out of it.")
+
+
 def _criterion(table: Table, key: str) -> Any:
     value = table.get(key)
     if hasattr(value, "isoformat"):  # a date of TOML
@@ -227,8 +234,12 @@ class Anonymize:
 
     @classmethod
     def read(cls, table: Table) -> Anonymize:
-        """A profile needs a project, and none needs none."""
+        """A profile needs a project, and none needs none. One of the user's own lies beside the recipe, as JSON."""
         found = cls(project=table.reference("project"), profile=table.text("profile", "none", longest=64))
+        if found.profile not in ("none", "research"):
+            if not found.profile.endswith(".json"):
+                table.refuse("profile", "write none, research, or the name of a profile's .json beside the recipe.")
+            _check_beside(table, "profile", found.profile)
         if found.profile != "none" and found.project is None:
             table.refuse("profile", "a profile needs the release project: project = 'env:NAME'.")
         if found.profile == "none" and found.project is not None:
@@ -287,10 +298,7 @@ class LabelTable:
     def read(cls, table: Table) -> LabelTable:
         """The path may not leave the recipe's folder."""
         path = table.text("table")
-        parts = re.split(r"[/\\]", path)
-        absolute = path.startswith(("/", "\\", "~", "$")) or re.match(r"[A-Za-z]:", path) is not None
-        if absolute or ".." in parts or "\\" in path or "%" in path:
-            table.refuse("table", "the file has to lie in the recipe's folder: a name without a way out of it.")
+        _check_beside(table, "table", path)
         if not path.endswith((".csv", ".parquet")):
             table.refuse("table", "this should be a .csv or a .parquet file.")
         return cls(table=path, on=table.word("on", IDENTIFIERS, "StudyInstanceUID"), columns=table.texts("columns"))

@@ -2,55 +2,48 @@
 
 from __future__ import annotations
 
-import errno
-import hashlib
-import os
 import time
+from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy.typing as npt
 import pandas as pd
-import pyarrow as pa
-from pydicom import Dataset
+from pydicom import dcmread
 
 from orthanc_research import fetch, headers
+from orthanc_research.dataset._failure import failed
+from orthanc_research.dataset._forms import series_alone, write_forms
 from orthanc_research.dataset._hash import FramesHash
+from orthanc_research.dataset._instance import Instance, read_instance
 from orthanc_research.dataset._manifest import done, mark_done
-from orthanc_research.dataset._open import OpenDataset
+from orthanc_research.dataset._names import files_of, parts
 from orthanc_research.dataset._sections import Geometry
 from orthanc_research.dataset._short import short_tags
-from orthanc_research.decoding import decode_isolated
-from orthanc_research.errors import (
-    AccessError,
-    CancelledError,
-    Error,
-    GeometryError,
-    OrthancError,
-    PixelError,
-)
-from orthanc_research.export import FrameRow, frame_rows, write_frames, write_table, write_volume
-from orthanc_research.export.plan import ChangedError, Planned, check
+from orthanc_research.dataset._versions import decoder_of
+from orthanc_research.errors import AccessError, CancelledError, NotFoundError, PixelError, ServerError
+from orthanc_research.export import FrameRow, write_frames, write_table
+from orthanc_research.export.plan import Planned, check
 from orthanc_research.export.series import in_order
+from orthanc_research.fetch import DamagedError
 from orthanc_research.parallel import Outcome, thread_map
-from orthanc_research.pixels import frames_of, read_dataset
+from orthanc_research.pixels import Frame, read_dataset
 from orthanc_research.pixels._suv import suv_factor
 from orthanc_research.progress import Progress, Silent, Within
-from orthanc_research.rest import Connection, Rest, is_server_gone
+from orthanc_research.quiet import quiet
+from orthanc_research.rest import Connection, Rest
 from orthanc_research.tables import Row as RawRow
-from orthanc_research.tables import plan_tags, tags_frame
+from orthanc_research.tables import issues, plan_tags, tags_frame
 
-__all__ = ["Task", "parts", "run_task"]
+__all__ = ["Task", "run_task"]
 
 Row = dict[str, Any]
-Decoded = Generator[Outcome[str, tuple[Dataset, npt.NDArray[Any]]], None, None]
-_SUFFIX = {"nifti": ".nii.gz", "npy": ".npy", "npz": ".npz"}
-_BESIDE = {"nifti": ".nii.gz.json", "npy": ".json", "npz": ".npz.json"}
+Read = Generator[Outcome[str, Instance], None, None]
+_MANY = 16  # files, as of `fetch`: for them a process for JPEG 2000 pays
 _STOPPED = "It was stopped on request."
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+_NO_IMAGE = "there are no pixels in it."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +51,7 @@ class Task:
     """What is shipped to a worker: small, frozen, and without a client or a secret.
 
     The pixels come from a series of an Orthanc (`connection`, `planned`) or from `files` (de-identified). `recipe` is
-    the recipe's hash: what another recipe made is made again.
+    the recipe's hash: what another recipe made is made again; so is what has another `state` in its source.
     """
 
     out: str
@@ -70,6 +63,8 @@ class Task:
     also: tuple[str, ...]
     geometry: Geometry
     bytes: int
+    needed: int = 0
+    state: str = field(default="", repr=False)
     threads: int = 1
     connection: Connection | None = field(default=None, repr=False)
     planned: Planned | None = field(default=None, repr=False)
@@ -78,9 +73,8 @@ class Task:
     @property
     def inputs(self) -> str:
         """What tells whether what is on the disk was made of the same."""
-        names = "\n".join(Path(each).name for each in self.files)
-        mark = hashlib.sha256(names.encode()).digest() if self.planned is None else self.planned.mark
-        return f"{self.recipe} {mark.hex()}"
+        mark = b"" if self.planned is None else self.planned.mark
+        return f"{self.recipe} {mark.hex()} {self.state}"
 
 
 def run_task(task: Task, rest: Rest | None = None, progress: Progress | None = None) -> Row:
@@ -89,6 +83,11 @@ def run_task(task: Task, rest: Rest | None = None, progress: Progress | None = N
     "not-done" is what may go well the next time: the server or the disk failed, the series changed, it was cancelled.
     """
     start = time.monotonic()
+    with quiet():
+        return {**_row(task, rest, progress), "seconds": time.monotonic() - start}
+
+
+def _row(task: Task, rest: Rest | None, progress: Progress | None) -> Row:
     reused = False
     try:
         facts = done(task.out, task.name)
@@ -97,41 +96,27 @@ def run_task(task: Task, rest: Rest | None = None, progress: Progress | None = N
             facts = _in_connection(task, rest, progress or Silent())
         problems = facts["problems"]
         row: Row = {"status": "partial" if problems else "done", "error": problems[0]["reason"] if problems else None}
-        row |= {name: facts[name] for name in ("file", "instances", "frames", "bytes")}
+        row |= {name: facts[name] for name in ("file", "instances", "frames", "bytes")} | {"facts": facts}
     except Exception as error:  # noqa: BLE001 - whatever happens to a series is its row
-        row = _failed(error, task)
-    return {**row, "reused": reused, "seconds": time.monotonic() - start}
-
-
-def parts(out: str | os.PathLike[str], name: str) -> tuple[Path, Path]:
-    """Where a series keeps its rows of `instances`, and its pixel hashes."""
-    folder = Path(out) / "_done"
-    return folder / f"{name}.instances.parquet", folder / f"{name}.pixels.parquet"
-
-
-def _failed(error: Exception, task: Task) -> Row:
-    passing = isinstance(error, OrthancError | OSError | ChangedError | CancelledError | MemoryError)
-    if isinstance(error, OSError) and not isinstance(error, Error):
-        if error.errno in _NO_SPACE:
-            reason = f"The disk is full: this series needs up to {task.bytes / 1e6:.0f} MB; make room and go on."
-        else:
-            reason = f"A file cannot be read or written ({os.strerror(error.errno) if error.errno else 'no reason'})."
-    elif isinstance(error, Error | ChangedError):
-        reason = str(error)
-    elif isinstance(error, pa.ArrowException | ValueError | OverflowError):
-        reason = f"Its values cannot be written ({type(error).__name__})."
-    else:
-        reason = f"It could not be built ({type(error).__name__})."
-    over = isinstance(error, AccessError) or (isinstance(error, OrthancError) and is_server_gone(error))
-    over = over or (isinstance(error, OSError) and error.errno in _NO_SPACE)
-    return {"status": "not-done" if passing else "failed", "error": reason, "over": over}
+        row = failed(error, task.needed or task.bytes)
+    return {**row, "reused": reused}
 
 
 def _in_connection(task: Task, rest: Rest | None, progress: Progress) -> Row:
     if rest is not None or task.connection is None:
-        return _built(task, rest, progress)
+        return _judged(task, rest, progress)
     with Rest(task.connection) as own:
-        return _built(task, own, progress)
+        return _judged(task, own, progress)
+
+
+def _judged(task: Task, rest: Rest | None, progress: Progress) -> Row:
+    """Build it; `ChangedError` instead of what a series that changed meanwhile is answered with."""
+    try:
+        return _built(task, rest, progress)
+    except (NotFoundError, ServerError, DamagedError):
+        if rest is not None and task.planned is not None:
+            check(rest, task.planned)
+        raise
 
 
 @dataclass(slots=True)
@@ -141,6 +126,8 @@ class _Notes:
     tags: list[RawRow] = field(default_factory=list)
     factors: list[float] = field(default_factory=list)
     problems: list[dict[str, str]] = field(default_factory=list)
+    values: list[dict[str, str]] = field(default_factory=list)  # that are NA in the tables, and no harm to the series
+    decoders: dict[str, str] = field(default_factory=dict)
 
     def add(self, kind: str, reason: str) -> None:
         self.problems.append({"kind": kind, "reason": reason})
@@ -149,9 +136,8 @@ class _Notes:
 def _built(task: Task, rest: Rest | None, progress: Progress) -> Row:
     notes, out = _Notes(), Path(task.out)
     hashed, frames, path = FramesHash(), 0, out / "frames" / f"{task.name}.parquet"
-    for pattern in (f"frames/{task.name}.parquet", f"volumes/{task.name}.*", f"volumes/{task.name}_*"):
-        for old in out.glob(pattern):  # of another recipe, perhaps
-            old.unlink()
+    for old in files_of(out, task.name):  # of another recipe, perhaps
+        old.unlink(missing_ok=True)
     if task.values == "none":
         _headers(task, rest, notes, progress)
     else:
@@ -162,7 +148,10 @@ def _built(task: Task, rest: Rest | None, progress: Progress) -> Row:
     if rest is not None and task.planned is not None:
         check(rest, task.planned)
     written = [path] if frames else []
-    written += _volumes(task, path, instances, notes)
+    if task.also:
+        alone = series_alone(out, task.uid, f"frames/{path.name}", instances)
+        how: dict[str, Any] = {"also": task.also, "values": task.values, "geometry": task.geometry}
+        written += write_forms(alone, task.uid, task.name, **how, problem=notes.add)
     rows, pixels = parts(out, task.name)
     write_table(instances, rows)
     write_table(hashed.pixels(), pixels)
@@ -174,75 +163,90 @@ def _built(task: Task, rest: Rest | None, progress: Progress) -> Row:
         "frames": frames,
         "bytes": sum(each.stat().st_size for each in written),
         "problems": notes.problems,
+        "values": notes.values,
+        "decoders": notes.decoders,
     }
     mark_done(out, task.name, [each.relative_to(out) for each in (*written, rows, pixels)], facts)
     return facts
 
 
 def _rows(task: Task, rest: Rest | None, notes: _Notes, progress: Progress) -> Iterator[FrameRow]:
-    """All frames, in order; `CancelledError` instead of an end, so that no file is left."""
-    count, ended = 0, 0
+    """All frames, in order; `CancelledError` instead of an end, so that no file is left.
+
+    Where a volume is required, `PixelError` for an image that does not decode: nothing would tell that a slice at the
+    end is missing.
+    """
+    ended = 0
     names = _listed(task, rest)
-    with closing(_decoded(task, rest, names, progress)) as outcomes:
+    with closing(_read(task, rest, names, progress)) as outcomes:
         for outcome in outcomes:
             ended += 1
             try:
-                dataset, array = outcome.get()
-                rows = frame_rows(dataset, array)
+                found = outcome.get()
             except PixelError as error:
+                if task.geometry.require == "volume" and not str(error).endswith(_NO_IMAGE):
+                    raise
                 notes.add("pixels", str(error))
                 continue
-            count += 1
-            _note(task, notes, dataset)
-            yield from rows
+            notes.decoders[found.syntax] = decoder_of(found.syntax)
+            _note(task, notes, found.tags)
+            if task.values == "suv":
+                notes.factors.append(_factor(found.rows[0].frame, notes))
+            yield from found.rows
     if ended < len(names):
         raise CancelledError(_STOPPED)
 
 
 def _listed(task: Task, rest: Rest | None) -> Sequence[str]:
     if task.files or rest is None or task.planned is None:
-        return task.files
+        return sorted(task.files, key=_number)
     return in_order(rest.series.children(task.planned.series, "Instance"))
 
 
-def _decoded(task: Task, rest: Rest | None, names: Sequence[str], progress: Progress) -> Decoded:
-    if rest is not None and not task.files:
-        return fetch.decoded(rest, names, workers=task.threads, verify=True, progress=Within(progress))
+def _number(file: str) -> tuple[int, str]:
+    """InstanceNumber of a file, and its name, which is its UID."""
+    with Path(file).open("rb") as stream:
+        dataset = dcmread(stream, specific_tags=["InstanceNumber"], stop_before_pixels=True)
+    number = str(short_tags(dataset, ["InstanceNumber"]).get("0020,0013", ""))
+    return (int(number) if number.isascii() and number.isdigit() else 1 << 62, Path(file).name)
 
-    def get(name: str) -> tuple[Dataset, npt.NDArray[Any]]:
-        content = Path(name).read_bytes()
-        dataset = read_dataset(content)
-        array = decode_isolated(content, short_tags(dataset, ["SOPInstanceUID"]).get("0008,0018", ""))
-        for keyword in ("PixelData", "FloatPixelData", "DoubleFloatPixelData"):
-            dataset.pop(keyword, None)
-        return dataset, array
 
-    return thread_map(get, names, workers=task.threads, progress=progress)
+def _read(task: Task, rest: Rest | None, names: Sequence[str], progress: Progress) -> Read:
+    """Each file, from the server by its MD5 or from the disk, and what is in it; its failure is its outcome."""
+    many, within = len(names) >= _MANY, Within(progress)
+
+    def get(name: str) -> Instance:
+        if rest is None or task.files:
+            return read_instance(Path(name).read_bytes(), task.columns, many=many)
+        found = read_instance(fetch.file(rest, name, verify=True), task.columns, many=many)
+        within.advance()
+        return found
+
+    return thread_map(get, names, workers=task.threads, progress=within, fatal=(AccessError,))
 
 
 def _headers(task: Task, rest: Rest | None, notes: _Notes, progress: Progress) -> None:
     """No pixel is read: the tags of all instances, by the server's cheapest route or from the files that are here."""
     if rest is not None and task.planned is not None:
         plan = plan_tags(task.columns, capabilities=rest.capabilities())
-        series = [(task.planned.series, ())]
+        series, lost = [(task.planned.series, ())], 0
         for chunk in headers.rows(rest, series, plan, workers=1, max_rows=None, progress=Within(progress)):
-            notes.tags += chunk
+            notes.tags += [row for row in chunk if row[2] is not None]
+            lost += sum(tags is None for _, _, tags in chunk)
+        if lost:
+            notes.add("header", f"The server cannot read the files of {lost} instances.")
         return
     for name in task.files:
         if progress.cancelled:
             raise CancelledError(_STOPPED)
-        _note(task, notes, read_dataset(Path(name).read_bytes()))
+        _note(task, notes, short_tags(read_dataset(Path(name).read_bytes()), task.columns))
 
 
-def _note(task: Task, notes: _Notes, dataset: Dataset) -> None:
-    tags = short_tags(dataset, task.columns)
+def _note(task: Task, notes: _Notes, tags: dict[str, Any]) -> None:
     notes.tags.append((str(tags.get("0008,0018", "")), task.name, tags))
-    if task.values == "suv":
-        notes.factors.append(_factor(dataset, notes))
 
 
-def _factor(dataset: Dataset, notes: _Notes) -> float:
-    frame = frames_of(dataset)[0]
+def _factor(frame: Frame, notes: _Notes) -> float:
     try:
         if frame.suv is None:
             raise PixelError("SUV is of PET, and its Modality is another.")
@@ -257,41 +261,12 @@ def _factor(dataset: Dataset, notes: _Notes) -> float:
 
 
 def _instances(task: Task, notes: _Notes) -> pd.DataFrame:
+    """By InstanceNumber: the first one stands for its series. What does not parse is NA, noted without its value."""
     frame = tags_frame(notes.tags, plan_tags(task.columns)).reset_index(drop=True)
+    found = issues(frame)
+    for (column, issue), count in sorted(Counter(zip(found["Column"], found["Issue"], strict=True)).items()):
+        notes.values.append({"kind": "value", "reason": f"{column}: {issue}; {count} of {len(frame)} instances."})
     frame = frame.drop(columns=["ParentSeries", "Issues"], errors="ignore")
-    return frame.assign(SUVFactor=pd.array(notes.factors, dtype="float64")) if task.values == "suv" else frame
-
-
-def _volumes(task: Task, path: Path, instances: pd.DataFrame, notes: _Notes) -> list[Path]:
-    """The further forms, from the frames that were just written; what cannot be had is a problem of the series."""
-    if not task.also:
-        return []
-    dataset = _series_alone(task, path, instances)
-    how = task.geometry.reading(task.values)
-    try:
-        stacks = how.stacks(dataset.stacks(task.uid))
-    except GeometryError as error:
-        notes.add("volume", str(error))
-        return []
-    written = []
-    for place, stack in enumerate(stacks, 1):
-        try:
-            volume = dataset.filled(task.uid, [stack.checked()], task.values)[0]
-        except (GeometryError, PixelError) as error:  # the other stacks of the series may be volumes
-            notes.add("volume", str(error))
-            continue
-        name = task.name if not how.split else f"{task.name}_{place:03d}"
-        for form in task.also:
-            target = path.parent.parent / "volumes" / f"{name}{_SUFFIX[form]}"
-            write_volume(target, volume)
-            written += [target, target.with_name(f"{name}{_BESIDE[form]}")]
-    return written
-
-
-def _series_alone(task: Task, path: Path, instances: pd.DataFrame) -> OpenDataset:
-    """The folder as `open_dataset` will give it, with the tables of this one series, which are not written yet."""
-    found = OpenDataset(path.parent.parent)
-    index = pd.Index([task.uid], name="SeriesInstanceUID")
-    vars(found)["series"] = pd.DataFrame({"file": [f"frames/{path.name}"]}, index=index)
-    vars(found)["instances"] = instances.set_index("SOPInstanceUID")
-    return found
+    if task.values == "suv":
+        frame = frame.assign(SUVFactor=pd.array(notes.factors, dtype="float64"))
+    return frame.sort_values(["InstanceNumber", "SOPInstanceUID"], ignore_index=True)

@@ -74,6 +74,9 @@ FRAMES_SCHEMA = pa.schema(
 )
 # 8 frames a group: one slice is read in about 15 ms without reading the others.
 _ROWS_A_GROUP = 8
+# No dictionary of pixels and no least and greatest of them, which Parquet would make by default.
+_BESIDE = [name for name in FRAMES_SCHEMA.names if name != "pixels"]
+_OPTIONS: Mapping[str, Any] = {**PARQUET, "use_dictionary": _BESIDE, "write_statistics": _BESIDE}
 # The columns that a row's array is made of.
 _PIXELS = ("pixels", "dtype", "shape")
 # What `decode` turns into RGB; YBR_PARTIAL is retired, and left as it is.
@@ -89,8 +92,11 @@ class FrameRow:
     array: npt.NDArray[Any] = field(repr=False)
 
 
-def frame_rows(dataset: Dataset, array: npt.NDArray[Any]) -> list[FrameRow]:
-    """The rows of one decoded instance, `array` as `pixels.decode` gives it: (frame, row, column[, sample])."""
+def frame_rows(dataset: Dataset | Mapping[str, Any], array: npt.NDArray[Any]) -> list[FrameRow]:
+    """The rows of one decoded instance, `array` as `pixels.decode` gives it: (frame, row, column[, sample]).
+
+    Of the header, also as `pixels.frames_of` takes it.
+    """
     frames = frames_of(dataset)
     if len(frames) != len(array):  # a file whose frames cannot be told apart: none of them has a place
         frames = [dataclasses.replace(frames[0], position=None)] * len(array)
@@ -108,7 +114,7 @@ def write_frames(path: str | os.PathLike[str], rows: Iterable[FrameRow], metadat
         return 0
     schema = FRAMES_SCHEMA.with_metadata({"orthanc_research.frames": "1", **metadata})
     count = 0
-    with atomic_path(path) as partial, pq.ParquetWriter(partial, schema, **PARQUET) as writer:
+    with atomic_path(path) as partial, pq.ParquetWriter(partial, schema, **_OPTIONS) as writer:
         for group in _groups(first, source):
             writer.write_table(pa.Table.from_pylist([_record(row) for row in group], schema=schema))
             count += len(group)

@@ -16,12 +16,15 @@ from ._codecs import needs_isolation
 from ._codes import CODES, Code
 from ._colour import apply_palette
 from ._decode import decode, decoded, read_dataset, transfer_syntax
+from ._directions import closest_axes, letters
 from ._display import apply_window
 from ._filler import Filler, Opened, volume_from
 from ._foreign import portable
 from ._frames import EXTRA_AXES, Frame, Window, frames_of
+from ._geometry import place_of
 from ._header import Header, header_from_dataset
 from ._image import IMAGE_VALUES, ImageValues, check_pixels, pixels_of
+from ._image_file import PIXELS, ImageFile, image_file
 from ._kinds import POINTING
 from ._mosaic import wanted_bytes
 from ._nifti import check_nifti
@@ -40,12 +43,14 @@ __all__ = [
     "EXTRA_AXES",
     "IMAGE_VALUES",
     "LONG_TAGS",
+    "PIXELS",
     "POINTING",
     "VALUES",
     "Code",
     "Filler",
     "Frame",
     "Header",
+    "ImageFile",
     "ImageValues",
     "Opened",
     "Overlay",
@@ -64,15 +69,19 @@ __all__ = [
     "check_nifti",
     "check_pixels",
     "check_slices",
+    "closest_axes",
     "decode",
     "decoded",
     "frames_of",
     "header_from_dataset",
+    "image_file",
+    "letters",
     "likely_order",
     "needs_isolation",
     "one_stack",
     "overlays_of",
     "pixels_of",
+    "place_of",
     "portable",
     "read_dataset",
     "references_of",

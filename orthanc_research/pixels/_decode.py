@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from pydicom.tag import Tag
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from orthanc_research.errors import PixelError
+from orthanc_research.quiet import quiet
 
 from ._codecs import CODECS, UNNAMED, available, decode_frame
 from ._codestream import FrameError
@@ -28,8 +29,9 @@ from ._encapsulated import frames_in
 from ._header import header_from_elements
 from ._kinds import POINTING
 from ._native import Plain, meta_syntax, plain
+from ._wanted import TAGS
 
-__all__ = ["decode", "decoded", "read_dataset", "read_plain", "transfer_syntax"]
+__all__ = ["decode", "decoded", "read_dataset", "read_elements", "read_plain", "transfer_syntax"]
 
 Array = npt.NDArray[Any]
 
@@ -68,6 +70,7 @@ _LARGE = 1 << 28
 _MOST_SHRUNK = 5000
 
 
+@quiet()
 def read_dataset(data: bytes, *, pixels_only: bool = False) -> Dataset:
     """The Dataset in a file's bytes; a file without preamble is read too. `PixelError` when it is not DICOM.
 
@@ -118,6 +121,7 @@ def decode(source: bytes | Dataset, sop_uid: str = "") -> Array:
     return array if array.flags.writeable else array.copy()
 
 
+@quiet()
 def decoded(source: bytes | Dataset, sop_uid: str = "") -> Array:
     """As `decode`, but the array may be a read-only view of the file's bytes: for who copies it anyway."""
     if isinstance(source, bytes) and (found := plain(source)) is not None:
@@ -133,11 +137,20 @@ def decoded(source: bytes | Dataset, sop_uid: str = "") -> Array:
 
 def read_plain(source: bytes) -> tuple[dict[str, Any], Array] | None:
     """(header as of `header_from_dataset`, what `decoded` gives), by one walk; None for what is no plain file."""
-    found = plain(source, header=True)
-    header = None if found is None else header_from_elements(found.elements, found.syntax)
+    found = read_elements(source)
+    return None if found is None else found[:2]
+
+
+def read_elements(
+    source: bytes, more: Collection[int] = ()
+) -> tuple[dict[str, Any], Array, dict[int, tuple[str, bytes]]] | None:
+    """As `read_plain`, and the elements themselves, those of the tags in `more` among them: tag → (VR, value)."""
+    found = plain(source, header=True, more=more)
+    known = {} if found is None else {tag: each for tag, each in found.elements.items() if tag in TAGS}
+    header = None if found is None else header_from_elements(known, found.syntax)
     if found is None or header is None or header.get("0008,0060") in POINTING:  # what these refer to was passed over
         return None
-    return header, _plain_values(source, found)
+    return header, _plain_values(source, found), found.elements
 
 
 def _plain_values(source: bytes, found: Plain) -> Array:

@@ -21,7 +21,7 @@ from ._kinds import RGB
 from ._lut import Lut, big_endian, lut_of
 from ._values import convert
 
-__all__ = ["apply_window", "check_window", "display"]
+__all__ = ["apply_window", "check_window", "display", "needed_window", "whole_range"]
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
@@ -94,8 +94,7 @@ def display(stored: Array, frames: Sequence[Frame], dataset: Dataset, window: Wi
 
 def _grey(stored: Array, frames: Sequence[Frame], dataset: Dataset, window: Window | None) -> Array:
     lut = _voi_lut(frames[0], dataset) if window is None else None
-    if window is None and lut is None and not all(frame.windows for frame in frames):
-        window = _whole_range(stored, frames, dataset)
+    window = window or needed_window(stored, frames, dataset)
     shape = dataset.get("PresentationLUTShape")
     inverted = frames[0].photometric == "MONOCHROME1" or shape == "INVERSE"  # each says the same of the other
     shown = np.empty(stored.shape, dtype=np.uint8)
@@ -147,7 +146,14 @@ def _voi_lut(frame: Frame, dataset: Dataset) -> Lut | None:
     return lut
 
 
-def _whole_range(stored: Array, frames: Sequence[Frame], dataset: Dataset) -> Window:
+def needed_window(stored: Array, frames: Sequence[Frame], dataset: Dataset) -> Window | None:
+    """The window of all these frames where their file has neither a table nor a window for each; else None."""
+    if dataset.get("VOILUTSequence") or all(frame.windows for frame in frames):
+        return None
+    return whole_range(stored, frames, dataset)
+
+
+def whole_range(stored: Array, frames: Sequence[Frame], dataset: Dataset) -> Window:
     """From the least to the largest value of all frames, without padding."""
     low, high = math.inf, -math.inf
     padding = _padding(stored.dtype, frames[0].float_bits, dataset)

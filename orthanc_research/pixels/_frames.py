@@ -13,6 +13,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from pydicom import Dataset
 
+from orthanc_research.quiet import quiet
+
 from ._codes import Code
 from ._functional import frame_changes
 from ._header import Header, header_from_dataset, items, number, numbers, present, text, texts, usable, whole
@@ -127,6 +129,7 @@ class Frame:
         return f"<Frame {self.sop_uid}[{self.index}] {self.rows}x{self.columns} {self.code}>"
 
 
+@quiet()
 def frames_of(header: Header | Dataset, instance: str = "") -> list[Frame]:
     """The frames of one instance, as many as its file holds, from a Dataset or from Orthanc's short tags.
 

@@ -18,7 +18,7 @@ from ._axes import Axes, axes_of
 from ._codes import Code
 from ._frames import Frame
 
-__all__ = ["Findings", "affine_of", "clusters", "examine", "normal_of"]
+__all__ = ["Findings", "affine_of", "clusters", "examine", "normal_of", "place_of"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -55,6 +55,13 @@ def normal_of(orientation: Sequence[float]) -> Floats:
     """Row x column direction, unit length: the direction in which slices are counted."""
     normal = np.cross(np.asarray(orientation[:3], float), np.asarray(orientation[3:], float))
     return np.asarray(normal / np.linalg.norm(normal), dtype=np.float64)
+
+
+def place_of(frame: Frame) -> float | None:
+    """Where a frame lies along its normal (row x column direction), mm; None without a place."""
+    if frame.position is None or frame.orientation is None:
+        return None
+    return float(normal_of(frame.orientation) @ np.array(frame.position))
 
 
 def clusters(frames: Sequence[Frame], normal: Floats) -> list[list[Frame]]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy.typing as npt
 from pydicom import Dataset
 
 from orthanc_research.errors import Error, PixelError, QueryError
+from orthanc_research.quiet import quiet
 
 from ._colour import apply_palette
 from ._decode import decode, read_dataset
@@ -20,7 +22,7 @@ from ._kinds import RGB, kind_of
 from ._values import VALUES, convert, describe, with_file_facts
 from ._voxels import put, voxel_type
 
-__all__ = ["IMAGE_VALUES", "ImageValues", "check_pixels", "pixels_of"]
+__all__ = ["IMAGE_VALUES", "ImageValues", "check_pixels", "file_frames", "named_errors", "pixels_of", "refuse_others"]
 
 Array = npt.NDArray[Any]
 
@@ -30,6 +32,7 @@ IMAGE_VALUES: tuple[ImageValues, ...] = get_args(ImageValues)
 _SEGMENTED = ("a segmentation", "a set of contours")
 
 
+@quiet()
 def pixels_of(
     source: bytes | Dataset,
     values: str = "stored",
@@ -60,8 +63,8 @@ def pixels_of(
     dataset = read_dataset(source, pixels_only=values == "stored") if isinstance(source, bytes) else source
     header = header_from_dataset(dataset)
     name = f"SOP instance {text(header, '0008,0018') or sop_uid or 'without UID'}"
-    try:
-        _refuse_others(header, name)
+    with named_errors(name):
+        refuse_others(header, name)
         if isinstance(source, bytes) and decoder is not decode:
             stored = decoder(source, sop_uid)
         else:
@@ -70,10 +73,17 @@ def pixels_of(
             return stored if dtype is None else _as_type(stored, chosen, name)
         if values == "rgb":
             return _colours(stored, dataset, name)
-        frames = _frames(stored, dataset, name)
+        frames = file_frames(stored, dataset, name)
         if values == "display":
             return display(stored, frames, dataset, shown)
         return _converted(stored, frames, values, chosen, name)
+
+
+@contextmanager
+def named_errors(name: str) -> Iterator[None]:
+    """Whatever goes wrong with the pixels of a file is a `PixelError` that names it."""
+    try:
+        yield
     except PixelError as error:
         if str(error).startswith("SOP instance"):
             raise
@@ -97,14 +107,16 @@ def check_pixels(
     return voxel_type(dtype, np.dtype(np.float32)), None if window is None else check_window(window)
 
 
-def _refuse_others(header: Header, name: str) -> None:
+def refuse_others(header: Header, name: str) -> None:
+    """`PixelError` that says what it is, for what is no image."""
     kind = kind_of(header)
     if kind:
         hint = "; orthanc_research.segments puts it on the voxels of a volume" if kind in _SEGMENTED else ""
         raise PixelError(f"{name}: it is {kind}, not an image{hint}.")
 
 
-def _frames(stored: Array, dataset: Dataset, name: str) -> list[Frame]:
+def file_frames(stored: Array, dataset: Dataset, name: str) -> list[Frame]:
+    """The frames of a file, one for each that was decoded, with all that it takes to convert them."""
     frames = [with_file_facts(frame, dataset) for frame in frames_of(dataset)]
     if len(frames) != len(stored):
         raise PixelError(f"{name}: which values its frames hold is unknown. {frames[0].reason}".strip())

@@ -9,6 +9,7 @@ does not fit, anything behind the pixels.
 from __future__ import annotations
 
 import struct
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from ._wanted import ASIDE, SEQUENCES, TAGS
@@ -94,14 +95,17 @@ class _UnusualError(Exception):
     """This file is for pydicom."""
 
 
-def plain(content: bytes, *, header: bool = False) -> Plain | None:
-    """Where the pixels are, with what frames are made of when the `header` is asked for; None when it is not plain."""
+def plain(content: bytes, *, header: bool = False, more: Collection[int] = ()) -> Plain | None:
+    """Where the pixels are, with what frames are made of when the `header` is asked for; None when it is not plain.
+
+    `more` are further tags that the header is to have; one that is a sequence makes the file unusual.
+    """
     try:
         syntax, start = _syntax(content)
         if syntax not in (_EXPLICIT, _IMPLICIT):
             return None
         elements: dict[int, tuple[str, bytes]] | None = {} if header else None
-        found, offset, length = _elements(content, start, elements, explicit=syntax == _EXPLICIT)
+        found, offset, length = _elements(content, start, elements, more, explicit=syntax == _EXPLICIT)
         return _described(found, offset, length, elements or {}, syntax.decode("ascii"))
     except (_UnusualError, struct.error):
         return None
@@ -131,7 +135,7 @@ def _syntax(content: bytes) -> tuple[bytes, int]:
 
 
 def _elements(
-    content: bytes, at: int, elements: dict[int, tuple[str, bytes]] | None, *, explicit: bool
+    content: bytes, at: int, elements: dict[int, tuple[str, bytes]] | None, more: Collection[int], *, explicit: bool
 ) -> tuple[dict[int, bytes], int, int]:
     """The wanted values, and start and length of the pixels, which are the last element; the header into `elements`."""
     found: dict[int, bytes] = {}
@@ -146,7 +150,7 @@ def _elements(
             if tag != _PIXEL_DATA or start + length != len(content) or vr not in (b"OW", b"OB", b""):
                 raise _UnusualError
             return found, start, length
-        value = tag in _VALUES and elements is not None
+        value = elements is not None and (tag in _VALUES or tag in more)
         if (tag in _TELLING and elements is not None) or (value and (vr == b"SQ" or length == _UNDEFINED)):
             raise _UnusualError
         if length == _UNDEFINED:

@@ -17,6 +17,7 @@ from pydicom.pixels.utils import pixel_array
 from pydicom.uid import UID, RLELossless
 
 from orthanc_research.errors import PixelError
+from orthanc_research.quiet import quiet
 
 from ._decode import read_dataset
 from ._functional import MOST_FRAMES
@@ -51,6 +52,7 @@ class Overlay:
         return f"<Overlay {self.group:04x} {self.kind}: {size}, {np.count_nonzero(self.mask)} pixels>"
 
 
+@quiet()
 def overlays_of(source: bytes | Dataset) -> dict[int, Overlay]:
     r"""The overlays of an image by their group, 0x6000 to 0x60fe; {} when it has none.
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from pydicom import Dataset
 
 from orthanc_research.errors import Error, PixelError, QueryError
+from orthanc_research.quiet import quiet
 
 from ._contours import contour_patches, rois
 from ._decode import read_dataset
@@ -73,6 +74,7 @@ class Segments:
         return f"<Segments {len(self.labels)}: {' x '.join(map(str, self.shape))} {self.array.dtype}>"
 
 
+@quiet()
 def segments(
     source: Dataset | bytes,
     target: Volume | Stack,

@@ -13,6 +13,7 @@ from orthanc_research.errors import GeometryError
 
 from ._codes import Code
 from ._frames import Frame
+from ._portrait import stack_card
 
 __all__ = ["Stack", "StackFile", "one_stack"]
 
@@ -83,6 +84,9 @@ class Stack:
     def __repr__(self) -> str:
         size = " x ".join(map(str, self.shape))
         return f"<Stack {self.status}: {size}{_mm(self.spacing)}>"
+
+    def _repr_html_(self) -> str:
+        return stack_card(self)
 
 
 def one_stack(stacks: Sequence[Stack]) -> Stack:

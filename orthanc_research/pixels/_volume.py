@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from ._frames import Window
 from ._nifti import nifti_of
+from ._portrait import volume_card
 from ._sitk import resampled, sitk_of
 from ._values import Values
 
@@ -109,3 +110,6 @@ class Volume:
     def __repr__(self) -> str:
         size, mm = " x ".join(map(str, self.shape)), " x ".join(f"{each:.4g}" for each in self.spacing)
         return f"<Volume {size} {self.array.dtype}, {mm} mm, {self.units}>"
+
+    def _repr_html_(self) -> str:
+        return volume_card(self)

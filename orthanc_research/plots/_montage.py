@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from orthanc_research.errors import QueryError
 from orthanc_research.pixels import Volume
 
-__all__ = ["montage"]
+__all__ = ["limits", "montage"]
 
 _PERCENTILES = (0.5, 99.5)  # what lies outside is padding, metal or noise
 _SAMPLE = 1_000_000  # voxels that the percentiles are taken from
@@ -43,7 +43,7 @@ def montage(
     if count < 1 or (columns is not None and columns < 1):
         raise QueryError("A montage needs a count and columns of 1 or more.")
     chosen = np.unique(np.linspace(0, len(array) - 1, min(count, len(array))).round().astype(int))
-    low, high = _limits(array, window)
+    low, high = limits(array, window)
     figure, axes = _grid(len(chosen), columns, array.shape[1] * aspect / array.shape[2])
     for axis, k in zip(axes, chosen, strict=True):
         axis.imshow(
@@ -69,7 +69,8 @@ def _parts(volume: Volume | npt.NDArray[Any]) -> tuple[npt.NDArray[Any], float, 
     return array, volume.spacing[1] / volume.spacing[2], volume.inverted
 
 
-def _limits(array: npt.NDArray[Any], window: tuple[float, float] | None) -> tuple[float, float]:
+def limits(array: npt.NDArray[Any], window: tuple[float, float] | None) -> tuple[float, float]:
+    """(black, white) of a window, or of the percentiles where none is given; `QueryError` for one that is none."""
     if window is not None:
         centre, width = map(float, window)
         if not (math.isfinite(centre) and math.isfinite(width) and width > 0):

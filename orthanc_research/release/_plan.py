@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from orthanc_research.cards import card, tally
 from orthanc_research.errors import QueryError
 from orthanc_research.progress import Progress
 from orthanc_research.release._draft import Draft
@@ -147,3 +148,17 @@ class Plan:
     def __repr__(self) -> str:
         counts = Counter(line.status for line in self._draft.lines)
         return f"<Plan: {' · '.join(f'{count} {status}' for status, count in sorted(counts.items())) or 'nothing'}>"
+
+    def _repr_html_(self) -> str:
+        counts: dict[str, list[int]] = {}
+        for line in self._draft.lines:
+            row = counts.setdefault(line.status, [0, 0])
+            row[0] += 1
+            row[1] += line.instances
+        table = tally(dict(sorted(counts.items())), ("series", "instances"))
+        patients = len({line.identity for line in self._draft.lines if line.identity in self._draft.named})
+        reasons = Counter(line.reason for line in self._draft.lines if line.status in ("blocked", "conflict"))
+        notices = Counter(each for line in self._draft.lines for each in line.notice.split(", ") if each)
+        facts = [("patients", f"{patients:,}"), *((f"notice: {name}", f"{n:,} series") for name, n in notices.items())]
+        notes = [f"{count:,} kept back: {reason}" for reason, count in reasons.most_common()]
+        return card("plan", "Plan of a release; nothing is stored yet", facts, parts=[table], notes=notes)

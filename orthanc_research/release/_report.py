@@ -7,13 +7,12 @@ anywhere and nothing runs: the page forbids both (Content-Security-Policy), so i
 from __future__ import annotations
 
 import base64
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
+from orthanc_research.cards import png
 from orthanc_research.markup import escape
 
 __all__ = ["render"]
@@ -32,7 +31,6 @@ th { background: #f0f0f0; } td.n { text-align: right; }
 figure { display: inline-block; margin: .3em; width: 200px; } figcaption { font-size: 12px; overflow-wrap: anywhere; }
 img { max-width: 200px; image-rendering: auto; background: #000; }
 """
-_SIDE = 192  # pixels of a picture's longer side
 
 
 def render(
@@ -174,23 +172,7 @@ def _cell(value: object) -> str:
 
 
 def _figure(caption: str, picture: np.ndarray) -> str:
-    encoded = base64.b64encode(_png(picture)).decode("ascii")
+    encoded = base64.b64encode(png(picture)).decode("ascii")
     return (
         f'<figure><img alt="" src="data:image/png;base64,{encoded}"><figcaption>{escape(caption)}</figcaption></figure>'
     )
-
-
-def _png(picture: np.ndarray) -> bytes:
-    """A picture no larger than a stamp, its values spread over what a screen can show."""
-    if picture.ndim not in (2, 3) or (picture.ndim == 3 and picture.shape[2] != 3) or not picture.size:
-        raise ValueError("a picture is (rows, columns) or (rows, columns, 3)")
-    values = picture
-    if values.dtype != np.uint8:
-        finite = np.nan_to_num(values.astype("f4"), nan=0, posinf=0, neginf=0)
-        low, high = float(finite.min()), float(finite.max())
-        values = ((finite - low) * (255 / (high - low) if high > low else 0)).astype("u1")
-    image = Image.fromarray(np.ascontiguousarray(values))
-    image.thumbnail((_SIDE, _SIDE))
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG", optimize=True)
-    return buffer.getvalue()

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import pandas as pd
 
+from orthanc_research.cards import bar, card, tally
 from orthanc_research.progress import Progress
 from orthanc_research.release._rows import Line, RunRow
 from orthanc_research.release._store import Store
@@ -33,6 +34,11 @@ RUN_COLUMNS = {
 }
 _LEFT = ("planned", "running", "stored")
 _KEPT = ("verified", "done")
+_OPEN = {
+    "open": "Something is left to do: project.resume().",
+    "partial": "Some instances were not released: run.failures says why.",
+    "unverified": "The check across all copies did not pass: do not release them.",
+}
 
 
 class Owner(Protocol):
@@ -121,6 +127,19 @@ class Run:
 
     def __repr__(self) -> str:
         return f"<Run {self.number}: {self.state}>"
+
+    def _repr_html_(self) -> str:
+        frame, state = self.frame, self.state
+        counts = {
+            str(status): (len(rows), int(rows["instances"].sum()), int(rows["done"].sum()))
+            for status, rows in frame.groupby("status", sort=True)
+        }
+        table = tally(counts, ("series", "instances", "released"))
+        due = frame[["done", "failed", "conflict", "left"]].to_numpy(dtype="int64").sum()
+        kept = int(frame["done"].sum())
+        shown = bar(100 * kept / due if due else 100, {"done": "done", "open": ""}.get(state, "failed"))
+        notes = [_OPEN[state]] if state in _OPEN else []
+        return card("run", f"Run {self.number} of a release: {state}", [], parts=[shown, table], notes=notes)
 
 
 def ledger(store: Store, run: int, about: RunRow, halted: str | None = None) -> pd.DataFrame:

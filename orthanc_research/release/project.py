@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack, contextmanager
@@ -12,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 
+from orthanc_research.cards import card, tally
 from orthanc_research.deid import Key, Profile, conclude
 from orthanc_research.errors import DeidError, QueryError
 from orthanc_research.files import private_folder
@@ -344,6 +346,13 @@ class Project:
 
     def __repr__(self) -> str:
         return f"<Project with the key {self._key.id}>"
+
+    def _repr_html_(self) -> str:
+        with self.reading() as store:
+            states, patients = Counter(row.state for row in store.runs()), len(store.patients())
+        facts = [("key", self._key.id), ("patients in the mapping", f"{patients:,}")]
+        runs = tally({name: [count] for name, count in sorted(states.items())}, ["runs"])
+        return card("project", "De-identification project", facts, parts=[runs])
 
 
 def _state(store: Store) -> list[Any]:

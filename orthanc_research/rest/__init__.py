@@ -4,6 +4,7 @@ from orthanc_research.rest._call import Answer, Bound, Call, Level
 from orthanc_research.rest._client import is_server_gone, is_unknown_outcome
 from orthanc_research.rest._connection import Auth, Connection
 from orthanc_research.rest._rest import AsyncRest, Rest
+from orthanc_research.rest._retry import once
 from orthanc_research.rest.changes import ChangeType
 from orthanc_research.rest.jobs import Job, JobState
 from orthanc_research.rest.modalities import Manufacturer, RetrieveMethod
@@ -30,4 +31,5 @@ __all__ = [
     "TagForm",
     "is_server_gone",
     "is_unknown_outcome",
+    "once",
 ]

@@ -168,6 +168,11 @@ class Client(_Base):
         self._repeat(call, attempt)
         return sink.tell() - start
 
+    @property
+    def known(self) -> Capabilities | None:
+        """What the server can do, if it was asked already; nothing is sent."""
+        return self._capabilities
+
     def capabilities(self) -> Capabilities:
         """What the server can do: one request the first time, none after."""
         with self._lock:

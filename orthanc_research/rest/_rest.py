@@ -59,6 +59,11 @@ class Rest:
         """What this server can do: one request the first time, none after."""
         return self._client.capabilities()
 
+    @property
+    def known(self) -> Capabilities | None:
+        """What this server can do, if it was asked already; nothing is sent."""
+        return self._client.known
+
     def save(self, call: Call[bytes], path: str | os.PathLike[str], *, overwrite: bool = True) -> int:
         """Stream the answer of a binary route to a file, complete or not at all; the number of bytes.
 

@@ -11,7 +11,9 @@ import email.utils
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import httpx
@@ -22,11 +24,27 @@ from orthanc_research.errors import DeadlineError, OrthancError, ResponseError, 
 from orthanc_research.rest._call import Call
 from orthanc_research.rest._errors import tls_failure, transient
 
-__all__ = ["Budget", "Policy", "retry_after"]
+__all__ = ["Budget", "Policy", "once", "retry_after"]
 
 ATTEMPTS = 5
 SECONDS = 120.0
 LONGEST_RETRY_AFTER = 300.0
+
+
+_once: ContextVar[bool] = ContextVar("orthanc_research_once", default=False)
+
+
+@contextmanager
+def once() -> Iterator[None]:
+    """Within, on this thread, a request that fails is not sent again: for who is there to ask again, or polls.
+
+    But for the first one that breaks: a server that was restarted has closed the connections that are kept.
+    """
+    token = _once.set(True)
+    try:
+        yield
+    finally:
+        _once.reset(token)
 
 
 class Budget:
@@ -77,11 +95,13 @@ class Policy:
         """True when this failure of this request is worth another attempt."""
         if not isinstance(error, OrthancError) or not self._worth(call, error, attempt):
             return False
+        if _once.get() and not (attempt == 1 and isinstance(error, UnreachableError) and not _refused(error)):
+            return False
         return self.budget.spend()
 
     def _worth(self, call: Call[Any], error: OrthancError, attempt: int) -> bool:
         cause = error.__cause__
-        if isinstance(error, UnreachableError) and isinstance(cause, httpx.ConnectError | httpx.ConnectTimeout):
+        if isinstance(error, UnreachableError) and _refused(error):
             # Nothing was sent, so even a POST that must not be repeated may be: but only to a server that was there.
             return self.reached and tls_failure(cause) is None
         if not call.repeatable:
@@ -114,6 +134,11 @@ class Policy:
             "stop": stop_after_attempt(ATTEMPTS) | stop_after_delay(SECONDS),
             "reraise": True,
         }
+
+
+def _refused(error: OrthancError) -> bool:
+    """Whether there was no connection to send anything over."""
+    return isinstance(error.__cause__, httpx.ConnectError | httpx.ConnectTimeout)
 
 
 def _wait(state: RetryCallState) -> float:

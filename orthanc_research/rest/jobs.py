@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
+from orthanc_research.cards import bar, card
 from orthanc_research.errors import DeadlineError, JobError, NotFoundError, QueryError, ResponseError, ServerError
 from orthanc_research.progress import Progress, Silent
 from orthanc_research.rest._call import Answer, Area, Call, M, Sync, json_list, json_object, nothing, raw, route
@@ -56,8 +57,9 @@ class Job:
 
     `progress` is Orthanc's percentage, which may restart (C-MOVE on 1.12 does): only `state` says whether it is over.
     `content` is what the job says of its work, `error_details` Orthanc's own words. `created` and `completed` are
-    Orthanc's stamps (YYYYMMDDThhmmss.ffffff, UTC), `runtime` is in seconds, `user_data` is what was given at the start
-    (1.12.9). Jobs of `AsyncRest`, and jobs out of a pickle, are plain: their verbs raise `QueryError`.
+    Orthanc's stamps (YYYYMMDDThhmmss.ffffff, UTC), as is `eta`, its guess of when a running one ends; `runtime` is in
+    seconds, `user_data` is what was given at the start (1.12.9). Jobs of `AsyncRest`, and jobs out of a pickle, are
+    plain: their verbs raise `QueryError`.
     """
 
     id: str
@@ -66,13 +68,14 @@ class Job:
     progress: int = 0
     error_code: int = 0
     error_description: str = ""
-    error_details: str = ""
+    error_details: str = field(default="", repr=False)  # it may repeat a value that was sent
     content: Mapping[str, Any] = field(default_factory=dict, repr=False)
     priority: int = 0
     created: str = ""
     completed: str = ""
     runtime: float = 0.0
     user_data: Any = field(default=None, repr=False)
+    eta: str = field(default="", compare=False)
     runner: _Runner | None = field(default=None, compare=False, repr=False)
 
     @property
@@ -89,6 +92,19 @@ class Job:
     def forgotten(self) -> bool:
         """True when the server no longer knows it, so that nobody can say how it ended: look at what it made."""
         return self.state == "Forgotten"
+
+    @property
+    def about(self) -> str:
+        """What it works on, as far as it says: its description, how many instances, which node. No tag values."""
+        count, node = self.content.get("InstancesCount"), self.content.get("RemoteAet")
+        said = self.content.get("Description")
+        return " · ".join(
+            [
+                *([said] if isinstance(said, str) and said and said != "REST API" else []),
+                *([f"{count} instances"] if isinstance(count, int) and count else []),
+                *([f"with {node}"] if isinstance(node, str) and node else []),
+            ]
+        )
 
     def check(self) -> Job:
         """This snapshot; `JobError` when the job failed, was cancelled or was forgotten.
@@ -171,9 +187,26 @@ class Job:
             priority=int(value.get("Priority") or 0),
             created=str(value.get("CreationTime") or ""),
             completed=str(value.get("CompletionTime") or ""),
+            eta=str(value.get("EstimatedTimeOfArrival") or ""),
             runtime=float(value.get("EffectiveRuntime") or 0.0),
             user_data=value.get("UserData"),
         )
+
+    def _repr_html_(self) -> str:
+        failed = self.state == "Failure"
+        why = self.error_description if failed else ""
+        if self.forgotten:
+            why = "Orthanc no longer knows it: look at what it should have made."
+        ended = "done" if self.state == "Success" else "failed" if failed else ""
+        facts = [
+            ("state", "Cancelled" if self.cancelled else self.state),
+            ("progress", "" if self.done else f"{self.progress} % by Orthanc's count"),
+            ("ran", f"{self.runtime:.1f} s" if self.runtime else ""),
+            ("id", self.id),
+        ]
+        # Of a job that ended well Orthanc may have counted less than all.
+        part = [] if self.forgotten else [bar(100 if self.state == "Success" else self.progress, ended)]
+        return card("job", f"Job {self.type}".strip(), facts, parts=part, notes=[why] if why else ())
 
     def _bound(self) -> _Runner:
         if self.runner is None:

@@ -10,9 +10,10 @@ from orthanc_research.tables.criteria import Query, parse_criteria
 from orthanc_research.tables.frames import empty_frame, find_frame, issues
 from orthanc_research.tables.identity import is_orthanc_id, orthanc_id
 from orthanc_research.tables.levels import columns_for
-from orthanc_research.tables.lists import changes_frame, exports_frame, jobs_frame, listed_frame
+from orthanc_research.tables.lists import changes_frame, exports_frame, jobs_frame, jobs_joined, listed_frame
 from orthanc_research.tables.lookup import LookupPlan, lookup_frame, plan_lookup
-from orthanc_research.tables.overview import OVERVIEW_COLUMNS, overview_frame
+from orthanc_research.tables.order import middle_instances, reading_order
+from orthanc_research.tables.overview import OVERVIEW_COLUMNS, overview_frame, overview_series
 from orthanc_research.tables.plan import FindPlan, plan_find
 from orthanc_research.tables.pointers import Pointer, references_frame
 from orthanc_research.tables.remote import (
@@ -20,9 +21,11 @@ from orthanc_research.tables.remote import (
     KEYS,
     UID_OF,
     RemotePlan,
+    askable,
     key_of,
     plan_remote,
     remote_frame,
+    with_here,
 )
 from orthanc_research.tables.schema import LEVELS, ColumnType, Level, column_type, tag_of
 from orthanc_research.tables.selection import Selection, selection
@@ -58,6 +61,7 @@ __all__ = [
     "Selection",
     "TagsPlan",
     "Wanted",
+    "askable",
     "changes_frame",
     "column_type",
     "columns_for",
@@ -70,19 +74,23 @@ __all__ = [
     "is_orthanc_id",
     "issues",
     "jobs_frame",
+    "jobs_joined",
     "join_tags",
     "key_of",
     "listed_frame",
     "lookup_frame",
     "matches",
+    "middle_instances",
     "orthanc_id",
     "overview_frame",
+    "overview_series",
     "parse_criteria",
     "plan_find",
     "plan_lookup",
     "plan_remote",
     "plan_tags",
     "project",
+    "reading_order",
     "references_frame",
     "remote_frame",
     "selection",
@@ -93,4 +101,5 @@ __all__ = [
     "too_long",
     "too_many",
     "wanted_rows",
+    "with_here",
 ]

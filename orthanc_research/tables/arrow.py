@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -78,6 +79,7 @@ def from_arrow(table: pa.Table) -> pd.DataFrame:
     return frame
 
 
+@lru_cache(4096)  # for a name that is no keyword the nearest one is looked for, which takes 50 ms
 def _known(name: str) -> ColumnType | None:
     try:
         return column_type(name)

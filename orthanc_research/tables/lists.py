@@ -10,7 +10,7 @@ import pandas as pd
 from orthanc_research.tables.columns import column_of
 from orthanc_research.tables.schema import column_type
 
-__all__ = ["changes_frame", "exports_frame", "jobs_frame", "listed_frame"]
+__all__ = ["changes_frame", "exports_frame", "jobs_frame", "jobs_joined", "listed_frame"]
 
 Json = Mapping[str, Any]
 _TEXT = column_type("ID").pandas
@@ -34,17 +34,39 @@ def _log(rows: Sequence[Json], texts: Sequence[str]) -> pd.DataFrame:
 
 
 def jobs_frame(jobs: Sequence[Json]) -> pd.DataFrame:
-    """Jobs, newest first, indexed by `Job`: Type, State, Progress (%), Error, Created (UTC), Runtime (s).
+    """Jobs, newest first, indexed by `Job`: Type, State, Progress (%), Error, Created, Ends (UTC), Runtime (s), What.
 
-    Each is {"ID", "Type", "State", "Progress", "Error", "Created", "Runtime"}.
+    Each is {"ID", "Type", "State", "Progress", "Error", "Created", "Ends", "Runtime", "What"}; `Ends` of a job that
+    runs is the server's guess.
     """
     rows = sorted(jobs, key=lambda job: str(job.get("Created") or ""), reverse=True)
     data: dict[str, Any] = {name: pd.array([job.get(name) for job in rows], dtype=_TEXT) for name in ("Type", "State")}
     data["Progress"] = pd.array([job.get("Progress") for job in rows], dtype="Int64")
     data["Error"] = pd.array([job.get("Error") for job in rows], dtype=_TEXT)
     data["Created"] = _stamps([job.get("Created") for job in rows])
+    data["Ends"] = _stamps([job.get("Ends") or None for job in rows])
     data["Runtime"] = pd.array([job.get("Runtime") for job in rows], dtype="float64")
+    data["What"] = pd.array([job.get("What") for job in rows], dtype=_TEXT)
     return pd.DataFrame(data, index=pd.Index(pd.array([job["ID"] for job in rows], dtype=_TEXT), name="Job"))
+
+
+def jobs_joined(now: pd.DataFrame, before: pd.DataFrame | None, only: Sequence[str] | None) -> pd.DataFrame:
+    """The jobs that a server lists, with those of an earlier frame that it does not list any more, newest first.
+
+    These keep their rows when they had ended; the others are "Forgotten": nobody can tell how they ended. `only` are
+    the jobs that are meant; one of them that is in neither frame is forgotten too.
+    """
+    known = now if before is None or before.empty else pd.concat([now, before[~before.index.isin(now.index)]])
+    if only is not None:
+        unseen = [{"ID": job} for job in dict.fromkeys(only) if job not in known.index]
+        known = known[known.index.isin(list(only))]
+        known = pd.concat([known, jobs_frame(unseen)]) if unseen else known
+    lost = ~known.index.isin(now.index) & ~known["State"].isin(["Success", "Failure"])
+    known = known.assign(
+        State=known["State"].mask(lost, "Forgotten"),
+        Error=known["Error"].mask(lost, "Orthanc no longer knows it: look at what it should have made."),
+    )
+    return known.sort_values("Created", ascending=False, kind="stable")
 
 
 def listed_frame(found: Mapping[str, Json], types: Mapping[str, Any]) -> pd.DataFrame:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import pandas as pd
 
 from orthanc_research.tables.schema import column_type
 
-__all__ = ["OVERVIEW_COLUMNS", "overview_frame"]
+__all__ = ["OVERVIEW_COLUMNS", "overview_frame", "overview_series"]
 
 # what the find of series has to show for it
 OVERVIEW_COLUMNS = (
@@ -51,3 +54,14 @@ def overview_frame(series: pd.DataFrame, sizes: pd.Series[int] | None) -> pd.Dat
     ).reset_index()
     counts = dict.fromkeys(("Year", "studies", "series", "instances", "scanners"), "Int64")
     return table.astype({"Modality": column_type("Modality").pandas, **counts, "GB": "float64"})
+
+
+def overview_series(series: pd.DataFrame, cells: Sequence[tuple[Any, Any]]) -> pd.DataFrame:
+    """The series that are counted in these rows, (Modality, Year), of what `overview_frame` made of `series`."""
+    wanted = {_cell(kind, year) for kind, year in cells}
+    there = zip(series["Modality"], series["StudyDate"].dt.year, strict=True)
+    return series[[_cell(kind, year) in wanted for kind, year in there]]
+
+
+def _cell(modality: Any, year: Any) -> tuple[str | None, int | None]:
+    return None if pd.isna(modality) else str(modality), None if pd.isna(year) else int(year)

@@ -7,6 +7,7 @@ not here, and verbs for local resources refuse it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -19,7 +20,17 @@ from orthanc_research.tables.columns import Problems, column_of, typed
 from orthanc_research.tables.criteria import parse_criteria
 from orthanc_research.tables.schema import Level, column_type, unknown_keyword
 
-__all__ = ["ANNOUNCED", "KEYS", "UID_OF", "RemotePlan", "key_of", "plan_remote", "remote_frame"]
+__all__ = [
+    "ANNOUNCED",
+    "KEYS",
+    "UID_OF",
+    "RemotePlan",
+    "askable",
+    "key_of",
+    "plan_remote",
+    "remote_frame",
+    "with_here",
+]
 
 UID_OF: Mapping[str, str] = MappingProxyType(
     {
@@ -127,6 +138,40 @@ def remote_frame(plan: RemotePlan, answers: Sequence[Mapping[str, Any]]) -> pd.D
             problems.setdefault(row, []).append(f"{uid}: the archive did not say it")
     issues = ["; ".join(problems[row]) if row in problems else None for row in range(len(answers))]
     return pd.DataFrame({**columns, "Issues": typed(column_type("Issues"), issues)}, index=pd.Index(index, name=uid))
+
+
+def askable(level: Level, frame: pd.DataFrame) -> list[str]:
+    """The UIDs (PatientIDs) of remote answers that a find can be asked for without matching anything else."""
+    asked = []
+    for value in dict.fromkeys(frame.index):
+        with suppress(QueryError):
+            if isinstance(value, str) and not set(value) & set("*?\\"):
+                parse_criteria(level, {UID_OF[level]: value})
+                asked.append(value)
+    return asked
+
+
+def with_here(level: Level, frame: pd.DataFrame, local: pd.DataFrame) -> pd.DataFrame:
+    """Remote answers with `InstancesHere` and `Here`, from a local find of the `askable` with their announced number.
+
+    `Here` is "yes" (as many instances as the archive announces), "part", "some" (the archive announces none), "no", or
+    NA for what cannot be asked for. It is a number: which instances they are, a retrieve finds out.
+    """
+    counts = local.groupby(UID_OF[level])[ANNOUNCED[level]].max()
+    known = set(askable(level, frame))
+    here = [counts.get(uid, 0) if uid in known else None for uid in frame.index]
+    column = ANNOUNCED[level]
+    said = list(frame[column]) if column in frame.columns else [None] * len(frame)
+    words = [_here(count, announced) for count, announced in zip(here, said, strict=True)]
+    return frame.assign(InstancesHere=pd.array(here, dtype="Int64"), Here=typed(column_type("Issues"), words))
+
+
+def _here(count: int | None, announced: Any) -> str | None:
+    if not count:
+        return None if count is None else "no"
+    if pd.isna(announced) or announced <= 0:
+        return "some"
+    return "yes" if count >= announced else "part"
 
 
 def key_of(keyword: str) -> str:

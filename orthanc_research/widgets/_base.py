@@ -12,44 +12,71 @@ import functools
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from datetime import datetime
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import ipywidgets
 import traitlets
 
+from orthanc_research import rest
 from orthanc_research.errors import CancelledError, Error, UnreachableError
 from orthanc_research.markup import escape
 from orthanc_research.parallel import reporting
 from orthanc_research.progress import Progress, Silent
 from orthanc_research.widgets._style import style
 
-__all__ = ["Panel", "guard", "text"]
+__all__ = ["Panel", "guard", "sentence", "still_wanted", "text"]
 
 _A_SECOND = 10  # trait updates; more of them and the browser falls behind
 _LEAVE = 10.0  # seconds that a thread of a closed panel is waited for
+_STOPPING = "Stopping …"
 
 P = ParamSpec("P")
 T = TypeVar("T")
-Self = TypeVar("Self", bound="Panel")
+Self = TypeVar("Self", bound="Fails")
 
 
-def guard(handler: Callable[Concatenate[Self, P], Any]) -> Callable[Concatenate[Self, P], None]:
-    """A method that is a widget's handler: whatever it raises is a sentence in the panel's status line."""
+class Fails(Protocol):
+    """What has handlers: a panel, or a part of one that hands its failures on."""
+
+    def fail(self, failure: BaseException) -> None:
+        """Say what went wrong."""
+
+
+def guard(handler: Callable[Concatenate[Self, P], T]) -> Callable[Concatenate[Self, P], T | None]:
+    """A method that is a widget's handler: whatever it raises is a sentence in the panel's status line, and None."""
 
     @functools.wraps(handler)
-    def guarded(self: Self, *args: P.args, **kwargs: P.kwargs) -> None:
+    def guarded(self: Self, *args: P.args, **kwargs: P.kwargs) -> T | None:
         try:
-            handler(self, *args, **kwargs)
+            return handler(self, *args, **kwargs)
         except Exception as failure:  # noqa: BLE001  # a handler has no caller who would see it
             self.fail(failure)
+            return None
 
     return guarded  # type: ignore[return-value]  # mypy names its first parameter
+
+
+def still_wanted(progress: Progress) -> None:
+    """`CancelledError` when the user asked to stop: for work whose result is then not to be shown."""
+    if progress.cancelled:
+        raise CancelledError("It was stopped on request.")
 
 
 def text(value: object, *, classes: str = "", tag: str = "span") -> ipywidgets.HTML:
     """A line of text that is never markup, and in which `$` is a dollar."""
     return ipywidgets.HTML(f'<{tag} class="{classes}">{escape(value)}</{tag}>')
+
+
+def sentence(failure: BaseException) -> str:
+    """What a screen says about a failure."""
+    if isinstance(failure, Error):
+        return str(failure)
+    if isinstance(failure, OSError) and failure.strerror:  # the disk; a path may hold a name
+        return f"{failure.strerror}; .failure says where."
+    # Its words may hold what a file says about a patient.
+    return f"{type(failure).__name__}: a fault of this program, not of your data; .failure holds it."
 
 
 class Panel(traitlets.HasTraits):
@@ -87,13 +114,14 @@ class Panel(traitlets.HasTraits):
         self.widget.add_class("ores")
         self.widget.add_class(f"ores-{type(self).__name__.lower()}")
 
-    def _compose(self, children: Sequence[ipywidgets.Widget]) -> None:
-        """Put the screen's own widgets between its title and its status line."""
+    def _compose(self, children: Sequence[ipywidgets.Widget], below: Sequence[ipywidgets.Widget] = ()) -> None:
+        """Put the screen's own widgets between its title and its status line; `below` comes after that."""
         title = text(self.title, classes="ores-title")
-        self.widget.children = (style(), title, *children, self._working, self._line)
+        self.widget.children = (style(), title, *children, self._working, self._line, *below)
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
-        return self.widget._repr_mimebundle_(**options)
+        # A closed widget has no view: the browser would show an error of its own in its place.
+        return {"text/plain": repr(self)} if self._closed else self.widget._repr_mimebundle_(**options)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}{' busy' if self.busy else ''}{' closed' if self._closed else ''}>"
@@ -119,26 +147,31 @@ class Panel(traitlets.HasTraits):
                 self.say(f"{failure}{since}", failed=True)
             elif isinstance(failure, CancelledError):
                 self.say("Cancelled.")
-            elif isinstance(failure, Error):
-                self.say(str(failure), failed=True)
-            else:  # its words may hold what a file says about a patient
-                kind = type(failure).__name__
-                self.say(f"{kind}: a fault of this program, not of your data; .failure holds it.", failed=True)
+            else:
+                self.say(sentence(failure), failed=True)
+
+    def _returned(self) -> None:
+        """What was asked for was answered: who is not away any more is said to be back."""
+        with self._lock:
+            if self._away is not None:
+                self._away = None
+                self.say("The server answers again.")
 
     # -- what it does -------------------------------------------------------------------------------------------------
 
-    def task(self, what: str, work: Callable[[Progress], T], done: Callable[[T], None]) -> None:
+    def task(self, what: str, work: Callable[[Progress], T], done: Callable[[T], None], *, once: bool = False) -> None:
         """Do `work(progress)` on a thread, then `done(result)` there; a task that comes later makes this one nothing.
 
         `work` may take long: it gets the progress that this panel shows and Cancel reaches. `done` puts the result on
-        the screen; it is called only while this is the newest task. Failures of both are said.
+        the screen; it is called only while this is the newest task. Failures of both are said. `once` is for what the
+        user can ask for again: a server that is away is said so at once, not after a quarter of a minute of retries.
         """
         with self._lock:
             if self._closed:
                 return
             if self._run is not None:
                 self._run.progress.cancel()
-            run = self._run = _Run(_Told(self), what)
+            run = self._run = _Run(_Told(self), what, once)
             thread = threading.Thread(target=self._work, args=(run, work, done), name="orthanc-research-panel")
             self._threads = [each for each in self._threads if each.is_alive()]
             self._threads.append(thread)
@@ -149,7 +182,7 @@ class Panel(traitlets.HasTraits):
 
     def _work(self, run: _Run, work: Callable[[Progress], T], done: Callable[[T], None]) -> None:
         try:
-            with reporting(run.progress, run.what) as progress:
+            with reporting(run.progress, run.what) as progress, rest.once() if run.once else nullcontext():
                 result = work(progress)
             with self._lock:
                 if self._run is run:
@@ -161,7 +194,10 @@ class Panel(traitlets.HasTraits):
                     self.fail(failure)
         finally:
             with self._lock:
+                run.progress.close()
                 if self._run is run:
+                    if self.status == _STOPPING:
+                        self.say("It was done before it could be stopped.")
                     self._run = None
                     self._working.layout.visibility = "hidden"
                     self.set_trait("busy", False)
@@ -175,7 +211,7 @@ class Panel(traitlets.HasTraits):
         with self._lock:
             if self._run is not None:
                 self._run.progress.cancel()
-                self.say("Stopping …")
+                self.say(_STOPPING)
 
     def wait(self, seconds: float = 60) -> bool:
         """Until no work is under way; False when some still is after `seconds`. For scripts and tests."""
@@ -191,6 +227,7 @@ class Panel(traitlets.HasTraits):
                 return
             if self._run is not None:
                 self._run.progress.cancel()
+                self._run.progress.close()
             self._run = None
             self._closed = True
             self.set_trait("busy", False)
@@ -211,13 +248,14 @@ class Panel(traitlets.HasTraits):
 class _Run:
     """One task: what it is, and how it is told to stop."""
 
-    def __init__(self, progress: _Told, what: str) -> None:
+    def __init__(self, progress: _Told, what: str, once: bool) -> None:
         self.progress = progress
         self.what = what
+        self.once = once
 
 
 class _Told(Silent):
-    """A panel's progress: the newest state, at most ten times a second, and the last of all."""
+    """A panel's progress: at most ten times a second, and then what is newest."""
 
     def __init__(self, panel: Panel) -> None:
         super().__init__()
@@ -225,34 +263,52 @@ class _Told(Silent):
         self._guard = threading.Lock()
         self._count, self._total, self._unit, self._note = 0, 0, "", ""
         self._next = 0.0
+        self._later: threading.Timer | None = None
+        self._over = False
 
     def total(self, count: int | None, unit: str = "") -> None:
         with self._guard:
             self._count, self._total, self._unit = 0, count or 0, unit
-        self._tell(due=True)
+        self._tell()
 
     def advance(self, count: int = 1) -> None:
         with self._guard:
             self._count += count
-            last = self._count == self._total
-        self._tell(due=last)
+        self._tell()
 
     def note(self, text: str) -> None:
         with self._guard:
             self._note = text
         self._tell()
 
-    def _tell(self, *, due: bool = False) -> None:
-        now = time.monotonic()
+    def close(self) -> None:
         with self._guard:
-            if not due and now < self._next:
+            self._over = True
+            if self._later is not None:
+                self._later.cancel()
+
+    def _tell(self) -> None:
+        """Show the state now, or as soon as it may be: what comes last is not lost when nothing comes after it."""
+        with self._guard:
+            wait = self._next - time.monotonic()
+            if self._over or self._later is not None:
                 return
-            self._next = now + 1 / _A_SECOND
+            if wait > 0:
+                self._later = threading.Timer(wait, self._tell_late)
+                self._later.daemon = True
+                self._later.start()
+                return
+            self._next = time.monotonic() + 1 / _A_SECOND
             count, total, note = self._count, self._total, f"{self._unit} {self._note}".strip()
         panel = self._panel
         with panel._lock:
             if panel._run is not None and panel._run.progress is self:
                 panel._show(count, total or None, note)
+
+    def _tell_late(self) -> None:
+        with self._guard:
+            self._later = None
+        self._tell()
 
 
 def _line(sentence: str, *, failed: bool) -> str:

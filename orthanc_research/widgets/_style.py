@@ -6,19 +6,41 @@ import ipywidgets
 
 __all__ = ["style"]
 
-# JupyterLab and Voilà define the --jp colours for their theme; elsewhere the second value holds.
+# JupyterLab and Voilà define the --jp colours for their theme; elsewhere the second value holds. Their red alone has
+# too little contrast in the dark (4.4 to 1; WCAG 2.2 §1.4.3 asks for 4.5): it is mixed with the colour of text.
 _CSS = """
 .ores { color: var(--jp-ui-font-color1, #1a1a1a); }
+.ores-rows > .widget-label { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
+.ores .widget-html-content span, .ores .widget-html-content td { white-space: pre-wrap; }
+.ores .ores-head span { white-space: pre; }
 .ores-rows select, .ores-head { font-family: var(--jp-code-font-family, monospace); font-size: 13px; white-space: pre; }
-.ores-rows select { width: 100%; background: var(--jp-layout-color0, #fff); color: var(--jp-ui-font-color1, #1a1a1a); }
+.ores-sheet { overflow: auto hidden; }
+.ores-sheet > .ores-rows { width: max-content; min-width: calc(100% - 4px); max-width: none; }
+.ores-rows select { flex: 1 0 auto; width: auto; max-width: none; }
+.ores-rows select { background: var(--jp-layout-color0, #fff); color: var(--jp-ui-font-color1, #1a1a1a); }
 .ores-rows select:focus, .ores button:focus-visible { outline: 2px solid var(--jp-brand-color1, #1976d2); }
-.ores-head { font-weight: 600; overflow: hidden; padding-left: 4px; }
+.ores-head { font-weight: 600; padding-left: 4px; flex: none; }
+.ores-row .widget-html-content, .ores-call .widget-html-content { line-height: 1.5; }
 .ores-status { min-height: 1.4em; padding: 2px 4px; overflow-wrap: anywhere; }
-.ores-status .failed { color: var(--jp-error-color1, #b42318); }
-.ores-field { color: var(--jp-error-color1, #b42318); overflow-wrap: anywhere; }
+.ores-field { overflow-wrap: anywhere; }
+.ores-status .failed, .ores-field span { color: var(--jp-error-color1, #b42318);
+  color: color-mix(in srgb, var(--jp-error-color1, #b42318) 75%, var(--jp-ui-font-color1, #1a1a1a)); }
 .ores-call code { user-select: all; overflow-wrap: anywhere; white-space: pre-wrap; font-size: 12px;
   background: var(--jp-layout-color2, #f0f0f0); color: var(--jp-ui-font-color1, #1a1a1a); padding: 1px 4px; }
+.ores > .jupyter-button, .ores .widget-vbox > .jupyter-button, .ores .widget-image { align-self: flex-start; }
 .ores-title { font-weight: 600; font-size: 15px; }
+.ores-working { transition: visibility 0s linear 0.3s; }
+.ores-tags pre { max-height: 560px; width: 44em; max-width: 100%; overflow: auto; margin: 0; padding: 4px;
+  font-family: var(--jp-code-font-family, monospace); font-size: 12px; line-height: 1.35;
+  background: var(--jp-layout-color0, #fff); color: var(--jp-ui-font-color1, #1a1a1a); }
+.ores-tags pre:focus-visible { outline: 2px solid var(--jp-brand-color1, #1976d2); }
+.ores-beside { flex-flow: row wrap; gap: 8px; }
+.ores-warning { font-weight: 600; color: var(--jp-warn-color0, #8a4b00); }
+.ores-scroll { max-height: 24em; overflow: auto; }
+.ores-before-after { border-collapse: collapse; font-size: 12px; overflow-wrap: anywhere; }
+.ores-before-after th, .ores-before-after td { text-align: left; vertical-align: top; padding: 1px 8px 1px 4px;
+  border-bottom: 1px solid var(--jp-border-color2, #ddd); unicode-bidi: isolate; }
+.ores-before-after .gone td:nth-child(2), .ores-before-after .changed td:nth-child(2) { text-decoration: line-through; }
 .ores-note { color: var(--jp-ui-font-color2, #555); }
 """
 

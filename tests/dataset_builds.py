@@ -1,0 +1,74 @@
+"""What tests of builds have in common: a small recipe, a server with a cohort, a build that is looked at closely."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow.parquet as pq
+from pydicom import Dataset
+
+import orthanc_research as ores
+from orthanc_research.dataset import Build, Recipe
+from orthanc_research.dataset._hash import content_hash
+
+__all__ = ["SMALL", "build", "bytes_of", "check", "cohort", "load", "recipe"]
+
+SMALL = """
+[dataset]
+name = "small"
+[query]
+match = { Modality = ["CT", "MR"] }
+[filter.geometry]
+require = "volume"
+[arrays]
+also = ["npz"]
+[metadata]
+keywords = ["PatientSex", "KVP", "EchoTime"]
+[splits]
+ratios = { train = 0.5, test = 0.5 }
+"""
+
+
+def bytes_of(dataset: Dataset) -> bytes:
+    stream = BytesIO()
+    dataset.save_as(stream, enforce_file_format=True)
+    return stream.getvalue()
+
+
+def cohort(modality: str | None = None, **size: Any) -> list[Dataset]:
+    """Small: two patients, a study each, 4 slices of 16 x 16."""
+    made = ores.samples.cohort(**{"patients": 2, "studies": 1, "slices": 4, "size": 16, **size})
+    return [each for each in made if modality in (None, each.Modality)]
+
+
+def load(orthanc: ores.Orthanc, datasets: list[Dataset]) -> None:
+    report = orthanc.upload([bytes_of(each) for each in datasets], progress=False)
+    assert set(report["status"]) == {"stored"}, report
+
+
+def build(orthanc: ores.Orthanc, wanted: Recipe, out: Path, **how: Any) -> Build:
+    return wanted.plan(orthanc, progress=False).build(out, progress=False, **how)
+
+
+def recipe(text: str = SMALL) -> Recipe:
+    return Recipe.parse(text)
+
+
+def check(made: Build, wanted: Recipe) -> ores.dataset.OpenDataset:
+    """Complete, as its manifest says, and read by anybody."""
+    assert set(made.status["status"]) == {"done"}, made.status["error"].tolist()
+    assert made.complete
+    assert made.verify().empty
+    assert made.content_hash == content_hash(made.folder)  # of the files themselves
+    dataset = ores.open_dataset(made.folder, check=True)
+    assert dataset.manifest["recipe"] == wanted.hash
+    assert len(dataset.series) == len(made.status)
+    for name in ("series", "instances", "issues"):
+        path = made.folder / f"{name}.parquet"
+        assert len(pd.read_parquet(path)) == pq.read_metadata(path).num_rows
+    assert (made.folder / "README.md").exists() == wanted.outputs.card
+    assert not list(made.folder.rglob(".ores-*"))
+    return dataset

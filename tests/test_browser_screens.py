@@ -1,0 +1,317 @@
+"""The screens in Chromium, over a real Orthanc with a second one as its archive: what a radiologist would do with them.
+
+ORTHANC_RESEARCH_SCREENS=folder writes a picture of each there, light and dark.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from browser import Screen, Server
+from PIL import Image
+from scp import Node, odd_node
+
+import orthanc_research as ores
+
+pytestmark = pytest.mark.one_version
+HOSTILE = "<img src=x onerror=\"document.title='run'\">"
+SCREENS = ("modalitybrowser", "localbrowser", "jobmonitor", "uploadpanel", "overviewpanel", "anonymizepanel")
+CODE = """
+import ipywidgets
+import orthanc_research as ores
+from orthanc_research import widgets
+
+orthanc = ores.Orthanc({url!r}, auth={auth!r})
+anonymize = orthanc.studies(PatientName="SYNTHETIC*").head(1)
+screens = [
+    widgets.ModalityBrowser(orthanc), widgets.LocalBrowser(orthanc), widgets.JobMonitor(orthanc),
+    widgets.UploadPanel(orthanc), widgets.OverviewPanel(orthanc), widgets.AnonymizePanel(orthanc, anonymize),
+]
+ipywidgets.VBox([screen.widget for screen in screens])
+"""
+
+
+@dataclass
+class Place:
+    """The servers, and the page over the first of them."""
+
+    here: ores.LocalOrthanc
+    there: ores.LocalOrthanc
+    odd: Node
+    page: Screen
+
+    def screen(self, name: str) -> Screen:
+        return self.page.part(f".ores-{name}")
+
+
+@pytest.fixture(scope="module")
+def _place(chromium: Any, voila: Server) -> Iterator[Place]:
+    with ores.LocalOrthanc(dicom=True) as here, ores.LocalOrthanc(dicom=True) as there:
+        here.introduce(there)
+        cohort = ores.samples.cohort(patients=2, studies=1, slices=6, size=64)
+        here.upload(cohort, progress=False)
+        others = ores.samples.cohort(patients=2, studies=2, slices=3, size=32, seed=1)
+        for each in others:
+            if each.PatientID == others[0].PatientID:
+                each.PatientName = HOSTILE
+        there.upload(others, progress=False)
+        slow = [each for each in others if each.StudyInstanceUID == others[0].StudyInstanceUID]
+        study = {key: str(slow[0].get(key)) for key in ("StudyInstanceUID", "PatientID", "PatientName", "StudyDate")}
+        with odd_node(Node(studies=[study], files=slow, delay=0.3)) as odd:
+            odd.move_to = ("127.0.0.1", here.server.dicom_port or 0)
+            here.add_modality("odd", odd.aet, "127.0.0.1", odd.port)
+            auth = tuple("".join(each) for each in here.server.auth)  # as itself it would hide the password
+            page = Screen.open(chromium, voila.add(CODE.format(url=here.url, auth=auth)))
+            yield Place(here, there, odd, page)
+            page.close()
+
+
+@pytest.fixture
+def place(_place: Place) -> Iterator[Place]:
+    yield _place
+    _place.page.check()
+    assert _place.page.page.title() != "run"
+    assert _place.page.page.locator(".ores img:not([src^='blob:']):not([src^='data:'])").count() == 0
+
+
+def picture(screen: Screen, name: str) -> None:
+    """A picture for the docs, when it is asked for: of the screen as it is, in both themes."""
+    folder = os.environ.get("ORTHANC_RESEARCH_SCREENS")
+    if folder:
+        screen.page.set_viewport_size({"width": 1100, "height": 9000})  # Voilà scrolls within its page
+        for theme in ("dark", "light"):
+            screen.theme(theme)
+            path = Path(folder) / f"{name}-{theme}.png"
+            screen.root.screenshot(path=path, animations="disabled")
+            # Few colours are enough for a page, and a quarter of the bytes.
+            with Image.open(path) as image:
+                image.convert("RGB").quantize(200).save(path, optimize=True)
+        screen.page.set_viewport_size({"width": 1100, "height": 900})
+
+
+def expect(locator: Any) -> Any:
+    from playwright.sync_api import expect
+
+    return expect(locator)
+
+
+def test_a_study_is_found_in_an_archive_and_brought_here_with_the_keyboard_alone(place: Place) -> None:
+    screen, keys = place.screen("modalitybrowser"), place.page.page.keyboard
+    archive = place.there.server.aet
+    before = len(place.here.studies())
+    expect(screen.field("Modality").locator("option")).to_have_count(2)
+    screen.tab_to("Modality")
+    keys.type(archive)
+    screen.tab_to("Echo")
+    keys.press("Space")
+    screen.says(f"{archive} answered in")
+    screen.tab_to("Patient name")
+    keys.type("<IMG*")
+    screen.tab_to("Find")
+    keys.press("Space")
+    screen.says(f"2 studies at {archive}.")
+    expect(screen.root.locator(".ores-find-call")).to_contain_text("PatientName='<IMG*'")
+    assert all(HOSTILE[:20] in line for line in screen.rows("rows"))
+    screen.tab_to("rows")
+    keys.press("Home")
+    expect(screen.root.locator(".ores-row")).to_contain_text(HOSTILE)
+    screen.tab_to("Open")
+    keys.press("Space")
+    screen.says(f"2 series at {archive}.")
+    expect(screen.root.locator(".ores-crumbs")).to_contain_text("Studies > 2020-")
+    screen.tab_to("Back")
+    keys.press("Space")
+    expect(screen.root.locator(".ores-crumbs")).not_to_contain_text("> 2020-")
+    screen.choose("rows", 0)
+    assert screen.shows(HOSTILE[:20])  # to its last column, which says what is here
+    screen.tab_to("Retrieve 1 selected")
+    keys.press("Space")
+    screen.says("Retrieved: 1 complete.")
+    assert [line.split()[0] for line in screen.rows("retrieved")]
+    assert len(place.here.studies()) == before + 1
+    if os.environ.get("ORTHANC_RESEARCH_SCREENS"):
+        screen.field("Patient name").fill("SYN*")
+        screen.button("Find").click()
+        screen.root.locator("option").filter(has_text="SYNTHETIC").first.wait_for(state="attached")
+        screen.choose("rows", 0)
+        screen.root.locator(".ores-row").filter(has_text="SYNTHETIC").wait_for()
+        picture(screen, "modality-browser")
+
+
+def ask(screen: Screen, archive: str) -> None:
+    """Choose an archive by its name."""
+    names = [text.split()[0] for text in screen.field("Modality").locator("option").all_inner_texts()]
+    screen.field("Modality").select_option(index=names.index(archive))
+
+
+def clear(screen: Screen) -> None:
+    """Empty the form, and see that it is: what is typed before the kernel has heard of it would go as well."""
+    screen.field("Patient ID").fill("to be cleared")
+    screen.field("Patient ID").press("Enter")
+    screen.button("Clear").click()
+    expect(screen.field("Patient ID")).to_have_value("")
+
+
+def test_what_makes_no_sense_is_said_beside_its_field_and_nobody_is_asked(place: Place) -> None:
+    screen = place.screen("modalitybrowser")
+    ask(screen, "odd")
+    place.odd.delay = 0.0
+    clear(screen)
+    screen.field("Study date").fill("2024-02-31")
+    asked = place.odd.finds
+    screen.button("Find").click()
+    expect(screen.root.locator(".ores-field-studydate [role=alert]")).to_contain_text("there is no such day")
+    assert place.odd.finds == asked
+    clear(screen)
+    screen.button("Find").click()
+    expect(screen.root.locator(".ores-confirm")).to_contain_text("list everything")
+    assert place.odd.finds == asked
+    screen.button("No").click()
+    place.odd.reject = True
+    screen.field("Patient ID").fill("X")
+    screen.button("Find").click()
+    screen.says("remote node")
+    expect(screen.status.locator(".failed")).to_be_visible()
+    place.odd.reject = False
+
+
+def test_a_retrieve_is_cancelled_in_the_middle(place: Place) -> None:
+    screen = place.screen("modalitybrowser")
+    ask(screen, "odd")
+    clear(screen)
+    screen.field("Patient ID").fill(place.odd.studies[0]["PatientID"])
+    screen.button("Find").click()
+    screen.says("1 studies at odd.")
+    screen.choose("rows", 0)
+    place.odd.delay = 0.5
+    screen.button("Retrieve 1 selected").click()
+    expect(screen.root.locator(".ores-working")).to_be_visible()
+    screen.button("Cancel").click()
+    expect(screen.root.locator(".ores-working")).not_to_be_visible()
+    place.odd.delay = 0.0
+    assert "complete" not in screen.status.inner_text().replace("incomplete", "")
+
+
+def test_jobs_are_shown_as_they_are(place: Place) -> None:
+    screen = place.screen("jobmonitor")
+    assert place.here.modality(place.there.server.aet).echo() > 0
+    expect(screen.root.locator("option").first).to_contain_text("DicomMoveScu")
+    picture(screen, "job-monitor")
+
+
+def test_a_study_opens_and_its_slices_turn_with_the_keyboard_alone(place: Place) -> None:
+    screen, keys = place.screen("localbrowser"), place.page.page.keyboard
+    screen.tab_to("Patient name")
+    keys.type("SYNTHETIC*")
+    screen.tab_to("Find")
+    keys.press("Space")
+    screen.says("2 studies.")
+    screen.tab_to("Rows")
+    keys.press("Home")
+    expect(screen.root.locator(".ores-thumb:visible")).to_have_count(2)
+    screen.tab_to("Series")
+    keys.press("Home")
+    caption = screen.root.locator(".ores-caption")
+    expect(caption).to_contain_text("mm")
+    first = caption.inner_text()
+    image = screen.root.locator("img.ores-image, .ores-image img").first
+    before = image.get_attribute("src")
+    while not place.page.page.evaluate("document.activeElement.closest('.ores-slice') !== null"):
+        keys.press("Tab")
+    keys.press("ArrowRight")
+    expect(caption).not_to_have_text(first)
+    assert image.get_attribute("src") != before
+    before = image.get_attribute("src") or ""
+    screen.field("Window").select_option("bone")
+    expect(image).not_to_have_attribute("src", before)
+    picture(screen, "local-browser")
+
+
+def test_what_a_tag_holds_is_text_in_the_local_browser_and_two_clicks_delete(place: Place) -> None:
+    screen = place.screen("localbrowser")
+    screen.field("Patient name").fill("<img*")
+    screen.button("Find").click()
+    screen.says("1 study.")
+    assert HOSTILE[:30] in screen.rows("Rows")[0]
+    screen.choose("Rows", 0)
+    expect(screen.root.locator(".ores-thumb:visible")).to_have_count(2)
+    screen.choose("Series", 0)
+    expect(screen.root.locator(".ores-tags")).to_contain_text(HOSTILE)
+    before = len(place.here.studies())
+    screen.button("Delete…").click()
+    expect(screen.root.locator(".ores-confirm:visible")).to_contain_text("1 study")
+    assert len(place.here.studies()) == before
+    screen.button("Yes, delete").click()
+    screen.says("0 studies.")
+    assert len(place.here.studies()) == before - 1
+
+
+@pytest.fixture
+def incoming() -> Iterator[Path]:
+    """A folder whose name may be in a picture."""
+    with tempfile.TemporaryDirectory(prefix="incoming-") as name:
+        yield Path(name)
+
+
+def test_a_folder_is_uploaded(place: Place, incoming: Path) -> None:
+    screen = place.screen("uploadpanel")
+    ores.samples.cohort(incoming / "new", patients=1, studies=1, slices=3, size=16, seed=5)
+    (incoming / "new" / HOSTILE.replace("/", "")).write_text("no DICOM")
+    screen.field("Folder").fill(str(incoming / "nowhere"))
+    screen.button("Scan").click()
+    expect(screen.root.locator(".ores-folder [role=alert]")).to_contain_text("There is no such folder")
+    screen.field("Folder").fill(str(incoming / "new"))
+    screen.button("Scan").click()
+    screen.says("Nothing is sent yet.")
+    before = len(place.here.studies())
+    screen.button("Upload").click()
+    expect(screen.root.locator(".ores-counts")).to_contain_text("stored")
+    assert len(place.here.studies()) == before + 1
+    picture(screen, "upload-panel")
+
+
+def test_the_overview_lists_the_studies_of_a_cell(place: Place) -> None:
+    screen = place.screen("overviewpanel")
+    screen.button("Read again").click()
+    screen.says("series.")
+    screen.choose("Rows", 0)
+    expect(screen.root.locator(".ores-studies option").first).to_contain_text("SYNTHETIC")
+    picture(screen, "overview-panel")
+
+
+def test_studies_are_de_identified_by_the_servers_engine_after_a_second_click(place: Place) -> None:
+    screen = place.screen("anonymizepanel")
+    before = len(place.here.studies())
+    screen.button("Orthanc's own").click()
+    screen.button("De-identify").click()
+    expect(screen.root.locator(".ores-confirm:visible")).to_contain_text("no copy is releasable")
+    assert len(place.here.studies()) == before
+    screen.button("Yes, de-identify").click()
+    expect(screen.root.locator(".ores-rows option").first).to_contain_text("done")
+    assert len(place.here.studies()) == before + 1
+    picture(screen, "anonymize-panel")
+
+
+def test_a_server_that_is_gone_is_said_and_what_was_shown_stays_until_it_is_back(place: Place) -> None:
+    screen = place.screen("localbrowser")
+    screen.field("Patient name").fill("SYNTHETIC*")
+    screen.button("Find").click()
+    expect(screen.root.locator("option").filter(has_text="SYNTHETIC").first).to_be_attached()
+    shown = screen.rows("Rows")
+    place.here.server.kill()
+    screen.button("Find").click()
+    screen.says("Away since")
+    expect(screen.status.locator(".failed")).to_be_visible()
+    assert screen.rows("Rows") == shown
+    expect(place.screen("jobmonitor").status).to_contain_text("Away since")
+    place.here.server.restart()
+    expect(place.screen("jobmonitor").status).not_to_contain_text("Away since")
+    screen.button("Find").click()
+    screen.says("studies.")
+    assert screen.rows("Rows") == shown
