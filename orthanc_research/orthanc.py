@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Generator, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from contextlib import closing
 from dataclasses import asdict
 from functools import cached_property
@@ -566,6 +567,7 @@ class Orthanc:
         on_missing: str = "raise",
         on_shear: str = "raise",
         on_4d: str = "raise",
+        executor: Executor | None = None,
         progress: Progress | bool | None = None,
     ) -> pd.DataFrame:
         """Write series to files: a row for every series with `status`, `error` and `file`.
@@ -582,6 +584,11 @@ class Orthanc:
         Files are 0600, named by SeriesInstanceUID, with the Orthanc ID of the series behind it where another series
         has that name. Of chosen instances only those are written. What an earlier export left stays unless a file of
         the same name replaces it: `file` lists what is of this one. `QueryError` for senseless options.
+
+        With `executor` (any of `concurrent.futures`, or a Dask client) series are its tasks; together they have no more
+        requests at a time than `workers` of this client. Its workers see the folder, have the same versions and
+        decoders, and find the credentials in their environment: `auth="env:NAME"`. One that does not, or that died
+        twice over a series, makes it "not-sent".
         """
         how = Reading(
             values=values,
@@ -600,6 +607,7 @@ class Orthanc:
                 how=how,
                 workers=self.workers,
                 progress=bar,
+                executor=executor,
             )
 
     def retrieve(

@@ -30,7 +30,7 @@ LAYERS = [
     {"modality", "feed"},
     {"batch", "export", "plots", "references", "volumes"},
     {"fetch", "headers", "resolve", "search"},
-    {"bulk", "decoding"},
+    {"bulk", "decoding", "spread"},
     {"tables", "pixels", "deid"},
     {"rest"},
     {"parallel", "database", "cards"},

@@ -19,12 +19,13 @@ import pandas as pd
 from filelock import FileLock, Timeout
 
 from orthanc_research.cards import card, tally
+from orthanc_research.dataset._elsewhere import elsewhere
 from orthanc_research.dataset._failure import is_full
 from orthanc_research.dataset._finish import Place, finish, forget, old_lock, patients_of, placed
 from orthanc_research.dataset._manifest import DONE, MANIFEST, read_manifest, verify
 from orthanc_research.dataset._recipe import Recipe
 from orthanc_research.dataset._released import Release, Released, project_of
-from orthanc_research.dataset._run import on_threads, stopped, with_executor
+from orthanc_research.dataset._run import caps_of, on_threads, stopped
 from orthanc_research.dataset._splits import plain_digest
 from orthanc_research.dataset._task import Task
 from orthanc_research.dataset._unit import Unit
@@ -138,7 +139,11 @@ def build(
         (root / MANIFEST).unlink(missing_ok=True)  # until all of it is there again
         forget(root, [task.name for task in tasks])
         bar.total(len(tasks), "series")
-        found = with_executor(executor, tasks, bar) if executor is not None else on_threads(plan, units, workers, bar)
+        caps = caps_of(plan)
+        if executor is not None:
+            found = elsewhere(executor, tasks, caps, root, bar)
+        else:
+            found = on_threads(plan, units, workers, caps, bar)
         for unit in units:
             if unit.task is not None:
                 unit.row = found.get(unit.task.name, stopped())
@@ -241,9 +246,11 @@ def _units(
 ) -> list[Unit]:
     recipe, units = plan.recipe, []
     uids = Counter(each.uid for each in released)
+    caps = caps_of(plan)
     columns = tuple(dict.fromkeys((*_NEEDED, *recipe.metadata.keywords)))
     for row, one in zip((rows.loc[each] for each in rows.index), released, strict=True):
         connection = plan._orthancs[int(row["source"])].rest.connection
+        cap = caps[connection.url]
         name = file_name(one.uid, str(row["ID"]))
         if uids[one.uid] > 1:  # one UID under two patients
             name = f"{name}-{row['ID'] if release is None else one.patient}"
@@ -259,7 +266,7 @@ def _units(
             bytes=int(row["bytes"]),
             needed=int(row["bytes"]) * (_UNPACKED if bool(row["packed"]) else 1) * (1 + len(recipe.arrays.also)),
             state=row["state"] if release is None else release.state(one.files),
-            threads=max(1, _FILES // workers),
+            threads=max(1, (cap if release is None else _FILES) // min(workers, cap)),
             connection=None if release is not None else connection,
             planned=None if release is not None else row["planned"],
             files=one.files,

@@ -17,7 +17,17 @@ import pyarrow.parquet as pq
 from orthanc_research.errors import DatasetError
 from orthanc_research.files import atomic_write, private_folder
 
-__all__ = ["DONE", "MANIFEST", "done", "mark_done", "marked", "read_manifest", "verify", "write_manifest"]
+__all__ = [
+    "DONE",
+    "MANIFEST",
+    "done",
+    "forget_done",
+    "mark_done",
+    "marked",
+    "read_manifest",
+    "verify",
+    "write_manifest",
+]
 
 MANIFEST = "manifest.json"
 DONE = "_done"
@@ -116,6 +126,11 @@ def done(folder: str | os.PathLike[str], name: str) -> dict[str, Any] | None:
     except (OSError, ValueError, KeyError, TypeError, DatasetError):
         return None
     return facts if same else None
+
+
+def forget_done(folder: str | os.PathLike[str], name: str) -> None:
+    """That a unit is to be done again."""
+    _marker(Path(folder), name).unlink(missing_ok=True)
 
 
 def _is_same(root: Path, entry: Mapping[str, Any]) -> bool:

@@ -16,11 +16,14 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from orthanc_research.dataset._loaders import Loaders
 from orthanc_research.dataset._manifest import read_manifest, verify
 from orthanc_research.errors import DatasetError, PixelError, QueryError
 from orthanc_research.export import read_frames, read_parquet
-from orthanc_research.export.frames import AXES, array_of
+from orthanc_research.export.frames import AXES, read_frame
 from orthanc_research.pixels import Filler, Frame, Reading, Stack, Volume, frames_of, stacks_of
+from orthanc_research.pixels._values import convert, describe
+from orthanc_research.pixels._voxels import put, voxel_type
 
 __all__ = ["OpenDataset", "open_dataset"]
 
@@ -64,7 +67,7 @@ def open_dataset(folder: str | os.PathLike[str], *, check: bool = False) -> Open
 
 
 @dataclass(frozen=True, eq=False)
-class OpenDataset:
+class OpenDataset(Loaders):
     """A built dataset. Tables are read once, when first asked for; frames and volumes each time."""
 
     folder: Path
@@ -142,19 +145,38 @@ class OpenDataset:
 
     def frame(self, series_uid: str, place: int) -> Array:
         """The stored values of one frame, by its place in the file, from 0: its row group alone is read."""
-        path = self._frames_file(series_uid)
-        try:
-            with pq.ParquetFile(path, page_checksum_verification=True) as file:
-                start = 0
-                for group in range(file.num_row_groups):
-                    count = file.metadata.row_group(group).num_rows
-                    if 0 <= place - start < count:
-                        table = file.read_row_group(group, columns=["shape", "dtype", "pixels"])
-                        return array_of(table.slice(place - start, 1).to_pylist()[0])
-                    start += count
-        except (OSError, pa.ArrowException, ValueError, TypeError) as error:
-            raise DatasetError(f"{path.name} is damaged; verify() names what else is.") from error
-        raise QueryError(f"This series has {start} frames; the first is 0.")
+        return read_frame(self._frames_file(series_uid), place)[1]
+
+    def slice(
+        self, series_uid: str, place: int, values: str = "stored", dtype: npt.DTypeLike | None = None
+    ) -> tuple[Array, dict[str, Any]]:
+        """One frame as `values`, (row, column[, sample]), with its columns; an array of its own.
+
+        Float32 but for stored values, or `dtype`, which must hold them. `PixelError` as `volume`.
+        """
+        about, stored = read_frame(self._frames_file(series_uid), place)
+        frame = _frame_of({**about, "shape": stored.shape, "dtype": stored.dtype.str})
+        self.check_values(series_uid, values, [frame.sop_uid], [frame])
+        array = convert(frame, stored, "stored" if values == "stored" else "rescaled", np.float64)
+        if values == "suv":
+            array = array * float(self.instances["SUVFactor"].loc[frame.sop_uid])
+        usual = stored.dtype.newbyteorder("=") if values == "stored" else np.dtype(np.float32)
+        made = np.empty(stored.shape, dtype=voxel_type(dtype, usual))
+        put(made, array, f"SOP instance {frame.sop_uid}")
+        return made, {**about, "shape": stored.shape, "dtype": stored.dtype.str}
+
+    def check_values(
+        self, series_uid: str, values: str, sop_uids: Sequence[str], headers: list[Frame] | None = None
+    ) -> None:
+        """`PixelError` where these instances cannot be given as `values`, from their headers alone."""
+        if values == "stored":
+            return
+        frames = self.headers(series_uid) if headers is None else headers
+        _check_rescale(frames, self._frames_file(series_uid))
+        mine = set(sop_uids)
+        describe([frame for frame in frames if frame.sop_uid in mine], "rescaled")
+        if values == "suv":
+            self._factors(sop_uids)
 
     def verify(self) -> pd.DataFrame:
         """The files that are not as the manifest says: `file` and `problem`; empty when all are."""
@@ -162,6 +184,9 @@ class OpenDataset:
 
     def __repr__(self) -> str:
         return f"<OpenDataset {self.folder.name}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return OpenDataset, (self.folder,)  # whoever gets it reads the tables anew
 
     def _table(self, name: str, index: str | None) -> pd.DataFrame:
         path = self.folder / f"{name}.parquet"
@@ -200,15 +225,20 @@ class OpenDataset:
 
     def _suv(self, volume: Volume) -> Volume:
         """By the factors that the build wrote beside each instance."""
-        if "SUVFactor" not in self.instances.columns:
-            raise PixelError("SUV needs facts of the header that frames do not hold; the recipe says values = 'suv'.")
-        factors = self.instances["SUVFactor"].reindex([uid for uid in volume.sop_uids if uid]).dropna()
-        slices = [float(factors.get(uid, np.nan)) if uid else np.nan for uid in volume.sop_uids]
-        if any(uid and not np.isfinite(factor) for uid, factor in zip(volume.sop_uids, slices, strict=True)):
-            raise PixelError("SUV cannot be given: instances of this series have no SUVFactor; issues says why.")
+        slices = self._factors(volume.sop_uids)
         shape = (*volume.shape[: volume.dims.index("row")], 1, 1)
         array = volume.array * np.array(slices, dtype=np.float64).reshape(shape)
         return replace(volume, array=array.astype(volume.array.dtype), values="suv", units="GML")
+
+    def _factors(self, sop_uids: Sequence[str]) -> list[float]:
+        """Of each instance; NaN for "", a slice that is missing."""
+        if "SUVFactor" not in self.instances.columns:
+            raise PixelError("SUV needs facts of the header that frames do not hold; the recipe says values = 'suv'.")
+        factors = self.instances["SUVFactor"].reindex([uid for uid in sop_uids if uid]).dropna()
+        found = [float(factors.get(uid, np.nan)) if uid else np.nan for uid in sop_uids]
+        if any(uid and not np.isfinite(factor) for uid, factor in zip(sop_uids, found, strict=True)):
+            raise PixelError("SUV cannot be given: instances of this series have no SUVFactor; issues says why.")
+        return found
 
 
 def _frame_of(row: Mapping[str, Any]) -> Frame:

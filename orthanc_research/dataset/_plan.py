@@ -149,8 +149,11 @@ class DatasetPlan:
     ) -> Build:
         """Build it into a folder of its own, or go on with what is there: what is done and unchanged is not made again.
 
-        `workers` are series at a time, on threads; with `executor` (any of `concurrent.futures`) series are its tasks,
-        and the server's credentials must be `auth="env:NAME"`. Whatever happens to a series is a row of
+        `workers` are series at a time, on threads; with `executor` (any of `concurrent.futures`, or a Dask client)
+        series are its tasks. Each server has no more requests at a time, from all workers together, than `concurrency`
+        of its [[source]] says. Workers see this folder, have the same versions and decoders, and find the credentials
+        in their own environment: `auth="env:NAME"`. One that does not, and one that dies, is a reason in its rows; each
+        is tried once more. Whatever happens to a series is a row of
         `Build.status`. With [anonymize], `key` is the release project's key, and `acknowledge` as of `Project.plan`.
 
         `DatasetError` when nothing would be in it, when the folder holds something else, and when another process

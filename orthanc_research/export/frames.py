@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydicom import Dataset
 
-from orthanc_research.errors import DatasetError
+from orthanc_research.errors import DatasetError, QueryError
 from orthanc_research.export._options import OWNER, PARQUET, existing
 from orthanc_research.files import atomic_path
 from orthanc_research.pixels import Frame, frames_of
@@ -29,6 +29,7 @@ __all__ = [
     "columns_of",
     "frame_rows",
     "owner_of_frames",
+    "read_frame",
     "read_frames",
     "write_frames",
 ]
@@ -212,3 +213,24 @@ def _read(path: Path) -> Iterator[tuple[dict[str, Any], npt.NDArray[Any]]]:
                     yield {name: value for name, value in record.items() if name not in _PIXELS}, array
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
         raise DatasetError(f"{path.name} is damaged, or no file of frames of this package.") from error
+
+
+def read_frame(path: str | os.PathLike[str], place: int) -> tuple[dict[str, Any], npt.NDArray[Any]]:
+    """(columns, array) of one frame, by its place in the file, from 0: its row group alone is read.
+
+    `QueryError` when there is no such file or frame; `DatasetError` when the file is damaged.
+    """
+    name = existing(path)
+    start = 0
+    try:
+        with pq.ParquetFile(name, page_checksum_verification=True) as file:
+            for group in range(file.num_row_groups):
+                count = file.metadata.row_group(group).num_rows
+                if 0 <= place - start < count:
+                    # Without threads: whoever reads single slices has workers of their own.
+                    record = file.read_row_group(group, use_threads=False).slice(place - start, 1).to_pylist()[0]
+                    return {key: value for key, value in record.items() if key not in _PIXELS}, array_of(record)
+                start += count
+    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
+        raise DatasetError(f"{name.name} is damaged, or no file of frames of this package.") from error
+    raise QueryError(f"This series has {start} frames; the first is 0.")

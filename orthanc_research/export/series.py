@@ -6,6 +6,7 @@ import errno
 import os
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -40,7 +41,7 @@ from orthanc_research.pixels import Reading, Volume
 from orthanc_research.progress import Progress, Within
 from orthanc_research.rest import Rest, is_server_gone
 
-__all__ = ["EXPORT_COLUMNS", "FORMATS", "Format", "export_series", "in_order"]
+__all__ = ["EXPORT_COLUMNS", "FORMATS", "Format", "Task", "export_one", "export_series", "in_order", "not_sent"]
 
 Format = Literal["parquet", "npy", "npz", "nifti"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -69,7 +70,7 @@ _CANCELLED = "cancelled"
 
 
 @dataclass(frozen=True, slots=True)
-class _Task:
+class Task:
     """What every series of one export shares."""
 
     rest: Rest
@@ -89,6 +90,7 @@ def export_series(
     how: Reading,
     workers: int,
     progress: Progress,
+    executor: Executor | None = None,
 ) -> pd.DataFrame:
     """Write each series into the folder, every file held against the server's MD5; the ledger `EXPORT_COLUMNS`.
 
@@ -106,17 +108,24 @@ def export_series(
         raise QueryError(f"format={form!r} is not there; choose from {', '.join(FORMATS)}.")
     check_form(form, how)
     series = plan(rest, resolve.select(rest, resources))
-    task = _Task(rest, _folder(folder), form, how, workers, Within(progress))
+    task = Task(rest, _folder(folder), form, how, workers, Within(progress))
     progress.total(len(series), "series")
-    rows, whole = _export_all(task, series, progress)
+    if executor is None:
+        rows, whole = _export_all(task, series, progress)
+        last = rows[-1][0] if rows else None  # which was just looked at
+    else:
+        from orthanc_research.export.elsewhere import export_elsewhere
+
+        rows, whole = export_elsewhere(task, series, progress, executor)
+        last = None
     if whole:
-        _note_changes(rest, rows)
+        _note_changes(rest, rows, last)
     frame = pd.DataFrame([{**row, "expected": planned.count} for planned, row in rows], columns=list(EXPORT_COLUMNS))
     frame.index = pd.Index([planned.series for planned, _ in rows], name="ID", dtype="str")
     return frame.astype(EXPORT_COLUMNS)
 
 
-def _export_all(task: _Task, series: Sequence[Planned], progress: Progress) -> tuple[list[tuple[Planned, Row]], bool]:
+def _export_all(task: Task, series: Sequence[Planned], progress: Progress) -> tuple[list[tuple[Planned, Row]], bool]:
     """The rows of all, one series after the other; and whether none of them ended the run."""
     halted: list[str] = []
 
@@ -124,8 +133,8 @@ def _export_all(task: _Task, series: Sequence[Planned], progress: Progress) -> t
         if not halted and progress.cancelled:
             halted.append(_CANCELLED)
         if halted:
-            return [_not_sent(halted[0])]
-        found, reason = _export_one(task, series[place])
+            return [not_sent(halted[0])]
+        found, reason = export_one(task, series[place])
         halted.extend([] if reason is None else [reason])
         if reason != _CANCELLED:
             progress.advance()
@@ -134,17 +143,17 @@ def _export_all(task: _Task, series: Sequence[Planned], progress: Progress) -> t
     # On a thread of the map, which leaves a server that says nothing when the user wants to stop; this one would wait.
     with closing(thread_map(one, range(len(series)), workers=1, progress=progress, fatal=(Exception,))) as outcomes:
         found = {outcome.unit: outcome.get() for outcome in outcomes}
-    rows = [(each, row) for place, each in enumerate(series) for row in found.get(place, [_not_sent(_CANCELLED)])]
+    rows = [(each, row) for place, each in enumerate(series) for row in found.get(place, [not_sent(_CANCELLED)])]
     return rows, not halted and len(found) == len(series)
 
 
-def _not_sent(reason: str) -> Row:
+def not_sent(reason: str) -> Row:
+    """The row of a series that was not tried."""
     return {"status": "not-sent", "error": reason}
 
 
-def _note_changes(rest: Rest, rows: Sequence[tuple[Planned, Row]]) -> None:
-    """Tell which series changed while later ones were written; the last was just looked at."""
-    last = rows[-1][0] if rows else None
+def _note_changes(rest: Rest, rows: Sequence[tuple[Planned, Row]], last: Planned | None) -> None:
+    """Tell which series changed while later ones were written."""
     written = [(planned, row) for planned, row in rows if row.get("file") is not None and planned is not last]
     with suppress(OrthancError, CancelledError):  # the files are there, and as their series were
         changes = since(rest, [planned for planned, _ in written])
@@ -172,7 +181,7 @@ def _folder(path: str | os.PathLike[str]) -> Path:
     return folder
 
 
-def _export_one(task: _Task, planned: Planned) -> tuple[list[Row], str | None]:
+def export_one(task: Task, planned: Planned) -> tuple[list[Row], str | None]:
     """The rows of a series; and why the series after it would fail the same way, None if they would not."""
     rows, failures, halted = _try_one(task, planned)
     if not failures or halted is not None:
@@ -182,7 +191,7 @@ def _export_one(task: _Task, planned: Planned) -> tuple[list[Row], str | None]:
         first = rows
         rows, failures, halted = _try_one(task, planned)
         if halted == _CANCELLED:  # what the first time wrote is there
-            return [row if row.get("file") else _not_sent(halted) for row in first], halted
+            return [row if row.get("file") else not_sent(halted) for row in first], halted
         changed = _change(task.rest, planned) if failures and halted is None else None
     return [row if changed is None else {**row, **_changed_row(changed)} for row in rows], halted
 
@@ -203,7 +212,7 @@ def _change(rest: Rest, planned: Planned) -> ChangedError | None:
     return None
 
 
-def _try_one(task: _Task, planned: Planned) -> tuple[list[Row], list[Exception], str | None]:
+def _try_one(task: Task, planned: Planned) -> tuple[list[Row], list[Exception], str | None]:
     """The rows of a series, why some of them failed, and why those of others would."""
     rows: list[Row] = []
     failures: list[Exception] = []
@@ -216,7 +225,7 @@ def _try_one(task: _Task, planned: Planned) -> tuple[list[Row], list[Exception],
         return [{**row, "seconds": time.monotonic() - start}], [error], halted
     for write in writers:
         if halted is not None:
-            rows.append(_not_sent(halted))
+            rows.append(not_sent(halted))
             continue
         try:
             row = write()
@@ -231,7 +240,7 @@ def _try_one(task: _Task, planned: Planned) -> tuple[list[Row], list[Exception],
 def _failed(error: Exception) -> tuple[Row, str | None]:
     """The row of what failed; and its reason where everything after it would fail the same way."""
     if isinstance(error, CancelledError):
-        return _not_sent(_CANCELLED), _CANCELLED
+        return not_sent(_CANCELLED), _CANCELLED
     if isinstance(error, GeometryError):
         return {"status": "not-a-volume", "error": str(error)}, None
     if isinstance(error, ChangedError):
@@ -250,7 +259,7 @@ def _failed(error: Exception) -> tuple[Row, str | None]:
     return {"status": "failed", "error": reason}, reason if over else None
 
 
-def _writers(task: _Task, planned: Planned) -> list[Callable[[], Row]]:
+def _writers(task: Task, planned: Planned) -> list[Callable[[], Row]]:
     """What writes a file of this series each, and gives its row."""
     if task.form == "parquet":
         return [partial(_frames, task, planned)]
@@ -258,7 +267,7 @@ def _writers(task: _Task, planned: Planned) -> list[Callable[[], Row]]:
     return [partial(_volume, task, planned, behind, make) for behind, make in parts]
 
 
-def _volume(task: _Task, planned: Planned, behind: str, make: Callable[[], Volume]) -> Row:
+def _volume(task: Task, planned: Planned, behind: str, make: Callable[[], Volume]) -> Row:
     suffix = SUFFIXES[task.form]
 
     def owner(name: str) -> str | None:
@@ -274,7 +283,7 @@ def _volume(task: _Task, planned: Planned, behind: str, make: Callable[[], Volum
     return _done(path, instances=len(set(filled)), frames=len(filled))
 
 
-def _frames(task: _Task, planned: Planned) -> Row:
+def _frames(task: Task, planned: Planned) -> Row:
     series, chosen = planned.series, planned.chosen
     children = {str(value["ID"]): value for value in task.rest.series.children(series, "Instance")}
     compare(planned, children)
@@ -284,7 +293,7 @@ def _frames(task: _Task, planned: Planned) -> Row:
         return _write_frames(task, planned, len(instances), rows, problems)
 
 
-def _write_frames(task: _Task, planned: Planned, count: int, rows: Iterator[FrameRow], problems: Sequence[str]) -> Row:
+def _write_frames(task: Task, planned: Planned, count: int, rows: Iterator[FrameRow], problems: Sequence[str]) -> Row:
     first = next(rows, None)
     if first is None:
         reason = problems[0] if problems else "There are no instances in it."
@@ -310,7 +319,7 @@ def in_order(instances: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _rows(
-    task: _Task, planned: Planned, instances: Sequence[str], problems: list[str]
+    task: Task, planned: Planned, instances: Sequence[str], problems: list[str]
 ) -> Generator[FrameRow, None, None]:
     """All frames; `ChangedError` or `CancelledError` instead of an end, so that no file is left."""
     done = 0

@@ -21,7 +21,7 @@ from orthanc_research.export._options import OWNER, existing
 from orthanc_research.files import atomic_write
 from orthanc_research.pixels import Volume, portable
 
-__all__ = ["SUFFIXES", "owner_of_volume", "owner_of_volumes", "read_volume", "write_volume"]
+__all__ = ["SUFFIXES", "owner_of_volume", "owner_of_volumes", "read_volume", "write_image", "write_volume"]
 
 SUFFIXES: Mapping[str, str] = {"npy": ".npy", "npz": ".npz", "nifti": ".nii.gz"}
 # Beside 1.2.npz lies 1.2.npz.json: two forms of a series in one folder may hold other values. A .npy came first.
@@ -172,6 +172,12 @@ def _write_npz(stream: IO[bytes], volume: Volume) -> None:
         for name, array in arrays.items():
             with packed.open(f"{name}.npy", "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
+
+
+def write_image(path: str | os.PathLike[str], volume: Volume) -> None:
+    """The .nii.gz alone, for layouts that say themselves what lies beside it."""
+    with atomic_write(path) as stream:
+        _write_nifti(stream, volume)
 
 
 def _write_nifti(stream: IO[bytes], volume: Volume) -> None:

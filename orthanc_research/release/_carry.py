@@ -15,6 +15,7 @@ from orthanc_research.deid import Known, Subject
 from orthanc_research.errors import AccessError, CancelledError, DeidError, Error, OrthancError
 from orthanc_research.parallel import WorkerDiedError, thread_map, unwanted
 from orthanc_research.progress import Pace, Progress
+from orthanc_research.release._away import Away
 from orthanc_research.release._bench import Bench
 from orthanc_research.release._places import Copy
 from orthanc_research.release._rows import State, Unit
@@ -48,15 +49,17 @@ def carry_out(
     *,
     workers: int,
     progress: Progress,
+    away: Away | None = None,
 ) -> str | None:
     """Do what is left of a run; why it stopped, None when nothing is left.
 
-    Raises `DeidError` when the project's own disk fails. Another instance's failure is in its row.
+    `away` are workers elsewhere, instead of processes here. Raises `DeidError` when the project's own disk fails.
+    Another instance's failure is in its row.
     """
     halted: list[str] = []
     counts = store.counts(run).values()
     progress.total(sum(of.get(state, 0) for of in counts for state in _LEFT), "instances")
-    bench = Bench(workers, setting.key, setting.profile)
+    bench = away if away is not None else Bench(workers, setting.key, setting.profile)
     try:
         with Pace(progress) as pace:
             task = _Task(store, run, setting, whose, bench, progress, pace, halted)
@@ -100,7 +103,7 @@ class _Task:
     run: int
     setting: Setting
     whose: Callable[[str], Whose]
-    bench: Bench
+    bench: Bench | Away
     progress: Progress
     pace: Pace
     halted: list[str]

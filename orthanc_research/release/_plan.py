@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import Executor
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,7 +50,7 @@ class Plan:
     package removes neither.
     """
 
-    def __init__(self, draft: Draft, setting: Setting, start: Callable[[Plan, int, Any], Run]) -> None:
+    def __init__(self, draft: Draft, setting: Setting, start: Callable[[Plan, int, Executor | None, Any], Run]) -> None:
         self._draft = draft
         self._setting = setting
         self._start = start
@@ -127,15 +128,22 @@ class Plan:
         facts = [("series", len(lines)), ("pictures of each, at most", per_series)]
         return write_page(path, render(title="Pixels to look at", passed=None, facts=facts, sheet=pictures(wanted)))
 
-    def run(self, *, workers: int = 2, progress: Progress | bool | None = None) -> Run:
+    def run(
+        self, *, workers: int = 2, executor: Executor | None = None, progress: Progress | bool | None = None
+    ) -> Run:
         """Do it: the copies of all planned rows are made, examined and stored; the others stay as they are.
 
         `workers` are processes. Each copy is held against its original before it is stored, and its MD5 afterwards; at
         the end everything is held together. Ctrl-C and a crash are safe: `project.resume()` does the rest. Originals
         are only read. `QueryError` when another process works on the project; `DeidError` when the disk of the
         project fails, and when the plan is out of date.
+
+        With `executor` (processes or a cluster of `concurrent.futures`, or a Dask client) its workers de-identify and
+        examine, eight tasks at a time at most; the journal and the mapping stay here. The key does not travel: it is
+        Project(…, key="env:NAME"), and each worker has that variable. Originals of an Orthanc, and what patients are
+        called, do travel: only to machines that may have them, over lines that are encrypted.
         """
-        return self._start(self, workers, progress)
+        return self._start(self, workers, executor, progress)
 
     def __repr__(self) -> str:
         counts = Counter(line.status for line in self._draft.lines)

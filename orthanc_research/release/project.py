@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from contextlib import ExitStack, contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -20,6 +21,7 @@ from orthanc_research.orthanc import Orthanc
 from orthanc_research.parallel import MAX_THREADS, reporting
 from orthanc_research.progress import Progress
 from orthanc_research.release import _after, _mapping, _records
+from orthanc_research.release._away import Away, reference
 from orthanc_research.release._carry import Whose, carry_out, known_of
 from orthanc_research.release._draft import draft, gone, grouped
 from orthanc_research.release._keys import key_of
@@ -49,6 +51,7 @@ class Project:
     def __init__(self, folder: str | os.PathLike[str], key: str | Key) -> None:
         self.folder = Path(folder).expanduser().absolute()
         self._key = key_of(key, self.folder)
+        self._variable = reference(key)
         self._places: dict[str, Any] = {}
         _make_private(self.folder)
         if not Store.path(self.folder).exists():
@@ -122,11 +125,12 @@ class Project:
         source: Any = None,
         target: Any = None,
         workers: int = 2,
+        executor: Executor | None = None,
         progress: Progress | bool | None = None,
     ) -> Run:
         """Do the rest of a run (without `run` the last one) from where its journal says it was.
 
-        What failed or was in conflict is tried again.
+        What failed or was in conflict is tried again; `executor` as of `Plan.run`.
         Places whose password the journal does not have are to be given again. `QueryError` when there is no run, or
         when another process works on the project.
         """
@@ -137,7 +141,7 @@ class Project:
                 return Run(self, row.id)
             with self._at(row, (source, target)) as how:
                 store.reopen(row.id)
-                return self._carry(store, row.id, how, workers, progress)
+                return self._carry(store, row.id, how, workers, executor, progress)
 
     def verify(
         self,
@@ -282,7 +286,7 @@ class Project:
             raise QueryError("The project has no such run." if rows else "The project has no run yet.")
         return found[0]
 
-    def _begin(self, plan: Plan, workers: int, progress: Any) -> Run:
+    def _begin(self, plan: Plan, workers: int, executor: Executor | None, progress: Any) -> Run:
         _check_workers(workers)
         how, made = plan._setting, plan._draft
         about = {
@@ -303,12 +307,16 @@ class Project:
                 if (old is not None and old != each) or fresh.get(each.pseudonym, each.identity) != each.identity:
                     raise DeidError("The project has changed since this was planned; plan again.")
             number = store.add_run(about, made.named.values(), made.known, made.lines, made.units)
-            return self._carry(store, number, how, workers, progress)
+            return self._carry(store, number, how, workers, executor, progress)
 
-    def _carry(self, store: Store, number: int, how: Setting, workers: int, progress: Any) -> Run:
+    def _carry(
+        self, store: Store, number: int, how: Setting, workers: int, executor: Executor | None, progress: Any
+    ) -> Run:
         with reporting(progress, "release") as bar:
             who = self._who(store, how.profile)
-            halted = carry_out(store, number, how, who, workers=workers, progress=bar)
+            away = None if executor is None else self._away(executor, how, bar)
+            at_once = workers if away is None else away.width
+            halted = carry_out(store, number, how, who, workers=at_once, progress=bar, away=away)
             if halted is None:
                 # Across all runs into this target: what lies there together must fit together.
                 runs = [row.id for row in store.runs() if row.target["place"] == how.target_about["place"]]
@@ -318,6 +326,12 @@ class Project:
                 # Where nothing could be stored there is nothing to verify.
                 store.close_run(number, kept if verdict.passed or not verdict.instances else "unverified", verdict)
         return Run(self, number, halted)
+
+    def _away(self, executor: Executor, how: Setting, bar: Progress) -> Away:
+        shared = Path(how.target_about["place"]) if how.target_about["kind"] == "folder" else None
+        if shared is not None:
+            private_folder(shared)
+        return Away(executor, self._variable, how.key, how.profile, shared, bar)
 
     def _who(self, store: Store, profile: Profile) -> Callable[[str], Whose]:
         patients = store.patients()
