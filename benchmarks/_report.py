@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks._lab import LIMIT, OURS, table, write_block
 
-__all__ = ["BATCH", "BLOCKS", "PIXELS", "batch", "build", "pixels", "screens", "write"]
+__all__ = ["BATCH", "BLOCKS", "PIXELS", "batch", "build", "far", "pixels", "screens", "write"]
 
 Found = Mapping[str, Any]
 Row = Mapping[str, Any]
@@ -214,7 +214,7 @@ def build(found: Found) -> str:
         ]
         for row in rows
     ]
-    times = f"{found['repeats']} runs each, {found['fewer']} of what is not ours."
+    times = f"Medians of {found['repeats']}, of {found['fewer']} of what is not ours or far away."
     text = f"{_machine(found)} {times} {found.get('note', '')}"
     head = ["", "seconds", "MB/s of pixels", "ours = 1", "of the limit", "peak MB"]
     text = f"{text.strip()}\n\n**{found['title']} ({found['mb']:.0f} MB of pixels)**\n\n" + table(head, lines)
@@ -225,13 +225,20 @@ def _build_targets(found: Found) -> Iterable[tuple[str, str, bool]]:
     rows, few = found["rows"], found["few"]
     ours, limit = _of(rows, OURS), _of(rows, LIMIT)["seconds"]
     yield "0.2 of the limit", _two(limit / ours["seconds"]), limit / ours["seconds"] >= 0.2
+    far_away = far(found["away"])
     for row in rows:
         if row["tool"].startswith("pyorthanc"):
-            times = row["seconds"] / ours["seconds"]
+            near = not row["tool"].endswith(far_away)
+            times = row["seconds"] / (ours if near else _of(rows, f"{OURS}{far_away}"))["seconds"]
             yield f"3 times as fast as {row['tool']}", f"{_two(times)} times", times >= 3
     what = f"peak memory of {found['series']} series at most 1.2 times that of {few['series']} and 30 MB"
     grown = ours["above_mb"], few["above_mb"]
     yield what, f"{grown[0]} MB and {grown[1]} MB", grown[0] <= 1.2 * grown[1] + 30
+
+
+def far(milliseconds: int) -> str:
+    """How a row says that the server was so far away."""
+    return f", at {milliseconds} ms"
 
 
 def _of(rows: Iterable[Row], tool: str) -> Row:

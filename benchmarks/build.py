@@ -25,6 +25,7 @@ from typing import Any
 import orthanc_research as ores
 from benchmarks import _report, _slices
 from benchmarks._lab import LIMIT, OURS, RESULTS, ROOT, Run, Server, Worker, in_turns, keep, machine, note
+from benchmarks.batch import away
 
 __all__ = ["NAIVE", "TOOLS", "Sizes", "compare", "main"]
 
@@ -49,7 +50,8 @@ class Sizes:
     slices: int = 100
     pixels: int = 512
     repeats: int = 3
-    fewer: int = 1  # of the naive script and of dicom2nifti
+    fewer: int = 1  # of the naive script, of dicom2nifti, and of those who are far away
+    away: int = 10  # ms, for who asks the server from a distance as well
 
     @property
     def mb(self) -> float:
@@ -67,9 +69,13 @@ def compare(orthanc: ores.Orthanc, folder: Path, sizes: Sizes, *, only: Sequence
     few = {**what, "series": what["series"][: max(1, sizes.series // 10)]}
     with ExitStack() as stack:
         workers = {tool: stack.enter_context(Worker(TOOLS[tool])) for tool in only}
-        smaller = _run(workers[OURS], orthanc, few, folder)  # before it has seen more
-        runs = {tool: partial(_run, worker, orthanc, what, folder) for tool, worker in workers.items()}
-        fewer = dict.fromkeys((tool for tool in only if not tool.startswith((OURS, LIMIT))), sizes.fewer)
+        here = Server.of(orthanc)
+        there = stack.enter_context(away(here, sizes.away))
+        smaller = _run(workers[OURS], here, few, folder)  # before it has seen more
+        runs = {tool: partial(_run, worker, here, what, folder) for tool, worker in workers.items()}
+        far = {f"{tool}{_report.far(sizes.away)}": tool for tool in (OURS, LIMIT, NAIVE) if tool in workers}
+        runs |= {name: partial(_run, workers[tool], there, what, folder) for name, tool in far.items()}
+        fewer = dict.fromkeys((tool for tool in runs if tool in far or not tool.startswith((OURS, LIMIT))), sizes.fewer)
         measured = in_turns(runs, sizes.repeats, fewer=fewer)
     for tool, each in measured.items():
         note(f"{tool}: {each.seconds:.1f} s, {sizes.mb / each.seconds:.0f} MB/s, {each.above_mb:.0f} MB")
@@ -77,6 +83,7 @@ def compare(orthanc: ores.Orthanc, folder: Path, sizes: Sizes, *, only: Sequence
         **machine(orthanc.capabilities().version, PACKAGES),
         "repeats": sizes.repeats,
         "fewer": sizes.fewer,
+        "away": sizes.away,
         "mb": round(sizes.mb, 3),
         "title": f"{sizes.series} series of {sizes.slices} slices of {sizes.pixels} x {sizes.pixels}",
         "few": {"series": len(few["series"]), "above_mb": round(smaller.above_mb)},
@@ -98,12 +105,12 @@ def _fill(orthanc: ores.Orthanc, files: Path, sizes: Sizes) -> dict[str, Any]:
     return {"series": uids, "instances": orthanc.rest.instances.list(), "files": str(files)}
 
 
-def _run(worker: Worker, orthanc: ores.Orthanc, what: Mapping[str, Any], folder: Path) -> Run:
+def _run(worker: Worker, server: Server, what: Mapping[str, Any], folder: Path) -> Run:
     """`ValueError` when what was built is not all of it, or not as it was written."""
     into = folder / "into"
     arguments = {} if worker.job == TOOLS[LIMIT] else {"into": str(into)}
     try:
-        run = worker.run(Server.of(orthanc), what=what, **arguments)
+        run = worker.run(server, what=what, **arguments)
         if (
             worker.job.startswith("benchmarks.with_ours")
             and len(ores.open_dataset(into, check=True).series) != run.rows

@@ -332,6 +332,7 @@ def test_builds_are_measured_checked_and_make_their_block(tmp_path: Path) -> Non
         tiny = build.Sizes(series=2, slices=3, pixels=16, repeats=1)
         found = build.compare(orthanc, tmp_path, tiny, only=[OURS, LIMIT])
     assert next(row["rows"] for row in found["rows"]) == 2
+    assert [row["tool"] for row in found["rows"]] == [OURS, LIMIT, f"{OURS}, at 10 ms", f"{LIMIT}, at 10 ms"]
     assert found["few"]["series"] == 1
     assert "**2 series of 3 slices of 16 x 16 (0 MB of pixels)**" in _report.build(found)
     assert not (tmp_path / "into").exists()
@@ -343,7 +344,17 @@ def test_builds_are_held_to_a_script_to_the_limit_and_to_memory() -> None:
             {"tool": tool, "seconds": seconds, "above_mb": memory}
             for tool, seconds in {OURS: ours, LIMIT: limit, build.NAIVE: script}.items()
         ]
-        about = {"date": "", "cores": 2, "system": "", "versions": {}, "repeats": 3, "fewer": 1, "title": "", "mb": 1}
+        about = {
+            "date": "",
+            "cores": 2,
+            "system": "",
+            "versions": {},
+            "repeats": 3,
+            "fewer": 1,
+            "title": "",
+            "mb": 1,
+            "away": 10,
+        }
         text = _report.build({**about, "rows": rows, "series": 30, "few": {"series": 3, "above_mb": 100}})
         return [line.endswith("| yes |") for line in text.partition("What we hold to")[2].splitlines()[4:]]
 
