@@ -29,6 +29,7 @@ def execute() -> None:
         with tempfile.TemporaryDirectory() as folder:
             shutil.copy(path, folder)
             command = ["nbconvert", "--execute", "--to", "markdown", "--log-level", "ERROR"]
+            command += ["--KernelManager.transport=ipc", f"--KernelManager.connection_file={folder}/kernel.json"]
             made = ["--output-dir", str(PAGES / "notebooks"), path.name]
             subprocess.run([sys.executable, "-m", "jupyter", *command, *made], cwd=folder, check=True)
         page = PAGES / "notebooks" / f"{path.stem}.md"

@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import re
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 from nbclient import NotebookClient
 from PIL import Image
+from traitlets.config import Config
 
 import orthanc_research as ores
 
@@ -42,7 +44,10 @@ def test_a_notebook_runs_by_itself_and_its_figures_show_something(
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     notebook = nbformat.reads(path.read_text(), as_version=4)  # type: ignore[no-untyped-call]
     (tmp_path / "here").mkdir()
-    NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(tmp_path / "here")}}).execute()
+    with tempfile.TemporaryDirectory() as sockets:  # the name of a socket is short
+        kernel = {"transport": "ipc", "connection_file": f"{sockets}/kernel.json"}
+        where = {"metadata": {"path": str(tmp_path / "here")}}
+        NotebookClient(notebook, timeout=120, resources=where, config=Config({"KernelManager": kernel})).execute()
     for cell in notebook.cells:
         if cell.cell_type != "code":
             continue
