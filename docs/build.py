@@ -17,7 +17,7 @@ def gather() -> None:
     shutil.rmtree(PAGES, ignore_errors=True)
     for path in sorted((ROOT / "docs").glob("**/*")):
         where = path.relative_to(ROOT / "docs")
-        if path.suffix in (".md", ".png") and not where.parts[0].startswith("."):
+        if path.suffix in (".md", ".png", ".css") and not where.parts[0].startswith("."):
             (PAGES / where).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, PAGES / where)
 

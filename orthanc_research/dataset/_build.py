@@ -81,7 +81,7 @@ class Build:
         return build(self._plan, self.folder, **self._how, progress=progress)
 
     def verify(self) -> pd.DataFrame:
-        """The files that are not as the manifest says: `file` and `problem`; empty when all are."""
+        """The files that are not as the manifest says, a row each: `file` and `problem`; empty when all are."""
         return verify(self.folder)
 
     def __repr__(self) -> str:
