@@ -47,19 +47,19 @@ class OrthancAccessor:
         return f"<{len(self._frame)} rows at {self._frame.attrs['orthanc'].get('url')}>"
 
     def patients(self, **options: Any) -> pd.DataFrame:
-        """The patients of these resources, each once; options and criteria as in `Orthanc.find`."""
+        """A row for each of the patients of these resources; options and criteria as in `Orthanc.find`."""
         return self._at("Patient", options)
 
     def studies(self, **options: Any) -> pd.DataFrame:
-        """The studies below these patients, or those that these series and instances belong to, each once."""
+        """A row for each study below these patients, or that these series and instances belong to."""
         return self._at("Study", options)
 
     def series(self, **options: Any) -> pd.DataFrame:
-        """The series below these patients and studies, or those that these instances belong to, each once."""
+        """A row for each series below these patients and studies, or that these instances belong to."""
         return self._at("Series", options)
 
     def instances(self, **options: Any) -> pd.DataFrame:
-        """The instances below these resources."""
+        """A row for each instance below these resources."""
         return self._at("Instance", options)
 
     def tags(self, columns: Sequence[str | tuple[str, str]] | None = None, **options: Any) -> pd.DataFrame:

@@ -56,7 +56,10 @@ class Modality:
         return f"<Modality {self.name!r} through {self._rest.connection.url}>"
 
     def echo(self, timeout: int = 10) -> float:
-        """C-ECHO: the seconds that the answer took; `ModalityError` with Orthanc's words when there is none."""
+        """C-ECHO: the seconds that the answer took; `ModalityError` with Orthanc's words when there is none.
+
+        `timeout` is how long Orthanc waits for it, in seconds.
+        """
         start = time.monotonic()
         self._rest.modalities.echo(self.name, timeout)
         return time.monotonic() - start
@@ -73,10 +76,11 @@ class Modality:
     ) -> pd.DataFrame:
         """C-FIND: a typed frame of what the archive has, indexed by the level's UID; three requests, whatever comes.
 
-        Criteria are as in `Orthanc.find`; lists are for UIDs only. Without any, everything is asked for. A frame of
-        remote answers is for `retrieve`; local verbs refuse it. `ModalityError` with Orthanc's words for a refusal, a
-        time-out (`timeout` in seconds) or a failure, `NotFoundError` for a name that this Orthanc does not know. More
-        than 1,000 answers are a warning (unless `warn=False`): some archives stop at such a number without a word.
+        Criteria, `columns` and `match` are as in `Orthanc.find`; lists are for UIDs only. Without any, everything is
+        asked for. A frame of remote answers is for `retrieve`; local verbs refuse it. `ModalityError` with Orthanc's
+        words for a refusal, a time-out (`timeout` in seconds) or a failure, `NotFoundError` for a name that this
+        Orthanc does not know. More than 1,000 answers are a warning (unless `warn=False`): some archives stop at such a
+        number without a word.
         """
         plan = plan_remote(level, criteria, columns, match)
         answers: list[dict[str, Any]] = []
@@ -139,8 +143,10 @@ class Modality:
         """Have what `find` returned sent to this Orthanc: a row each, with what was announced and what is here.
 
         Row by row, each as a job; a row is "complete" only when every instance that the archive lists is here, or,
-        where it does not list them, as many as it announced. C-MOVE needs this Orthanc to be known to the archive;
-        C-GET does not, and needs Orthanc 1.12.6 (`UnsupportedError`).
+        where it does not list them, as many as it announced. By `method`: C-MOVE needs this Orthanc to be known to the
+        archive; C-GET does not, and needs Orthanc 1.12.6 (`UnsupportedError`). `timeout` is how long Orthanc waits for
+        the archive, in seconds. `QueryError` for a frame that `find` did not return, or whose keys are incomplete;
+        nothing is sent then.
         """
         if method not in get_args(RetrieveMethod):
             raise QueryError("method is C-MOVE or C-GET.")

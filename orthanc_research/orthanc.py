@@ -247,9 +247,9 @@ class Orthanc:
     def explain(self, what: Any, columns: Any = None, **arguments: Any) -> dict[str, Any]:
         """How a find or a reading of tags would be carried out, and with how many requests; nothing is asked.
 
-        `what` is a level, with the arguments of `find`; or resources, with those of `tags`. Only bare IDs are looked up
-        (one request per 1,000), since what they are is not known otherwise. "requests" is for one page of a find; None
-        where it hangs on a number that nobody knows yet.
+        `what` is a level, with the arguments of `find`; or resources, with `columns` and what else `tags` takes. Only
+        bare IDs are looked up (one request per 1,000), since what they are is not known otherwise. "requests" is for
+        one page of a find; None where it hangs on a number that nobody knows yet.
 
         >>> orthanc.explain("Series", Modality="CT")["requests"]  # doctest: +SKIP
         1
@@ -397,7 +397,10 @@ class Orthanc:
         return fetch.picture(self.rest, chosen, frame=frame, width=width, window=window)
 
     def stacks(self, series: Any, *, min_slices: int = 3) -> list[Stack]:
-        """Every stack of one series with its verdict, from headers alone: one request, no pixels."""
+        """Every stack of one series with its verdict, from headers alone: one request, no pixels.
+
+        A stack of fewer than `min_slices` positions is "too-few-slices".
+        """
         return fetch.stacks(self.rest, resolve.one(self.rest, series, "Series"), min_slices=min_slices)
 
     def volume(
@@ -421,7 +424,8 @@ class Orthanc:
         that do not decode. `values="rescaled"` applies slope and intercept of each slice: float32, HU for CT. Files are
         not hash-checked unless `verify=True`, which costs time and no request. One request, and one an instance: a
         series that looks regular in the index is read file by file, each header with its pixels; any other is judged
-        by its headers first, and so is a Stack, before a file is fetched.
+        by its headers first, and so is a Stack, before a file is fetched. `dtype` asks for another
+        type; fewer than `min_slices` positions are no volume.
         """
         how = Reading(
             values=values,
@@ -572,9 +576,9 @@ class Orthanc:
     ) -> pd.DataFrame:
         """Write series to files: a row for every series with `status`, `error` and `file`.
 
-        "parquet": one file a series with a row a frame, pixels as stored with slope and intercept beside them. "npy",
-        "npz", "nifti" (.nii.gz): the volume, as `volume` gives it for the same options, with its affine, units and the
-        SOPInstanceUID of each slice in a .json beside it (`ores.write_volume`); a series that is no volume is a row
+        `format` "parquet": one file a series with a row a frame, pixels as stored with slope and intercept beside them.
+        "npy", "npz", "nifti" (.nii.gz): the volume, with its affine, units and the SOPInstanceUID of each slice in a
+        .json beside it (`ores.write_volume`); options are those of `volume`, and a series that is no volume is a row
         that says why. With "split", every stack of a series has a row and a file: <name>_001, _002 … in the order of
         `pixels.arrange`. Each instance is held against the server's MD5, and asked for once more when it came damaged.
 
@@ -628,7 +632,7 @@ class Orthanc:
         `table` is a DataFrame, or the path of a .csv or .parquet file. A row names a study by StudyInstanceUID,
         AccessionNumber or PatientID and StudyDate, a series by StudyInstanceUID and SeriesInstanceUID; `columns` is
         {a column of yours: keyword} where they are called otherwise. One row at a time, with `pause` seconds between
-        them: a C-FIND, the archive's list of instances, and a C-MOVE or C-GET for what is not all here.
+        them: a C-FIND, the archive's list of instances, and a C-MOVE or C-GET (`method`) for what is not all here.
 
         `status` is "complete" or "already-there" (every instance that the archive lists is here), "incomplete",
         "unverified" (it lists and announces none), "not-found", "ambiguous" (several match; `several=True` takes them
@@ -687,8 +691,10 @@ class Orthanc:
         Orthanc's own engine, for use in the house, so `releasable` is False. What is a copy already is
         "already-anonymized". `QueryError` for new values that would merge patients or studies, and for a path with the
         index of an item in `keep` or `replace`. AnonymizedPatientID and AnonymizedPatientName are missing where they
-        are kept. The journal (a new one in the user's state folder, unless `journal` names one; it holds no names) lets
-        `resume` go on after any interruption.
+        are kept. `remove` takes more elements out, `keep_private_tags` keeps private ones, `dicom_version` names the
+        edition of PS3.15 that Orthanc follows, and `force` allows new identifiers in `replace`. The journal (a new one
+        in the user's state folder, unless `journal` names one; it holds no names) lets `resume` go on after any
+        interruption.
         """
         options = batch.Options(
             replace={} if replace is None else replace,
@@ -722,10 +728,10 @@ class Orthanc:
     ) -> pd.DataFrame:
         """Changed copies of the resources: a row for every input with its copy's IDs, instances, bytes and seconds.
 
-        `replace` is {tag: text}, or {tag: column} with a value for each row, `{"PatientID": df["new_id"]}`. The copies
-        get new UIDs from their level down; values inside sequences stay, so this hides nobody. One job a patient and
-        set of values, `window` at a time; every copy is read back and counted, and `resume` goes on after any
-        interruption, as for `anonymize`.
+        `replace` is {tag: text}, or {tag: column} with a value for each row, `{"PatientID": df["new_id"]}`; `remove`
+        lists tags to take out, and `remove_private_tags` takes out all private ones. The copies get new UIDs from their
+        level down; values inside sequences stay, so this hides nobody. One job a patient and set of values, `window` at
+        a time; every copy is read back and counted, and `resume` goes on after any interruption, as for `anonymize`.
 
         `force=True` says that PatientID, or the resources' own UID, is to be replaced. What would merge patients or
         studies (a new PatientID or StudyInstanceUID that is there already, or is given to two) is refused unless
@@ -757,7 +763,8 @@ class Orthanc:
         """Copies of some series of a study in a new study of their own: a row for every series, as from `modify`.
 
         `replace` ({tag: text}) and `remove` take tags of the patient and the study; with a new PatientID the new study
-        goes to that patient. `keep_source=False` deletes the series from the old study, after the copies were counted.
+        goes to that patient. `journal` is as of `anonymize`. `keep_source=False` deletes the series from the old study,
+        after the copies were counted.
         """
         path = Path(journal) if journal is not None else default_path("split")
         with reporting(progress, "split") as bar:
@@ -787,6 +794,7 @@ class Orthanc:
 
         They get the patient's and study's tags of `study`. Those of another patient are refused unless
         `allow_other_patients=True`. `keep_source=False` deletes what was merged, after the copies were counted.
+        `journal` is as of `anonymize`.
         """
         path = Path(journal) if journal is not None else default_path("merge")
         with reporting(progress, "merge") as bar:
@@ -809,7 +817,7 @@ class Orthanc:
         *,
         progress: Progress | bool | None = None,
     ) -> pd.DataFrame:
-        """Put labels on resources and take others off (1.12): a row for every resource with `status` and `error`.
+        """Put labels on resources (`add`), take others off (`remove`): a row for every resource with `status`, `error`.
 
         A label has 1 to 64 letters, digits, _ and -; those of what lies below stay as they are. Doing it again changes
         nothing. One request a label and resource. `UnsupportedError` before 1.12, with nothing changed.
@@ -850,9 +858,10 @@ class Orthanc:
         window: int = 4,
         progress: Progress | bool | None = None,
     ) -> pd.DataFrame:
-        """Go on with an interrupted batch; None means the last one on this server. The ledger, as at its start.
+        """Go on with an interrupted batch: a row for every input of it, as the verb that began it gives.
 
-        What was asked for is looked for first; nothing is asked for twice.
+        `journal` None means the last one on this server; `window` jobs are under way at a time. What was asked for is
+        looked for first; nothing is asked for twice. `QueryError` for a journal of another Orthanc, or of a retrieve.
         """
         with Journal.open(journal if journal is not None else newest(self.url)) as opened:
             if opened.run["url"] != self.url:
@@ -896,7 +905,7 @@ class Orthanc:
         return self.rest.system.statistics()
 
     def modalities(self) -> pd.DataFrame:
-        """The remote DICOM nodes that this Orthanc knows, by name: AET, Host, Port, Manufacturer."""
+        """The remote DICOM nodes that this Orthanc knows, a row a name: AET, Host, Port, Manufacturer."""
         columns = {"AET": "str", "Host": "str", "Port": "Int64", "Manufacturer": "str"}
         return listed_frame(self.rest.modalities.list(), columns)
 
@@ -914,7 +923,7 @@ class Orthanc:
         self.rest.modalities.delete(name)
 
     def peers(self) -> pd.DataFrame:
-        """The other Orthancs that this one knows, by name: Url, Username. Passwords are never read."""
+        """The other Orthancs that this one knows, a row a name: Url, Username. Passwords are never read."""
         return listed_frame(self.rest.peers.list(), {"Url": "str", "Username": "str"})
 
     def add_peer(self, name: str, url: str, **options: Any) -> None:
@@ -954,7 +963,10 @@ class Orthanc:
         return self.rest.jobs.read(identifier)
 
     def changes(self, since: int = 0, *, limit: int | None = None) -> pd.DataFrame:
-        """The change log after number `since`, indexed by `Seq`: ChangeType, ResourceType, ID, Date (UTC)."""
+        """The change log after number `since`, `limit` rows at most.
+
+        Indexed by `Seq`, with columns ChangeType, ResourceType, ID and Date (UTC).
+        """
         return feed.read(self.rest, since, limit)
 
     def watch(
@@ -966,19 +978,19 @@ class Orthanc:
         poll: float = 1.0,
         idle: float | None = None,
     ) -> Iterator[Change]:
-        """Each change as it happens, for ever; the position is kept in the file `state`.
+        """Each change of these `types` (None: all) as it happens, for ever; the position is kept in the file `state`.
 
         It is saved when you ask for the next change: after a clean stop each change comes exactly once, after a crash
         at least once (`Seq` tells them apart). Without a kept position it begins at `since`, or with what is new from
-        now. `idle` ends it after so many seconds without a change. `ResponseError` when the log of this server ends
-        before the kept position: it is another server.
+        now. The log is asked every `poll` seconds; `idle` ends it after so many seconds without a change.
+        `ResponseError` when the log of this server ends before the kept position: it is another server.
         """
         if types is not None and (isinstance(types, str) or not set(types) <= set(get_args(ChangeType))):
             raise QueryError(f"types is a list of {', '.join(get_args(ChangeType))}.")
         return feed.watch(self.rest, types, state, since=since, poll=poll, idle=idle)
 
     def export_log(self) -> pd.DataFrame:
-        """What was sent to modalities and peers, where the server keeps such a log (LogExportedResources)."""
+        """What was sent to modalities and peers, a row each, where the server keeps a log (LogExportedResources)."""
         return exports_frame(self.rest.exports.read()["Exports"])
 
     def metrics(self) -> pd.DataFrame:

@@ -26,10 +26,10 @@ class Progress(Protocol):
     """What a long run tells, and asks. Called from any thread."""
 
     def total(self, count: int | None, unit: str = "") -> None:
-        """How many units there will be, counted from none again; None when nobody knows."""
+        """How many units there will be, counted from none again; None when nobody knows. `unit` is the word for one."""
 
     def advance(self, count: int = 1) -> None:
-        """So many more units are done."""
+        """So many more units (`count`) are done."""
 
     def note(self, text: str) -> None:
         """A short sentence about what happens now. Never a tag value."""

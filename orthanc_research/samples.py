@@ -62,10 +62,11 @@ def cohort(
 ) -> list[Dataset] | list[Path]:
     """Patients with studies, each with a chest CT and an oblique head MR: Datasets, or files written into `folder`.
 
-    A slice has `size` x `size` pixels; an MR series has `slices`, a CT series 5/3 as many. CT: 12 bits unsigned, HU by
-    RescaleIntercept -1024. MR: 12 bits unsigned, no rescale. Every patient's anatomy differs a little and has one
-    nodule; every name says that it is synthetic. The same arguments give the same bytes. Files are 0600, in a folder
-    for each patient, study and series. `QueryError` when a number is too small to make a volume.
+    There are so many `patients`, and so many `studies` of each. A slice has `size` x `size` pixels; an MR series has
+    `slices`, a CT series 5/3 as many. CT: 12 bits unsigned, HU by RescaleIntercept -1024. MR: 12 bits unsigned, no
+    rescale. Every patient's anatomy differs a little and has one nodule; every name says that it is synthetic. The same
+    arguments, `seed` among them, give the same bytes. Files are 0600, in a folder for each patient, study and series.
+    `QueryError` when a number is too small to make a volume.
     """
     if min(patients, studies) < 1 or size < 16 or slices < 3:
         raise QueryError("A cohort has 1 or more patients and studies, 16 or more pixels a side, 3 or more slices.")

@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import pytest
+
+import orthanc_research as ores
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+# Indented, and no line for a shell: python that goes on from the example above it.
+INDENTED = [
+    block
+    for block in re.findall(
+        r"(?:^    .*\n)+(?:\n(?:^    .*\n)+)*", re.sub(r"```.*?```", "", README, flags=re.DOTALL), re.MULTILINE
+    )
+    if not re.match(r" +(scripts/|orthanc-research )", block)
+]
 
 
 def test_the_notebook_example_runs(
@@ -22,6 +35,34 @@ def test_the_notebook_example_runs(
         "4 160 {'done'} <Volume 40 x 128 x 128 float32, 5 x 2.734 x 2.734 mm, HU> {'done'}\n"
     )
     assert len(list((tmp_path / "frames").glob("*.parquet"))) == 4
+
+
+def test_what_follows_it_runs_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("LUNG_KEY", "5a" * 32)
+    shutil.copytree(ROOT / "datasets", "datasets")
+    files = ores.samples.cohort(patients=5, studies=1, slices=8, size=16)
+    for each in files:
+        each.StudyDate = "2024" + each.StudyDate[4:]
+    for each in (each for each in files if each.PatientID == files[0].PatientID):
+        each.PatientID = "4711"  # whom the example asks for
+    there, here = (ores.LocalOrthanc(dicom=True, config={"DicomAet": name}) for name in ("PACS", "HERE"))
+    with there, here:
+        monkeypatch.setenv("HOME", str(tmp_path))  # for ~/deid; the servers came out of the real one
+        here.introduce(there)
+        there.upload(files, progress=False)
+        here.upload(files, progress=False)
+        pd.DataFrame({"acc": [files[0].AccessionNumber, "NOBODY"]}).to_csv("list.csv", index=False)
+        names: dict[str, Any] = {"ores": ores, "orthanc": here, "studies": here.studies()}
+        for block in INDENTED:
+            # `studies` is what the archive has there; goes with the next look at the README.
+            block = block.replace("orthanc.send(studies,", "orthanc.send(orthanc.studies(PatientID='4711'),")
+            exec(compile(re.sub("^    ", "", block, flags=re.MULTILINE), "README.md", "exec"), names)
+        assert names["run"].state == "done"
+        assert names["build"].complete
+        assert set(names["ledger"]["status"]) == {"complete"}
+        assert list(names["cohort"]["status"]) == ["already-there", "not-found"]
 
 
 def test_the_picture_and_the_pages_are_there() -> None:

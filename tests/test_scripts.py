@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-SCRIPTS = [ROOT / "scripts" / name for name in ("setup", "test", "check", "demo", "orthanc", "bench")]
+SCRIPTS = [ROOT / "scripts" / name for name in ("setup", "test", "check", "demo", "orthanc", "bench", "docs")]
 ALL = [*SCRIPTS, ROOT / "scripts" / "_setup.sh", ROOT / ".ci" / "run"]
 by_name = pytest.mark.parametrize("script", ALL, ids=lambda path: path.name)
 

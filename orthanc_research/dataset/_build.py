@@ -91,7 +91,7 @@ class Build:
         return dict(read_manifest(self.folder)["decoders"]) if self.complete else {}
 
     def verify(self) -> pd.DataFrame:
-        """The files that are not as the manifest says: `file` and `problem`; empty when all are."""
+        """The files that are not as the manifest says, a row each: `file` and `problem`; empty when all are."""
         return verify(self.folder)
 
     def __repr__(self) -> str:

@@ -113,7 +113,8 @@ class OpenDataset(Loaders):
 
         `values` is "stored" or "rescaled"; "suv" is there where the build worked it out (a column SUVFactor of
         `instances`). `how` are `dtype`, `min_slices`, `on_missing`, `on_shear`, and `on_4d` without "split".
-        `GeometryError` when it is not one volume; `PixelError` when its values cannot be given so.
+        `GeometryError` when it is not one volume; `QueryError` when "split" makes several of it; `PixelError` when its
+        values cannot be given so; `DatasetError` for a damaged file.
         """
         found = self.volumes(series_uid, values, **how)
         if len(found) != 1:
@@ -121,14 +122,20 @@ class OpenDataset(Loaders):
         return found[0]
 
     def volumes(self, series_uid: str, values: str = "stored", **how: Any) -> list[Volume]:
-        """The volumes of a series: one, or with on_4d="split" or on_missing="split" one for each stack."""
+        """The volumes of a series: one, or with on_4d="split" or on_missing="split" one for each stack.
+
+        `values` and what else may be given are as those of `volume`.
+        """
         reading = Reading(values=values, **how)
         return self.filled(series_uid, reading.stacks(self.stacks(series_uid)), values, reading.dtype)
 
     def filled(
         self, series_uid: str, stacks: Sequence[Stack], values: str = "stored", dtype: npt.DTypeLike | None = None
     ) -> list[Volume]:
-        """The volumes of some of its stacks, as `volumes` gives them; frames are read once for all of them."""
+        """The volumes of some of its `stacks`, as `volumes` gives them; frames are read once for all of them.
+
+        `values` and `dtype` are those of `volume`, and so are the errors: `QueryError`, `PixelError`, `DatasetError`.
+        """
         if values == "suv":
             return [self._suv(volume) for volume in self.filled(series_uid, stacks, "rescaled", dtype)]
         if values == "rescaled":
@@ -144,7 +151,11 @@ class OpenDataset(Loaders):
         return [filler.volume() for filler in fillers]
 
     def frame(self, series_uid: str, place: int) -> Array:
-        """The stored values of one frame, by its place in the file, from 0: its row group alone is read."""
+        """The stored values of one frame, (row, column[, sample]) in its own type; its row group alone is read.
+
+        `place` is its place in the file, from 0. `QueryError` for a series or a frame that is not there,
+        `DatasetError` for a damaged file.
+        """
         return read_frame(self._frames_file(series_uid), place)[1]
 
     def slice(
@@ -179,7 +190,7 @@ class OpenDataset(Loaders):
             self._factors(sop_uids)
 
     def verify(self) -> pd.DataFrame:
-        """The files that are not as the manifest says: `file` and `problem`; empty when all are."""
+        """The files that are not as the manifest says, a row each: `file` and `problem`; empty when all are."""
         return verify(self.folder)
 
     def __repr__(self) -> str:
@@ -214,7 +225,10 @@ class OpenDataset(Loaders):
         return path
 
     def headers(self, series_uid: str) -> list[Frame]:
-        """The frames of a series, as their file describes them; no pixel is read."""
+        """The frames of a series, as their file describes them; no pixel is read.
+
+        `QueryError` for a series that is not here, or without frames; `DatasetError` for a damaged file.
+        """
         path = self._frames_file(series_uid)
         try:
             names = [name for name in pq.read_schema(path).names if name != "pixels"]

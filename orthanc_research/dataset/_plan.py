@@ -85,7 +85,7 @@ class DatasetPlan:
 
     @property
     def counts(self) -> dict[str, Any]:
-        """found, series, patients, studies, instances, and GB (10⁹ bytes of DICOM) of what would be built."""
+        """How many series were found; series, patients, studies, instances, GB (10⁹ bytes) of what would be built."""
         kept = self._kept
         return {
             "found": len(self._rows),

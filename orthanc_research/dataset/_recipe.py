@@ -90,7 +90,10 @@ class Recipe:
 
     @classmethod
     def parse(cls, text: str, *, name: str = "recipe.toml", folder: str | os.PathLike[str] | None = None) -> Recipe:
-        """Read a recipe from a text; `folder` is where its table of labels would lie."""
+        """Read a recipe from a text; `folder` is where its table of labels would lie, `name` what errors call it.
+
+        `DatasetError` for whatever is wrong with it, with the line.
+        """
         try:
             values = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
@@ -103,7 +106,7 @@ class Recipe:
 
     @property
     def hash(self) -> str:
-        """sha256 (hex) of all of it but [[source]]; what is not said and what is said as its default are the same."""
+        """The sha256 (hex) of all of it but [[source]]; what is said as its default is as if it were not said."""
         tables = {name: values for name, values in self._tables() if name != _SOURCE}
         return hashlib.sha256(json.dumps(tables, sort_keys=True).encode()).hexdigest()
 

@@ -131,7 +131,7 @@ class Profile:
 
     @property
     def kept_uids(self) -> frozenset[str]:
-        """{"uid"} where UIDs are kept."""
+        """Holds "uid" where UIDs are kept."""
         return frozenset(("uid",) if "retain_uids" in self.options else ())
 
     @property

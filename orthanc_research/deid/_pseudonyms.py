@@ -34,5 +34,5 @@ def days_of(key: Key, patient: str) -> int:
 
 
 def code_of(key: Key, purpose: str, value: str, namespace: str = "") -> str:
-    """Ten characters of base32 for any other identifier, by what it is for."""
+    """Ten characters of base32 for any other identifier, by what it is for; `namespace` keeps equal values apart."""
     return base64.b32encode(key.digest(purpose, namespace, value))[:_LETTERS].decode("ascii")

@@ -199,7 +199,8 @@ def array_of(record: Mapping[str, Any]) -> npt.NDArray[Any]:
 def read_frames(path: str | os.PathLike[str]) -> Iterator[tuple[dict[str, Any], npt.NDArray[Any]]]:
     """(columns, array) of each frame of a file that `write_frames` wrote, in its order; checksums are verified.
 
-    `QueryError` when there is no such file; `DatasetError`, at the frame where it shows, when it is damaged.
+    An array is (row, column[, sample]), as stored, in the source's type. `QueryError` when there is no such file;
+    `DatasetError`, at the frame where it shows, when it is damaged.
     """
     return _read(existing(path))
 

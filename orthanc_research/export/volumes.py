@@ -64,6 +64,9 @@ def write_volume(path: str | os.PathLike[str], volume: Volume, metadata: Mapping
 def read_volume(path: str | os.PathLike[str]) -> tuple[npt.NDArray[Any], dict[str, Any]]:
     """The array and its description, as `write_volume` wrote them; `path` is the .npy or the .npz file.
 
+    The array is ([extra, ]slice, row, column[, sample]) in the type that it was written with; the description has its
+    `dims`, `affine_lps_mm`, units and the SOPInstanceUID of each slice.
+
     `QueryError` when there is no such file, and for NIfTI, which nibabel reads; `DatasetError` when one of the two is
     damaged, or the .json is missing or of another volume.
     """

@@ -40,7 +40,7 @@ class LocalOrthanc(Orthanc):
     def introduce(self, other: LocalOrthanc) -> None:
         """Make two servers known to each other for query and retrieve, each under the other's AET.
 
-        Both need `dicom=True`. The introduction is forgotten when a server restarts.
+        Both need `dicom=True`, else it is a `QueryError`. The introduction is forgotten when a server restarts.
         """
         for here, there in ((self, other), (other, self)):
             port = there.server.dicom_port

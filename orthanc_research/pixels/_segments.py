@@ -56,7 +56,10 @@ class Segments:
         return self.array.shape
 
     def mask(self, segment: int | str) -> npt.NDArray[Any]:
-        """The mask (slice, row, column) of one segment, by its number, or by its label where only one has it."""
+        """The mask (slice, row, column) of one segment, by its number, or by its label where only one has it.
+
+        bool, or float32 from 0 to 1 where the source says fractions. `QueryError` for a segment that is not there.
+        """
         number = self._number(segment)
         if self.dims[0] == "segment":
             chosen: npt.NDArray[Any] = self.array[list(self.labels).index(number)]

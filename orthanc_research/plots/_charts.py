@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from io import BytesIO
 from typing import Any
 
 import pandas as pd
@@ -10,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-__all__ = ["INK", "NONE", "ODD", "PALE", "canvas", "code_of", "compact", "place", "write"]
+__all__ = ["INK", "NONE", "ODD", "PALE", "Picture", "canvas", "code_of", "compact", "place", "write"]
 
 INK, PALE = "#222222", "#8a8a8a"
 NONE, ODD = "none named", "no code"
@@ -40,9 +41,18 @@ def compact(number: float) -> str:
     return f"{number:.0f}" if whole else f"{number:.{1 if number >= 0.995 else 2}f}"
 
 
-def canvas(width: float, height: float) -> Figure:
+class Picture(Figure):
+    """A figure that a notebook shows as a picture: plain ones are a line of text there until pyplot is loaded."""
+
+    def _repr_png_(self) -> bytes:
+        stream = BytesIO()
+        self.savefig(stream, format="png")
+        return stream.getvalue()
+
+
+def canvas(width: float, height: float, background: str = "white", **options: Any) -> Figure:
     """An empty figure of so many inches."""
-    figure = Figure(figsize=(width, height), facecolor="white")
+    figure = Picture(figsize=(width, height), facecolor=background, **options)
     FigureCanvasAgg(figure)
     return figure
 

@@ -53,7 +53,7 @@ def compare(
 ) -> Figure:
     """Two of a kind side by side with their difference: volumes, pictures (row, column[, 3]), or DICOM datasets.
 
-    Of volumes so many slices at most, those that differ in most places, else evenly from the first to the last, in one
+    Of volumes `count` slices at most, those that differ in most places, else evenly from the first to the last, in one
     window (as in `montage`); the difference in the volume's units, blue where it fell and red where it rose; below the
     title how many voxels differ, by how much at most, and how far they are apart in space. Of datasets, such as an
     original and its copy, the pictures as a screen shows them (with whatever is burned in), the difference of their

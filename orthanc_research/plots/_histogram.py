@@ -34,9 +34,9 @@ def histogram(
     NaN and infinities (slices that are missing) are left out, and so is `padding`: that value, or without it the
     smallest one where it is plainly none of the others (at least one voxel of a thousand has it, and the next value is
     further away than a twentieth of the range of the rest, and ten times further than its own next). Whatever is left
-    out, or lies beyond the axis (0.1 % at either end), is counted below the title. Of whole numbers a bar is a whole
-    number wide. A bar that is three times as high as all others (the air of a CT) is cut and says its count.
-    `QueryError` for what has no numbers.
+    out, or lies beyond the axis (0.1 % at either end), is counted below the title. There are `bins` bars; of whole
+    numbers a bar is a whole number wide. A bar that is three times as high as all others (the air of a CT) is cut and
+    says its count. `QueryError` for what has no numbers.
     """
     array, units = _parts(volume)
     if not isinstance(bins, int) or bins < 2:

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from orthanc_research.errors import QueryError
 from orthanc_research.pixels import Volume
+from orthanc_research.plots._charts import canvas
 
 __all__ = ["limits", "montage"]
 
@@ -92,10 +92,7 @@ def _grid(count: int, columns: int | None, height: float) -> tuple[Figure, list[
     across = min(columns or math.ceil(math.sqrt(count * 1.5)), count)
     down = math.ceil(count / across)
     tall = min(max(height, 0.2), 5.0)
-    figure = Figure(
-        figsize=(across * _TILE, down * (_TILE * tall + 0.2) + 0.3), facecolor="black", layout="constrained"
-    )
-    FigureCanvasAgg(figure)
+    figure = canvas(across * _TILE, down * (_TILE * tall + 0.2) + 0.3, "black", layout="constrained")
     cells = list(figure.subplots(down, across, squeeze=False).flat)
     for cell in cells:
         cell.set_axis_off()

@@ -9,11 +9,11 @@ from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_pdf import PdfPages
 from matplotlib.figure import Figure
 
 from orthanc_research.errors import QueryError
+from orthanc_research.plots._charts import canvas
 
 __all__ = ["SheetRow", "sheet", "write_pdf"]
 
@@ -41,8 +41,7 @@ def sheet(rows: Sequence[SheetRow]) -> Figure:
         raise QueryError("There is nothing to draw: no series.")
     across = max(max((len(row.images) for row in rows), default=1), 1)
     width, height = across * _TILE + 2 * _MARGIN, len(rows) * (_TILE + _CAPTION) + 2 * _MARGIN
-    figure = Figure(figsize=(width, height), facecolor="black")
-    FigureCanvasAgg(figure)
+    figure = canvas(width, height, "black")
     for number, row in enumerate(rows):
         top = height - _MARGIN - number * (_TILE + _CAPTION)
         figure.text(

@@ -94,7 +94,10 @@ class Plan:
         return frame
 
     def files(self, row: str) -> list[str]:
-        """Where the instances of a row are: Orthanc IDs, or paths below the folder. PHI, perhaps."""
+        """Where the instances of a row are: Orthanc IDs, or paths below the folder. PHI, perhaps.
+
+        `QueryError` for a row that the plan has not.
+        """
         if row not in self._draft.keys:
             raise QueryError("The plan has no such row; rows are the index of plan.frame.")
         return list(self._draft.keys[row])
@@ -115,7 +118,7 @@ class Plan:
     def contact_sheet(self, path: str | os.PathLike[str], *, per_series: int = 4) -> Path:
         """Write an HTML page with pictures of every series whose pixels may show whose it is: look, then acknowledge.
 
-        So many instances of each, from the first to the last. It shows originals: PHI; the file is 0600.
+        So many instances of each (`per_series`), from the first to the last. It shows originals: PHI; the file is 0600.
         """
         check_house(path, [self._setting.target_about])
         lines = [line for line in self._draft.lines if "burned-in" in line.notice]

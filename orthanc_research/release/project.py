@@ -130,9 +130,9 @@ class Project:
     ) -> Run:
         """Do the rest of a run (without `run` the last one) from where its journal says it was.
 
-        What failed or was in conflict is tried again; `executor` as of `Plan.run`.
-        Places whose password the journal does not have are to be given again. `QueryError` when there is no run, or
-        when another process works on the project.
+        What failed or was in conflict is tried again; `executor` as of `Plan.run`. Places (`source`, `target`) whose
+        password the journal does not have are to be given again. `QueryError` when there is no run, or when another
+        process works on the project.
         """
         _check_workers(workers)
         with self._writing() as store:
@@ -165,8 +165,8 @@ class Project:
     ) -> dict[str, int]:
         """Take back what a run stored: only what was not in the target before, and still has the same bytes.
 
-        How many were "removed", were "gone" already, or are "changed" and stay. Originals are not touched. Places are
-        as for `resume`.
+        How many were "removed", were "gone" already, or are "changed" and stay. Originals are not touched. Places
+        (`source`, `target`) are as for `resume`.
         """
         with self._doing(run, progress, "rollback", places=(source, target), change=True) as (store, row, how, bar):
             return _after.rollback(store, row.id, how, self._who(store, how.profile), bar)

@@ -76,7 +76,7 @@ class Connection:
         return cls(url=address, **options)
 
     def request_headers(self) -> dict[str, str]:
-        """Headers for every request, with the password or the bearer token."""
+        """Headers for every request, with the password or the bearer token; `QueryError` where these cannot be had."""
         headers = {"User-Agent": "orthanc-research", **self.headers}
         if (pair := self.basic_auth()) is not None:
             headers["Authorization"] = f"Basic {base64.b64encode(':'.join(pair).encode()).decode()}"
@@ -86,7 +86,7 @@ class Connection:
         return headers
 
     def basic_auth(self) -> tuple[str, str] | None:
-        """User and password, or None."""
+        """User and password, or None; `QueryError` where they were pickled away, or a variable does not hold them."""
         if self.stripped:
             raise QueryError(
                 "This connection was pickled, and pickles carry no password or token; use auth='env:NAME' instead."
@@ -99,7 +99,7 @@ class Connection:
         return self.auth
 
     def tls(self) -> ssl.SSLContext | bool:
-        """What verifies the server and identifies us."""
+        """What verifies the server and identifies us; `QueryError` for certificates that cannot be read."""
         if self.url.startswith("http://") and not self.trust_env and self.verify is True and self.cert is None:
             return False  # nothing is encrypted, no redirect is followed, and reading the CAs takes 30 ms
         if self.verify is False and self.cert is None:

@@ -67,29 +67,40 @@ class Rest:
     def save(self, call: Call[bytes], path: str | os.PathLike[str], *, overwrite: bool = True) -> int:
         """Stream the answer of a binary route to a file, complete or not at all; the number of bytes.
 
+        `overwrite=False` leaves a file that is there.
+
         >>> rest.save(rest.studies.archive.call(study), "study.zip")  # doctest: +SKIP
         """
         with atomic_write(path, overwrite=overwrite) as sink:
             return self._client.stream(call, sink)
 
     def stream(self, call: Call[bytes], sink: IO[bytes], on_bytes: Callable[[int], None] | None = None) -> int:
-        """Stream the answer of a binary route to an open, seekable file; the number of bytes."""
+        """Stream the answer of a binary route to an open, seekable file; the number of bytes.
+
+        `on_bytes` is told how many came, as they come.
+        """
         return self._client.stream(call, sink, on_bytes=on_bytes)
 
     def get(self, path: str, **query: str | None) -> Answer:
-        """GET any route: `rest.get("/plugins/dicom-web").json()`. A query argument of None is a flag."""
+        """GET any route: `rest.get("/plugins/dicom-web").json()`. A query argument of None is a flag.
+
+        `QueryError` for a path that is none.
+        """
         return self._client.run(_free("GET", path, None, query))
 
     def post(self, path: str, body: Any = None, **query: str | None) -> Answer:
-        """POST to any route; bytes are sent as they are, anything else as JSON. Never sent twice."""
+        """POST to any route; a `body` of bytes is sent as it is, any other as JSON. Never sent twice.
+
+        `QueryError` for a path that is none.
+        """
         return self._client.run(_free("POST", path, body, query))
 
     def put(self, path: str, body: Any = None, **query: str | None) -> Answer:
-        """PUT to any route; body as in `post`."""
+        """PUT to any route; `body` as in `post`. `QueryError` for a path that is none."""
         return self._client.run(_free("PUT", path, body, query))
 
     def delete(self, path: str, **query: str | None) -> Answer:
-        """DELETE any route."""
+        """DELETE any route. `QueryError` for a path that is none."""
         return self._client.run(_free("DELETE", path, None, query))
 
     @contextmanager
@@ -144,7 +155,7 @@ class AsyncRest:
         return await self._client.capabilities()
 
     async def request(self, method: Method, path: str, body: Any = None, **query: str | None) -> Answer:
-        """Any route, as `Rest.get`, `post`, `put` and `delete`."""
+        """Any route with a `body` or none, as `Rest.get`, `post`, `put` and `delete`."""
         return await self._client.run(_free(method, path, body, query))
 
     @asynccontextmanager

@@ -150,11 +150,17 @@ class Job:
         return job.check() if check else job
 
     def cancel(self) -> Job:
-        """POST /jobs/{id}/cancel. The answer does not mean that it stops: a C-MOVE of one answer ends as Success."""
+        """POST /jobs/{id}/cancel. The answer does not mean that it stops: a C-MOVE of one answer ends as Success.
+
+        `JobError` where Orthanc does not do it.
+        """
         return self._act(cancel(self.id), "cancel")
 
     def pause(self) -> Job:
-        """POST /jobs/{id}/pause: it pauses at its next step, and jobs of one step never do."""
+        """POST /jobs/{id}/pause: it pauses at its next step, and jobs of one step never do.
+
+        `JobError` where Orthanc does not do it.
+        """
         return self._act(pause(self.id), "pause")
 
     def resume(self) -> Job:

@@ -23,8 +23,9 @@ def orthanc_id(
 ) -> str:
     """The Orthanc ID of a patient, study, series or instance: the same on every Orthanc, computed here.
 
-    It is the SHA-1 of the identifiers from PatientID down, joined by "|" (observed on 1.10.1 to 1.13.0); spaces behind
-    them do not count, those before do, and an absent PatientID is "". `QueryError` when a level between is left out.
+    It is the SHA-1 of the identifiers from PatientID down (`study_uid`, `series_uid`, `sop_uid`), joined by "|"
+    (observed on 1.10.1 to 1.13.0); spaces behind them do not count, those before do, and an absent PatientID is "".
+    `QueryError` when a level between is left out.
 
     >>> orthanc_id("4711", "1.2.3")
     '0d496228-8637b3cb-89a5e38e-52adfee0-c0308c37'

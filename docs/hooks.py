@@ -1,0 +1,17 @@
+"""What mkdocs does not do by itself: the lists of notebooks and decisions in the navigation."""
+
+from pathlib import Path
+from typing import Any
+
+
+def on_config(config: Any) -> Any:
+    """Every notebook and every decision has its place, without a list to keep."""
+    root = Path(config["docs_dir"])
+    for entry in config["nav"]:
+        for name in entry:
+            if name in ("Notebooks", "Decisions"):
+                folder = root / name.lower()
+                pages = sorted(folder.glob("[0-9]*.md"))
+                first = [folder / "README.md"] if (folder / "README.md").exists() else []
+                entry[name] = [str(path.relative_to(root)) for path in [*first, *pages]]
+    return config

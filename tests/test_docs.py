@@ -1,0 +1,219 @@
+"""The pages: every block of code on them runs, and what they list is what there is."""
+
+from __future__ import annotations
+
+import ast
+import html.parser
+import re
+import tomllib
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import pytest
+import typer.main
+
+import orthanc_research as ores
+from orthanc_research import errors
+from orthanc_research.cli import app
+from orthanc_research.pixels import CODES
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+PAGES = sorted(path for path in DOCS.glob("*.md"))
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+COHORT = ores.samples.cohort(patients=2, studies=2, slices=6, size=32)
+RUNNING = [path for path in PAGES if "```python" in path.read_text()]
+
+
+def blocks(path: Path, language: str) -> list[str]:
+    return [text for kind, text in BLOCK.findall(path.read_text()) if kind == language]
+
+
+# -- code -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def archive() -> Iterator[ores.LocalOrthanc]:
+    """A remote archive, for the page on these."""
+    with ores.LocalOrthanc(dicom=True, config={"DicomAet": "PACS"}) as pacs:
+        pacs.upload(COHORT, progress=False)
+        yield pacs
+
+
+@pytest.mark.parametrize("path", RUNNING, ids=lambda path: path.stem)
+def test_the_code_on_a_page_runs_from_top_to_bottom(
+    path: Path, archive: ores.LocalOrthanc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("LUNG_KEY", "0" * 64)  # pages set another; what they set is gone with the test
+    with ores.LocalOrthanc(dicom=True, config={"DicomAet": "HERE"}) as orthanc:
+        names: dict[str, Any] = {"ores": ores, "orthanc": orthanc}
+        if path.stem != "index":  # which brings its own
+            orthanc.upload(COHORT, progress=False)
+            orthanc.introduce(archive)
+        for number, text in enumerate(blocks(path, "toml")):
+            Path("chest.toml" if number == 0 else f"recipe{number}.toml").write_text(text)
+        for text in blocks(path, "python"):
+            exec(compile(text, path.name, "exec"), names)
+        if names["orthanc"] is not orthanc:
+            names["orthanc"].close()
+
+
+def test_every_block_says_what_it_is_and_prose_hides_no_code() -> None:
+    assert len(RUNNING) >= 11
+    for path in PAGES:
+        text = path.read_text()
+        assert text.count("```") == 2 * len(BLOCK.findall(text)), path.name
+        kinds = {kind for kind, _ in BLOCK.findall(text)}
+        assert kinds <= {"python", "sh", "toml"}, f"{path.name}: {kinds}"
+        if path.stem not in ("pixels",):  # its indented lines are tables of calls
+            assert not re.search(r"^ {4,}\S.*[=(].*\)", BLOCK.sub("", text), re.MULTILINE), path.name
+
+
+def test_recipes_on_the_pages_are_recipes() -> None:
+    found = [text for path in PAGES for text in blocks(path, "toml")]
+    assert found
+    for text in found:
+        assert tomllib.loads(text)
+        ores.Recipe.parse(text)
+
+
+def commands() -> list[str]:
+    texts = [text for path in PAGES for text in blocks(path, "sh")]
+    texts += [text.replace("    ", "", 1) for text in re.findall(r"^    orthanc-research .*$", README, re.MULTILINE)]
+    return [line.split("  #")[0].strip() for text in texts for line in text.splitlines() if line.strip()]
+
+
+README = (ROOT / "README.md").read_text()
+
+
+def test_every_command_on_the_pages_is_one_of_ours() -> None:
+    found = commands()
+    assert len(found) > 25
+    for line in found:
+        words = line.split()
+        assert words[0] == "orthanc-research", line
+        _check(typer.main.get_command(app), words[1:], line)
+
+
+def _check(command: Any, words: list[str], line: str) -> None:
+    """That the command is there, with each of these options."""
+    if hasattr(command, "commands"):
+        assert words, line
+        assert words[0] in command.commands, line
+        _check(command.commands[words[0]], words[1:], line)
+        return
+    known = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
+    assert {word.split("=")[0] for word in words if re.match(r"--?[a-z]", word)} <= known, line
+
+
+# -- lists ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_reference_has_every_public_name() -> None:
+    text = "\n".join(path.read_text() for path in sorted((DOCS / "api").glob("*.md")))
+    listed = set(re.findall(r"^::: orthanc_research\.([\w.]+)", text, re.MULTILINE))
+    last = {name.split(".")[-1] for name in listed}
+    modules = {"errors": set(errors.__all__), "dataset": {"dataset"}, "deid": {"deid"}}
+    covered = last | {
+        name for module, names in modules.items() if module in {n.split(".")[0] for n in listed} for name in names
+    }
+    assert set(ores.__all__) - covered == {"__version__"}
+    for name in listed:
+        assert _there(name), name
+
+
+def _there(name: str) -> bool:
+    from pkgutil import resolve_name
+
+    return resolve_name(f"orthanc_research.{name}") is not None
+
+
+@cache
+def messages() -> str:
+    """Every text of the package, with … for what is put into it."""
+    found = []
+    for path in sorted((ROOT / "orthanc_research").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.append(node.value)
+            elif isinstance(node, ast.JoinedStr):
+                found.append("".join(str(p.value) if isinstance(p, ast.Constant) else "…" for p in node.values))
+    return "\n".join(found)
+
+
+def test_each_error_has_its_place_and_each_message_is_one_of_ours() -> None:
+    text = (DOCS / "errors.md").read_text()
+    sections = dict(re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", text, re.DOTALL | re.MULTILINE))
+    assert list(sections) == [
+        name for name in re.findall(r"── (\w+)", errors.__doc__ or "") if name not in ("OrthancError",)
+    ]
+    for name, section in sections.items():
+        rows = [line.split(" | ") for line in section.splitlines() if line.startswith("| ")][1:]
+        if name == "GeometryError":
+            assert [row[0].strip("| `") for row in rows] == [code for code in CODES if code != "ok"]
+            continue
+        for row in rows:
+            said = row[0].removeprefix("| ").strip()
+            assert all(piece.strip() in messages() for piece in said.split("…")), said
+            # One template has it all, not the pieces of several.
+            pattern = "[^\n]*".join(re.escape(piece.strip()) for piece in said.split("…"))
+            assert re.search(pattern, messages()), said
+
+
+# -- the site, where it was built ------------------------------------------------------------------------------------
+
+
+class _Links(html.parser.HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.targets: list[tuple[str, str]] = []
+        self.ids: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        for name, value in attrs:
+            if name in ("href", "src") and value is not None:
+                self.targets.append((tag, value))
+            elif name in ("id", "name") and value:
+                self.ids.add(value)
+
+
+@cache
+def _read(path: Path) -> _Links:
+    parser = _Links()
+    parser.feed(path.read_text())
+    return parser
+
+
+@pytest.mark.long
+def test_no_link_of_the_built_site_is_broken_and_no_page_loads_from_elsewhere() -> None:
+    site = ROOT / "site"
+    pages = sorted(site.rglob("*.html"))
+    assert len(pages) > 40, "scripts/docs builds the site first"
+    wrong = []
+    for page in pages:
+        for tag, target in _read(page).targets:
+            parts = urlsplit(target)
+            if parts.scheme in ("http", "https") or target.startswith("//"):
+                if tag != "a" and not target.startswith("https://orthanc_research"):
+                    wrong.append(f"{page.name} loads {target}")
+                continue
+            if parts.scheme or target.startswith("data:"):
+                continue
+            there = (page.parent / unquote(parts.path)).resolve() if parts.path else page
+            if page.name == "404.html" and parts.path.startswith("/"):
+                there = site / parts.path.lstrip("/")
+            if there.is_dir():
+                there /= "index.html"
+            if not there.is_relative_to(site) or not there.exists():
+                wrong.append(f"{page.relative_to(site)} → {target}")
+            elif parts.fragment and there.suffix == ".html" and unquote(parts.fragment) not in _read(there).ids:
+                wrong.append(f"{page.relative_to(site)} → {target}: no such place")
+    assert not wrong
+    for sheet in [*site.rglob("*.css"), *site.rglob("*.js")]:
+        assert not re.search(r"@import\s+[\"']?https?:|url\([\"']?https?:", sheet.read_text(errors="replace")), sheet
+    assert (site / "search" / "search_index.json").stat().st_size > 100_000

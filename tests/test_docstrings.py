@@ -1,0 +1,149 @@
+"""What is public says what it takes, gives and raises: rules that can be checked, so that they stay."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+import orthanc_research as ores
+from orthanc_research import errors
+from orthanc_research.accessor import OrthancAccessor
+from orthanc_research.feed import Change
+from orthanc_research.modality import Modality
+from orthanc_research.release._mapping import Mapping
+from orthanc_research.release._plan import Plan
+from orthanc_research.release._run import Run
+
+# What the public surface gives and does not export by name.
+GIVEN = (OrthancAccessor, Change, Modality, Mapping, Plan, Run)
+# What these mean is said once, in the docstring of `Orthanc` and of `Progress`.
+COMMON = {"self", "cls", "progress", "resources", "workers", "criteria", "options", "title"}
+
+
+def surface() -> Iterator[tuple[str, Any, str]]:
+    """(name, object, docstring of its class) of every public function, class, method and property."""
+    found: dict[str, Any] = {name: getattr(ores, name) for name in ores.__all__ if not name.startswith("__")}
+    for module in ("plots", "widgets", "deid", "dataset", "samples"):
+        each = found.pop(module)
+        found |= {f"{module}.{name}": getattr(each, name) for name in each.__all__}
+    found |= {each.__name__: each for each in GIVEN}
+    seen = set()
+    for name, each in sorted(found.items()):
+        if not callable(each) or id(each) in seen:
+            continue
+        seen.add(id(each))
+        yield name, each, ""
+        if inspect.isclass(each):
+            for member, value in vars(each).items():
+                value = getattr(value, "__func__", value)
+                if not member.startswith("_") and (inspect.isfunction(value) or isinstance(value, property)):
+                    yield f"{name}.{member}", value, inspect.getdoc(each) or ""
+
+
+SURFACE = list(surface())
+FUNCTIONS = [(name, each, of) for name, each, of in SURFACE if inspect.isfunction(each)]
+
+
+def said(each: Any, of: str) -> str:
+    """Its docstring and that of its class."""
+    return f"{inspect.getdoc(each) or ''}\n{of}"
+
+
+def refers(text: str) -> bool:
+    """Whether all is said elsewhere: "See `Run.verify`", "`Orthanc.tags`: …", "`find("Study", …)`"."""
+    return bool(re.match(r"(See |As )?`[\w.]+(\(.*\))?`", text))
+
+
+def test_there_is_a_surface_to_look_at() -> None:
+    assert len(FUNCTIONS) > 150
+
+
+def test_all_of_it_has_a_first_sentence() -> None:
+    wrong = []
+    for name, each, _ in SURFACE:
+        first = (inspect.getdoc(each) or "").split("\n\n")[0]
+        if not re.match(r"[A-Z`(]", first) or not re.search(r"[.:?]\)?$", first.strip()):
+            wrong.append(f"{name}: {first[:80]!r}")
+    assert not wrong, "\n" + "\n".join(wrong)
+
+
+def test_frames_say_what_a_row_is() -> None:
+    wrong = []
+    for name, each, _ in SURFACE:
+        function: Any = each.fget if isinstance(each, property) else each
+        if inspect.isclass(each) or "DataFrame" not in str(inspect.signature(function).return_annotation):
+            continue
+        text = inspect.getdoc(each) or ""
+        if not refers(text) and not re.search(r"\brows?\b|\b[Ii]ndex|columns?\b|frame\b|as from `", text):
+            wrong.append(name)
+    assert not wrong, "\n" + "\n".join(wrong)
+
+
+def test_arrays_say_their_axes_and_types() -> None:
+    wrong = []
+    for name, each, of in SURFACE:
+        function: Any = each.fget if isinstance(each, property) else each
+        if inspect.isclass(each) or "NDArray" not in str(inspect.signature(function).return_annotation):
+            continue
+        text = said(each, of)
+        if not re.search(r"\([^)]*\b(slice|row|frame|index)\b[^)]*\)", text):
+            wrong.append(f"{name}: axes")
+        if not re.search(r"float(32|64)|u?int\d+|bool|dtype|type\b", text):
+            wrong.append(f"{name}: type")
+    assert not wrong, "\n" + "\n".join(wrong)
+
+
+def test_every_option_is_spoken_of() -> None:
+    wrong = []
+    for name, each, of in FUNCTIONS:
+        text = said(each, of)
+        if refers(inspect.getdoc(each) or ""):
+            continue
+        # What has to be given is the verb's object, and the sentence is about it; what may be given is named.
+        given = inspect.signature(each).parameters.values()
+        names = [p.name for p in given if p.name not in COMMON and p.default is not p.empty]
+        if re.search(r"(are|as) those of `(Orthanc\.)?volume`", text):
+            names = [name for name in names if name not in inspect.signature(ores.Orthanc.volume).parameters]
+        missing = [name for name in names if not re.search(rf"\b{name.strip('*')}\b", text)]
+        if missing:
+            wrong.append(f"{name}: {', '.join(missing)}")
+    assert not wrong, "\n" + "\n".join(wrong)
+
+
+@cache
+def tree(module: str) -> dict[str, ast.AST]:
+    """Functions and methods of a module by name."""
+    source = inspect.getsource(inspect.sys.modules[module])  # type: ignore[attr-defined]
+    return {node.name: node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef)}
+
+
+def raised(module: str, name: str, seen: frozenset[str] = frozenset()) -> set[str]:
+    """The errors of ours that a function raises: itself, or by private functions of its own module."""
+    node = tree(module).get(name)
+    if node is None or name in seen:
+        return set()
+    found = set()
+    for each in ast.walk(node):
+        if isinstance(each, ast.Raise) and isinstance(each.exc, ast.Call):
+            found.add(getattr(each.exc.func, "id", getattr(each.exc.func, "attr", "")))
+        elif isinstance(each, ast.Call):
+            called = getattr(each.func, "id", getattr(each.func, "attr", ""))
+            if called.startswith("_") and not called.startswith("__"):
+                found |= raised(module, called, seen | {name})
+    return found & set(errors.__all__)
+
+
+def test_what_it_raises_is_named() -> None:
+    wrong = []
+    for name, each, of in FUNCTIONS:
+        text = said(each, of)
+        if refers(inspect.getdoc(each) or ""):
+            continue
+        missing = sorted(error for error in raised(each.__module__, each.__name__) if error not in text)
+        if missing:
+            wrong.append(f"{name}: {', '.join(missing)}")
+    assert not wrong, "\n" + "\n".join(wrong)
