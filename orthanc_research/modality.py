@@ -98,10 +98,11 @@ class Modality:
         return frame
 
     def below(self, level: Level, uid: str, *, timeout: int | None = None) -> pd.DataFrame:
-        """What the archive has below one answer: the studies of a patient (its PatientID), the series of a study.
+        """What the archive has below one answer, a row each: a patient's studies (by PatientID), a study's series.
 
         A find by that identifier, and of its answers those that have exactly it: archives match PatientIDs without
-        case, and pass over keys that they do not know. `QueryError` for one that would match others too.
+        case, and pass over keys that they do not know. `QueryError` for one that would match others too;
+        `ModalityError`, and `timeout` in seconds, as of `find`.
         """
         if level not in ("Patient", "Study"):
             raise QueryError("Below a patient are studies, below a study series: level is Patient or Study.")
@@ -119,7 +120,7 @@ class Modality:
 
         `InstancesHere` is their number, `Here` "yes" (as many as the archive announces), "part", "some" (it announces
         none), "no", or NA for an identifier that no find can ask for alone. It is a number: a retrieve holds instance
-        against instance.
+        against instance. `QueryError` for a frame of instances, or of another origin.
         """
         level = _level(frame)
         if level == "Instance":

@@ -39,7 +39,7 @@ def test_builds_of_one_cohort_gave_one_dataset() -> None:
 
 
 def test_the_forms_for_others_are_executors() -> None:
-    blocks = re.findall(r"```python\n(.*?)```", scale.PAGE.read_text(), re.DOTALL)
+    blocks = re.findall(r"```py\n(.*?)```", scale.PAGE.read_text(), re.DOTALL)
     classes = [node for block in blocks for node in ast.parse(block).body if isinstance(node, ast.ClassDef)]
     assert [each.name for each in classes] == ["RayExecutor", "SparkExecutor"]
     for each in classes:

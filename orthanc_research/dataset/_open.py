@@ -163,7 +163,8 @@ class OpenDataset(Loaders):
     ) -> tuple[Array, dict[str, Any]]:
         """One frame as `values`, (row, column[, sample]), with its columns; an array of its own.
 
-        Float32 but for stored values, or `dtype`, which must hold them. `PixelError` as `volume`.
+        Float32 but for stored values, or `dtype`, which must hold them. `QueryError` for a series that is not here or a
+        type that is none, `PixelError` as `volume`.
         """
         about, stored = read_frame(self._frames_file(series_uid), place)
         frame = _frame_of({**about, "shape": stored.shape, "dtype": stored.dtype.str})

@@ -148,7 +148,7 @@ class Recipe:
         return None if self.labels is None else self._beside(self.labels.table, "labels.table")
 
     def profile_file(self) -> Path | None:
-        """Where the profile is, when it is one of the user's own; errors as of `labels_file`."""
+        """Where the profile is, when it is one of the user's own; `DatasetError` as of `labels_file`."""
         name = self.anonymize.profile
         return self._beside(name, "anonymize.profile") if name.endswith(".json") else None
 
