@@ -117,8 +117,8 @@ def test_a_study_is_found_in_an_archive_and_brought_here_with_the_keyboard_alone
     keys.press("Space")
     screen.says(f"2 studies at {archive}.")
     expect(screen.root.locator(".ores-find-call")).to_contain_text("PatientName='<IMG*'")
-    assert all(HOSTILE[:20] in line for line in screen.rows("rows"))
-    screen.tab_to("rows")
+    assert all(HOSTILE[:20] in line for line in screen.rows("Rows"))
+    screen.tab_to("Rows")
     keys.press("Home")
     expect(screen.root.locator(".ores-answers .ores-row")).to_contain_text(HOSTILE)
     screen.tab_to("Open")
@@ -128,18 +128,18 @@ def test_a_study_is_found_in_an_archive_and_brought_here_with_the_keyboard_alone
     screen.tab_to("Back")
     keys.press("Space")
     expect(screen.root.locator(".ores-crumbs")).not_to_contain_text("2020-01-02")
-    screen.choose("rows", 0)
+    screen.choose("Rows", 0)
     assert screen.shows(HOSTILE[:20])  # to its last column, which says what is here
     screen.tab_to("Retrieve 1 selected")
     keys.press("Space")
     screen.says("Retrieved: 1 complete.")
-    assert [line.split()[0] for line in screen.rows("retrieved")]
+    assert [line.split()[0] for line in screen.rows("Retrieved")]
     assert len(place.here.studies()) == before + 1
     if os.environ.get("ORTHANC_RESEARCH_SCREENS"):
         screen.field("Patient name").fill("SYN*")
         screen.button("Find").click()
         screen.root.locator("option").filter(has_text="SYNTHETIC").first.wait_for(state="attached")
-        screen.choose("rows", 0)
+        screen.choose("Rows", 0)
         screen.root.locator(".ores-answers .ores-row").filter(has_text="SYNTHETIC").wait_for()
         picture(screen, "modality-browser")
 
@@ -188,7 +188,7 @@ def test_a_retrieve_is_cancelled_in_the_middle(place: Place) -> None:
     screen.field("Patient ID").fill(place.odd.studies[0]["PatientID"])
     screen.button("Find").click()
     screen.says("1 studies at odd.")
-    screen.choose("rows", 0)
+    screen.choose("Rows", 0)
     place.odd.delay = 0.5
     screen.button("Retrieve 1 selected").click()
     expect(screen.root.locator(".ores-working")).to_be_visible()

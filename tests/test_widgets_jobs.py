@@ -192,7 +192,7 @@ def test_ten_thousand_jobs_are_pages(orthanc: ores.LocalOrthanc, watch: Make) ->
     many = [f"00000000-0000-0000-0000-{number:012}" for number in range(10_000)]
     monitor = watch(orthanc, jobs=many)
     until(lambda: len(monitor.results) == 10_000)
-    assert words(monitor, "ores-where") == "jobs 1-200 of 10,000"
+    assert words(monitor, "ores-where") == "Jobs 1-200 of 10,000"
     choose(monitor.table, 0)
     click(monitor, "ores-next")
     choose(monitor.table, 1)

@@ -179,7 +179,7 @@ def test_ten_thousand_rows_are_pages(browser: LocalBrowser, cohort: ores.Orthanc
     frame.index = pd.Index([f"{k:08x}-00000000-00000000-00000000-00000000" for k in range(10_000)], name="ID")
     frame.attrs = dict(some.attrs)
     with browser._lock:
-        browser._listed("Study", False, frame)
+        browser._listed("Study", {}, False, frame)
     assert words(browser.table._where) == "Rows 1-200 of 10,000"
     browser.table.turn(49)
     assert words(browser.table._where) == "Rows 9,801-10,000 of 10,000"
@@ -265,7 +265,7 @@ def test_actions_on_nothing_or_without_a_folder_send_nothing(
     with cohort.rest.counting() as requests:
         for given, said in (
             ("", "Give a folder."),
-            (str(tmp_path / "file"), "There is a file of this name; give a folder."),
+            (str(tmp_path / "file"), "There is a file of that name."),
             (str(tmp_path / "a" / "b"), f"There is no folder {tmp_path / 'a'}."),
         ):
             actions.folder.box.value = given
