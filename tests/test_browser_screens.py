@@ -138,9 +138,9 @@ def test_a_study_is_found_in_an_archive_and_brought_here_with_the_keyboard_alone
     if os.environ.get("ORTHANC_RESEARCH_SCREENS"):
         screen.field("Patient name").fill("SYN*")
         screen.button("Find").click()
-        screen.root.locator("option").filter(has_text="SYNTHETIC").first.wait_for(state="attached")
+        screen.root.locator("option").filter(has_text="SYNTHETIC^PATIENT").first.wait_for(state="attached")
         screen.choose("Rows", 0)
-        screen.root.locator(".ores-answers .ores-row").filter(has_text="SYNTHETIC").wait_for()
+        screen.root.locator(".ores-answers .ores-row").filter(has_text="SYNTHETIC^PATIENT").wait_for()
         picture(screen, "modality-browser")
 
 
@@ -153,7 +153,7 @@ def ask(screen: Screen, archive: str) -> None:
 def clear(screen: Screen) -> None:
     """Empty the form, and see that it is: what is typed before the kernel has heard of it would go as well."""
     screen.field("Patient ID").fill("to be cleared")
-    screen.field("Patient ID").press("Enter")
+    screen.field("Patient ID").press("Tab")
     screen.button("Clear").click()
     expect(screen.field("Patient ID")).to_have_value("")
 
@@ -207,11 +207,12 @@ def test_jobs_are_shown_as_they_are(place: Place) -> None:
 
 def test_a_study_opens_and_its_slices_turn_with_the_keyboard_alone(place: Place) -> None:
     screen, keys = place.screen("localbrowser"), place.page.page.keyboard
+    assert not screen.root.locator(".ores-stackviewer").is_visible()  # no black square before a series is opened
     screen.tab_to("Patient name")
     keys.type("SYNTHETIC*")
-    screen.tab_to("Find")
-    keys.press("Space")
+    keys.press("Enter")
     screen.says("2 studies.")
+    expect(screen.root.locator(".ores-call").first).to_contain_text("PatientName='SYNTHETIC*'")
     screen.tab_to("Rows")
     keys.press("Home")
     expect(screen.root.locator(".ores-thumb:visible")).to_have_count(2)

@@ -296,6 +296,24 @@ def test_cancelling_an_action_says_how_far_it_came(
     assert monitor.status == "Paused: 0 of 2 jobs. It was stopped after 1. gone"
 
 
+@pytest.mark.one_version
+def test_a_fault_of_one_look_is_over_with_the_next(
+    orthanc: ores.LocalOrthanc, watch: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monitor = watch(orthanc, jobs=[NOBODY])
+    until(lambda: len(monitor.results) == 1)
+
+    def broken(**_: Any) -> Any:
+        raise errors.ServerError("It broke.", status=500)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(orthanc, "jobs", broken)
+        monitor._soon.set()
+        until(lambda: monitor.failed)
+    monitor._soon.set()
+    until(lambda: (monitor.status, monitor.failed) == ("", False))
+
+
 def test_faults_are_said_and_closing_leaves_no_thread(
     orthanc: ores.LocalOrthanc, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -135,8 +135,8 @@ class _Enter:
             self._waits.daemon = True
             self._waits.start()
 
-    def _on_value(self, _: Any) -> None:
-        if time.monotonic() < self._until:
+    def _on_value(self, change: Any) -> None:
+        if change["new"] and time.monotonic() < self._until:  # who empties a form looks for nothing
             self._until = 0.0
             if self._waits is not None:
                 self._waits.cancel()
@@ -166,6 +166,7 @@ class Confirm:
 
     def _on_first(self) -> None:
         self._wrong.value = ""
+        self.withdraw()  # Enter may click what cannot be seen
         try:
             question = self._ask()
         except Exception as failure:  # noqa: BLE001  # a handler has no caller who would see it
