@@ -105,8 +105,8 @@ def test_a_study_is_found_in_an_archive_and_brought_here_with_the_keyboard_alone
     screen, keys = place.screen("modalitybrowser"), place.page.page.keyboard
     archive = place.there.server.aet
     before = len(place.here.studies())
-    expect(screen.field("Modality").locator("option")).to_have_count(2)
-    screen.tab_to("Modality")
+    expect(screen.field("Archive").locator("option")).to_have_count(2)
+    screen.tab_to("Archive")
     keys.type(archive)
     screen.tab_to("Echo")
     keys.press("Space")
@@ -146,8 +146,8 @@ def test_a_study_is_found_in_an_archive_and_brought_here_with_the_keyboard_alone
 
 def ask(screen: Screen, archive: str) -> None:
     """Choose an archive by its name."""
-    names = [text.split()[0] for text in screen.field("Modality").locator("option").all_inner_texts()]
-    screen.field("Modality").select_option(index=names.index(archive))
+    names = [text.split()[0] for text in screen.field("Archive").locator("option").all_inner_texts()]
+    screen.field("Archive").select_option(index=names.index(archive))
 
 
 def clear(screen: Screen) -> None:

@@ -66,6 +66,7 @@ class LocalBrowser(Panel):
         self.table = Table(rows=10, label="Rows")
         self.series_table = Table(_COLUMNS["Series"], rows=5, label="Series")
         self.series_table.widget.add_class("ores-series")
+        self.series_table.widget.layout.display = "none"
         self.thumbnails = Thumbnails(self._on_thumbnail)
         self.viewer = StackViewer()
         self.viewer.widget.layout.display = "none"
@@ -87,8 +88,8 @@ class LocalBrowser(Panel):
         self._path.add_class("ores-path")
         self.act_on = ipywidgets.Dropdown(
             description="Act on",
-            options=[("the chosen rows above", False), ("the chosen series", True)],
-            layout={"width": "20em"},
+            options=[("the chosen studies or patients", False), ("the chosen series", True)],
+            layout={"width": "26em"},
         )
         self.act_on.add_class("ores-act-on")
         self._same = call()
@@ -111,6 +112,7 @@ class LocalBrowser(Panel):
                 self.actions.widget,
             ],
         )
+        self.say("Fill in what to look for, or nothing for all studies, and press Enter.")
 
     @property
     def array(self) -> npt.NDArray[Any] | None:
@@ -238,6 +240,7 @@ class LocalBrowser(Panel):
             return  # something else is chosen since
         before = self.series_table.chosen
         self.series_table.show(series, keep=True)
+        self.series_table.widget.layout.display = "" if len(series) else "none"
         self.thumbnails.show(series)
         if self.series_table.chosen == before:
             self.series = self.series_table.selected

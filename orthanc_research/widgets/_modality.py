@@ -49,7 +49,7 @@ class ModalityBrowser(Panel):
         self._bringing = False
         self.job: pd.DataFrame | None = None
         self._archive = ipywidgets.Dropdown(
-            description="Modality", layout={"width": "32em"}, style={"description_width": "initial"}
+            description="Archive", layout={"width": "32em"}, style={"description_width": "initial"}
         )
         self._archive.add_class("ores-modality")
         self._level = ipywidgets.Dropdown(
