@@ -105,8 +105,8 @@ def test_a_study_is_found_in_an_archive_and_brought_here_with_the_keyboard_alone
     screen, keys = place.screen("modalitybrowser"), place.page.page.keyboard
     archive = place.there.server.aet
     before = len(place.here.studies())
-    expect(screen.field("Modality").locator("option")).to_have_count(2)
-    screen.tab_to("Modality")
+    expect(screen.field("Archive").locator("option")).to_have_count(2)
+    screen.tab_to("Archive")
     keys.type(archive)
     screen.tab_to("Echo")
     keys.press("Space")
@@ -117,8 +117,8 @@ def test_a_study_is_found_in_an_archive_and_brought_here_with_the_keyboard_alone
     keys.press("Space")
     screen.says(f"2 studies at {archive}.")
     expect(screen.root.locator(".ores-find-call")).to_contain_text("PatientName='<IMG*'")
-    assert all(HOSTILE[:20] in line for line in screen.rows("rows"))
-    screen.tab_to("rows")
+    assert all(HOSTILE[:20] in line for line in screen.rows("Rows"))
+    screen.tab_to("Rows")
     keys.press("Home")
     expect(screen.root.locator(".ores-answers .ores-row")).to_contain_text(HOSTILE)
     screen.tab_to("Open")
@@ -128,32 +128,32 @@ def test_a_study_is_found_in_an_archive_and_brought_here_with_the_keyboard_alone
     screen.tab_to("Back")
     keys.press("Space")
     expect(screen.root.locator(".ores-crumbs")).not_to_contain_text("2020-01-02")
-    screen.choose("rows", 0)
+    screen.choose("Rows", 0)
     assert screen.shows(HOSTILE[:20])  # to its last column, which says what is here
     screen.tab_to("Retrieve 1 selected")
     keys.press("Space")
     screen.says("Retrieved: 1 complete.")
-    assert [line.split()[0] for line in screen.rows("retrieved")]
+    assert [line.split()[0] for line in screen.rows("Retrieved")]
     assert len(place.here.studies()) == before + 1
     if os.environ.get("ORTHANC_RESEARCH_SCREENS"):
         screen.field("Patient name").fill("SYN*")
         screen.button("Find").click()
-        screen.root.locator("option").filter(has_text="SYNTHETIC").first.wait_for(state="attached")
-        screen.choose("rows", 0)
-        screen.root.locator(".ores-answers .ores-row").filter(has_text="SYNTHETIC").wait_for()
+        screen.root.locator("option").filter(has_text="SYNTHETIC^PATIENT").first.wait_for(state="attached")
+        screen.choose("Rows", 0)
+        screen.root.locator(".ores-answers .ores-row").filter(has_text="SYNTHETIC^PATIENT").wait_for()
         picture(screen, "modality-browser")
 
 
 def ask(screen: Screen, archive: str) -> None:
     """Choose an archive by its name."""
-    names = [text.split()[0] for text in screen.field("Modality").locator("option").all_inner_texts()]
-    screen.field("Modality").select_option(index=names.index(archive))
+    names = [text.split()[0] for text in screen.field("Archive").locator("option").all_inner_texts()]
+    screen.field("Archive").select_option(index=names.index(archive))
 
 
 def clear(screen: Screen) -> None:
     """Empty the form, and see that it is: what is typed before the kernel has heard of it would go as well."""
     screen.field("Patient ID").fill("to be cleared")
-    screen.field("Patient ID").press("Enter")
+    screen.field("Patient ID").press("Tab")
     screen.button("Clear").click()
     expect(screen.field("Patient ID")).to_have_value("")
 
@@ -188,7 +188,7 @@ def test_a_retrieve_is_cancelled_in_the_middle(place: Place) -> None:
     screen.field("Patient ID").fill(place.odd.studies[0]["PatientID"])
     screen.button("Find").click()
     screen.says("1 studies at odd.")
-    screen.choose("rows", 0)
+    screen.choose("Rows", 0)
     place.odd.delay = 0.5
     screen.button("Retrieve 1 selected").click()
     expect(screen.root.locator(".ores-working")).to_be_visible()
@@ -207,11 +207,12 @@ def test_jobs_are_shown_as_they_are(place: Place) -> None:
 
 def test_a_study_opens_and_its_slices_turn_with_the_keyboard_alone(place: Place) -> None:
     screen, keys = place.screen("localbrowser"), place.page.page.keyboard
+    assert not screen.root.locator(".ores-stackviewer").is_visible()  # no black square before a series is opened
     screen.tab_to("Patient name")
     keys.type("SYNTHETIC*")
-    screen.tab_to("Find")
-    keys.press("Space")
+    keys.press("Enter")
     screen.says("2 studies.")
+    expect(screen.root.locator(".ores-call").first).to_contain_text("PatientName='SYNTHETIC*'")
     screen.tab_to("Rows")
     keys.press("Home")
     expect(screen.root.locator(".ores-thumb:visible")).to_have_count(2)

@@ -322,8 +322,12 @@ def test_a_release_from_the_plan_to_the_mapping(archive: ores.Orthanc, tmp_path:
 def test_a_plan_is_dropped_when_the_choices_change(archive: ores.Orthanc, tmp_path: Path) -> None:
     panel = AnonymizePanel(archive, archive.studies())
     planned(panel, tmp_path)
+    panel.start.first.click()
+    assert "into that folder" in panel.start.question.value
+    assert panel.start._asking.layout.display == ""
     panel._form.options["retain_uids"].value = True
     assert panel.plan is None
+    assert panel.start._asking.layout.display == "none"  # its question was of the other plan
     assert not len(panel.table.frame)
     assert "plan again" in panel.status
     assert panel.start.first.disabled
@@ -363,6 +367,7 @@ def test_what_may_show_whose_it_is_waits_until_somebody_has_looked(orthanc: ores
     chosen(panel, status="blocked")
     panel.acknowledge.first.click()
     assert "these 1 series" in panel.acknowledge.question.value
+    panel.table.choose([])  # the answer is to what was asked
     panel.acknowledge.yes.click()
     assert panel.wait()
     assert set(panel.table.frame["status"]) == {"planned"}

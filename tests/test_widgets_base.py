@@ -16,7 +16,7 @@ from orthanc_research.errors import CancelledError, QueryError, UnreachableError
 from orthanc_research.progress import Progress
 from orthanc_research.widgets import Panel, Table
 from orthanc_research.widgets._base import guard
-from orthanc_research.widgets._form import Confirm, Field, call, show_call
+from orthanc_research.widgets._form import Confirm, Field, button, call, on_enter, show_call
 
 SCRIPT = "<img src=x onerror=alert(1)>"
 HOSTILE = [
@@ -484,3 +484,40 @@ def test_the_call_that_does_the_same_can_be_copied_and_is_text() -> None:
     assert "<img" not in line.value
     assert "orthanc.studies(PatientName=" in line.value
     assert "Modality=[&#x27;CT&#x27;, &#x27;MR&#x27;])" in line.value
+
+
+def test_enter_clicks_once_with_what_was_entered() -> None:
+    seen: list[str] = []
+    field = Field("Patient name")
+    target = button("Find", "ores-find", lambda: seen.append(field.box.value))
+    on_enter([field], target)
+
+    def enter(value: str) -> None:
+        """As a browser sends it: the key first, then what was entered, where it is new."""
+        field.box._handle_custom_msg({"event": "submit"}, [])
+        field.box.value = value
+
+    field.box.value = "DOE"  # who leaves the field looks for nothing
+    assert not seen
+    enter("DOE*")
+    field.box.value = "R"  # after its Enter was answered
+    field.box.value = "DOE*"
+    assert seen == ["DOE*"]
+    enter("DOE*")
+    until(lambda: len(seen) == 2)
+    assert seen == ["DOE*"] * 2
+    field.box.value = "ROE"  # it came late; what was looked for was less
+    assert seen == ["DOE*", "DOE*", "ROE"]
+    enter("ROE")
+    until(lambda: len(seen) == 4)
+    field.clear()
+    assert len(seen) == 4
+
+
+def test_a_question_that_is_asked_anew_does_not_stay() -> None:
+    questions = ["List everything?", None]
+    confirm = Confirm("Find", lambda: questions.pop(0), lambda: None)
+    confirm.first.click()
+    assert confirm._asking.layout.display == ""
+    confirm.first.click()  # by Enter in a field
+    assert confirm._asking.layout.display == "none"

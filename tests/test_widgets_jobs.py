@@ -192,7 +192,7 @@ def test_ten_thousand_jobs_are_pages(orthanc: ores.LocalOrthanc, watch: Make) ->
     many = [f"00000000-0000-0000-0000-{number:012}" for number in range(10_000)]
     monitor = watch(orthanc, jobs=many)
     until(lambda: len(monitor.results) == 10_000)
-    assert words(monitor, "ores-where") == "jobs 1-200 of 10,000"
+    assert words(monitor, "ores-where") == "Jobs 1-200 of 10,000"
     choose(monitor.table, 0)
     click(monitor, "ores-next")
     choose(monitor.table, 1)
@@ -294,6 +294,24 @@ def test_cancelling_an_action_says_how_far_it_came(
     go.set()
     assert monitor.wait()
     assert monitor.status == "Paused: 0 of 2 jobs. It was stopped after 1. gone"
+
+
+@pytest.mark.one_version
+def test_a_fault_of_one_look_is_over_with_the_next(
+    orthanc: ores.LocalOrthanc, watch: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monitor = watch(orthanc, jobs=[NOBODY])
+    until(lambda: len(monitor.results) == 1)
+
+    def broken(**_: Any) -> Any:
+        raise errors.ServerError("It broke.", status=500)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(orthanc, "jobs", broken)
+        monitor._soon.set()
+        until(lambda: monitor.failed)
+    monitor._soon.set()
+    until(lambda: (monitor.status, monitor.failed) == ("", False))
 
 
 def test_faults_are_said_and_closing_leaves_no_thread(

@@ -179,7 +179,7 @@ def test_ten_thousand_rows_are_pages(browser: LocalBrowser, cohort: ores.Orthanc
     frame.index = pd.Index([f"{k:08x}-00000000-00000000-00000000-00000000" for k in range(10_000)], name="ID")
     frame.attrs = dict(some.attrs)
     with browser._lock:
-        browser._listed("Study", False, frame)
+        browser._listed("Study", {}, False, frame)
     assert words(browser.table._where) == "Rows 1-200 of 10,000"
     browser.table.turn(49)
     assert words(browser.table._where) == "Rows 9,801-10,000 of 10,000"
@@ -265,7 +265,7 @@ def test_actions_on_nothing_or_without_a_folder_send_nothing(
     with cohort.rest.counting() as requests:
         for given, said in (
             ("", "Give a folder."),
-            (str(tmp_path / "file"), "There is a file of this name; give a folder."),
+            (str(tmp_path / "file"), "There is a file of that name."),
             (str(tmp_path / "a" / "b"), f"There is no folder {tmp_path / 'a'}."),
         ):
             actions.folder.box.value = given
@@ -280,6 +280,63 @@ def test_actions_on_nothing_or_without_a_folder_send_nothing(
         assert not requests
     act(browser, "Send")
     assert actions.status == "Choose the modality that it is sent to."
+
+
+@pytest.mark.one_version
+def test_an_action_is_done_to_what_it_named(browser: LocalBrowser, cohort: ores.Orthanc) -> None:
+    actions = browser.actions
+    choose(found(browser), 0)
+    actions.buttons["Anonymize"].click()
+    assert "Copies of 1 study with 10 instances" in words(actions._note)
+    choose(browser, 0, 1)
+    before = len(cohort.studies())
+    actions.go.click()
+    assert browser.wait()
+    assert actions.status == "What is chosen is now 2 studies with 20 instances; nothing was done. Click again."
+    assert "Copies of 2 studies with 20 instances" in words(actions._note)
+    assert len(cohort.studies()) == before
+    actions.delete.first.click()
+    assert actions._panel.layout.display == "none"
+    actions.buttons["Label"].click()
+    assert actions.delete._asking.layout.display == "none"
+    actions.leave.click()
+
+
+@pytest.mark.one_version
+def test_the_list_is_read_again_as_it_is_shown(browser: LocalBrowser, cohort: ores.Orthanc) -> None:
+    browser.list.value = "patients"
+    found(browser)
+    choose(browser, 0)
+    browser.open.click()
+    assert browser.wait()
+    assert words(browser._same) == "same as: orthanc.studies(within=patients)"
+    cohort.upload(ores.samples.cohort(patients=1, studies=1, slices=3, size=16, seed=77), progress=False)
+    browser.list.value = "studies"  # for the next search
+    browser.back.click()
+    assert browser.wait()
+    assert len(browser.table.frame) == len(cohort.patients()) == 3
+    assert words(browser._same) == "same as: orthanc.patients()"
+    browser.refresh()
+    assert browser.wait()
+    assert browser.table.frame.attrs["orthanc"]["level"] == "Patient"
+
+
+@pytest.mark.one_version
+def test_a_study_that_is_chosen_no_more_does_not_open(browser: LocalBrowser, cohort: ores.Orthanc) -> None:
+    found(browser)
+    rows = list(browser.table.frame.index[:2])
+
+    def more(_: str, target: str) -> None:
+        browser.table.choose(rows)
+
+    cohort.rest._client.hooks.append(more)
+    try:
+        browser.table.choose(rows[:1])
+        assert browser.wait()
+    finally:
+        cohort.rest._client.hooks.remove(more)
+    assert len(browser.selected) == 2
+    assert not len(browser.series_table.frame)
 
 
 @pytest.mark.one_version

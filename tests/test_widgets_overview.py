@@ -99,6 +99,21 @@ def test_the_numbers_are_those_of_overview_and_each_leads_to_its_studies(
 
 
 @pytest.mark.one_version
+@pytest.mark.one_version
+def test_what_is_chosen_no_more_is_not_listed(panel: OverviewPanel, archive: ores.Orthanc) -> None:
+    def leave(_: str, target: str) -> None:
+        panel.table.choose([])
+
+    archive.rest._client.hooks.append(leave)
+    try:
+        panel.table.choose([panel.frame.index[0]])
+        assert panel.wait()
+    finally:
+        archive.rest._client.hooks.remove(leave)
+    assert panel.selected is None
+    assert not len(panel.studies.frame)
+
+
 def test_it_takes_one_request_and_one_more_for_the_studies(panel: OverviewPanel, archive: ores.Orthanc) -> None:
     with archive.rest.counting() as requests:
         panel.again.click()

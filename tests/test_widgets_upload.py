@@ -176,7 +176,7 @@ def test_ten_thousand_files_are_pages(orthanc: ores.LocalOrthanc, tmp_path: Path
     panel = show(orthanc)
     panel.folder.box.value = str(tmp_path / "many.zip")
     click(panel, "ores-scan")
-    assert words(panel, "ores-where") == "files 1-200 of 10,000"
+    assert words(panel, "ores-where") == "Files 1-200 of 10,000"
     choose(panel.table, 0)
     click(panel, "ores-next")
     choose(panel.table, 199)

@@ -399,11 +399,11 @@ def test_a_window_that_cannot_be_is_said_beside_its_field(
 @pytest.mark.one_version
 def test_a_series_that_is_gone_is_said(archive: ores.Orthanc, ids: dict[str, str], viewer: StackViewer) -> None:
     opened(viewer, ids["ct"], archive)
-    before = viewer._image.value
     viewer.show("-".join(["00000000"] * 5), archive)
     assert viewer.wait()
     assert viewer.failed
-    assert viewer._image.value == before
+    assert viewer.array is None  # the values of another series would be taken for its
+    assert viewer._image.layout.display == "none"
 
 
 @pytest.mark.one_version
@@ -451,6 +451,25 @@ def test_who_moves_on_while_a_file_comes_sees_where_they_went(
     assert seen == [-1]
     assert viewer.index == then
     assert not viewer.failed
+
+
+@pytest.mark.one_version
+def test_leafing_while_another_series_comes_does_not_end_its_coming(
+    archive: ores.Orthanc, ids: dict[str, str], viewer: StackViewer
+) -> None:
+    opened(viewer, ids["long"], archive)
+
+    def leaf(_: str, target: str) -> None:
+        viewer._slider.value = 2
+
+    archive.rest._client.hooks.append(leaf)
+    try:
+        opened(viewer, ids["ct"], archive)
+    finally:
+        archive.rest._client.hooks.remove(leaf)
+    assert viewer.selected in set(archive.instances(within=ids["ct"]).index)
+    viewer.clear()
+    assert (viewer.status, viewer.failed, viewer.busy) == ("", False, False)
 
 
 @pytest.mark.one_version

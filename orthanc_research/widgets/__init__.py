@@ -4,6 +4,13 @@
     browser                                  # in a cell of its own: the screen
     browser.selected                         # what was chosen in it, as a DataFrame
 
+`LocalBrowser(orthanc)` searches this Orthanc, shows slices, and exports, sends, labels and deletes; `ModalityBrowser(
+orthanc)` searches remote archives and retrieves; `UploadPanel(orthanc)` stores a folder; `JobMonitor(orthanc)` follows
+jobs; `OverviewPanel(orthanc)` counts what there is; `StackViewer(series)` leafs through a series, a `Stack` or a
+`Volume`; `AnonymizePanel(orthanc, studies)` de-identifies. Work goes on while other cells run; `screen.wait()` waits
+for its end, `screen.close()` ends it. Without a notebook: `orthanc-research browse` (`pip install
+orthanc-research[browse]`).
+
 No screen does anything that a line of Python cannot; each shows that line.
 """
 

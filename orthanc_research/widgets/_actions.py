@@ -18,8 +18,9 @@ from orthanc_research.markup import escape
 from orthanc_research.orthanc import Orthanc
 from orthanc_research.progress import Progress
 from orthanc_research.tables import selection
+from orthanc_research.widgets._anonymize_fields import folder_name
 from orthanc_research.widgets._base import Panel, guard
-from orthanc_research.widgets._form import Confirm, Field, call, show_call
+from orthanc_research.widgets._form import Code, Confirm, Field, button, call, show_call
 from orthanc_research.widgets._search import labels
 from orthanc_research.widgets._table import Table
 
@@ -36,15 +37,6 @@ _NOTES = {
 }
 
 
-class _Word(str):
-    """A name in a line of Python, not a text."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return str(self)
-
-
 class Actions(Panel):
     """Buttons over a selection: `results` is the ledger of the last one that was done.
 
@@ -56,20 +48,22 @@ class Actions(Panel):
     def __init__(self, orthanc: Orthanc, chosen: Callable[[], pd.DataFrame], changed: Callable[[], None]) -> None:
         super().__init__("With what is chosen")
         self._orthanc, self._chosen, self._changed = orthanc, chosen, changed
-        self._doomed: pd.DataFrame | None = None
+        self._named: pd.DataFrame | None = None  # what the form or the question is about
         self.folder = Field("Folder", placeholder="~/export", read=_folder, width="32em")
         self.form = ipywidgets.Dropdown(description="Format", options=["nifti", "npz", "npy", "parquet"])
         self.values = ipywidgets.Dropdown(description="Values", options=["rescaled", "stored", "suv"])
         self.modality = ipywidgets.Dropdown(description="To", options=[])
         self.add = Field("Add", placeholder="reviewed", read=labels)
         self.remove = Field("Remove", read=labels)
-        self.buttons = {name: self._button(f"{name}…", name, partial(self._on_open, name)) for name in _NOTES}
+        self.buttons = {
+            name: button(f"{name}…", f"ores-{name.lower()}", partial(self._on_open, name)) for name in _NOTES
+        }
         self.delete = Confirm("Delete…", self._ask, self._on_delete)
         self.delete.first.add_class("ores-delete")
         self.delete.yes.description = "Yes, delete"
-        self.go = self._button("Go", "go", self._on_go)
+        self.go = button("Go", "ores-go", self._on_go)
         self.go.button_style = "primary"
-        self.leave = self._button("Close", "leave", self._on_leave)
+        self.leave = button("Close", "ores-leave", self._on_leave)
         self._note = ipywidgets.HTML()
         self._fields = ipywidgets.VBox()
         self._open: str | None = None
@@ -84,12 +78,6 @@ class Actions(Panel):
         row = ipywidgets.HBox([*self.buttons.values(), self.delete.widget], layout={"flex_flow": "row wrap"})
         self._compose([row, self._panel, self._same, self._ledger.widget])
 
-    def _button(self, description: str, kind: str, act: Callable[[Any], None]) -> ipywidgets.Button:
-        button = ipywidgets.Button(description=description, layout={"width": "auto"})
-        button.add_class(f"ores-{kind.lower()}")
-        button.on_click(act)
-        return button
-
     # -- forms --------------------------------------------------------------------------------------------------------
 
     def _ready(self) -> pd.DataFrame:
@@ -102,21 +90,29 @@ class Actions(Panel):
         return frame
 
     @guard
-    def _on_open(self, name: str, _: Any) -> None:
+    def _on_open(self, name: str) -> None:
         frame = self._ready()
+        self.delete.withdraw()
         fields = {
             "Export": [self.folder.widget, self.form, self.values],
             "Download": [self.folder.widget],
             "Send": [self.modality],
             "Label": [self.add.widget, self.remove.widget],
         }
-        note = _NOTES[name].format(_told(frame, self._orthanc.url))
-        self._note.value = f'<span class="ores-note">{escape(note[:1].upper() + note[1:])}</span>'
+        self._name(name, frame)
         self._fields.children = fields.get(name, [])
         self.go.description, self._open = name, name
         self._panel.layout.display = ""
         if name == "Send":
             self.task("Asking which modalities there are", lambda _: self._orthanc.modalities(), self._offer)
+
+    def _name(self, name: str, frame: pd.DataFrame) -> None:
+        note = _NOTES[name].format(_told(frame, self._orthanc.url))
+        self._note.value = f'<span class="ores-note">{escape(note[:1].upper() + note[1:])}</span>'
+        self._named = frame
+
+    def _is_named(self, frame: pd.DataFrame) -> bool:
+        return self._named is not None and list(frame.index) == list(self._named.index)
 
     def _offer(self, modalities: pd.DataFrame) -> None:
         self.modality.options = [(str(name), str(name)) for name in modalities.index]
@@ -125,18 +121,21 @@ class Actions(Panel):
             raise QueryError("This Orthanc knows no modality; orthanc.add_modality makes one known.")
 
     @guard
-    def _on_leave(self, _: Any) -> None:
+    def _on_leave(self) -> None:
         self._panel.layout.display, self._open = "none", None
 
     @guard
-    def _on_go(self, _: Any) -> None:
+    def _on_go(self) -> None:
         frame, name = self._ready(), self._open
+        if name is not None and not self._is_named(frame):
+            self._name(name, frame)
+            raise QueryError(f"What is chosen is now {_told(frame, self._orthanc.url)}; nothing was done. Click again.")
         if name == "Anonymize":
             self._act("anonymize", frame)
         elif name == "Download":
-            self._act("download", frame, folder=self._asked(self.folder))
+            self._act("download", frame, folder=self.folder.needed("Give a folder."))
         elif name == "Export":
-            folder = self._asked(self.folder)
+            folder = self.folder.needed("Give a folder.")
             # Tables of frames hold what is stored, with slope and intercept beside it.
             values = "stored" if self.form.value == "parquet" else self.values.value
             self._act("export", frame, folder=folder, format=self.form.value, values=values)
@@ -151,13 +150,6 @@ class Actions(Panel):
                 raise QueryError("Give a label to add, or one to remove.")
             self._act("label", frame, add=add, remove=remove)
 
-    def _asked(self, field: Field) -> Any:
-        value = field.value()
-        if value is None:
-            field.complain("Give a folder.")
-            raise QueryError("Give a folder.")
-        return value
-
     # -- work ---------------------------------------------------------------------------------------------------------
 
     def _act(self, verb: str, frame: pd.DataFrame, **arguments: Any) -> None:
@@ -171,7 +163,7 @@ class Actions(Panel):
 
     def _say_call(self, verb: str, arguments: dict[str, Any]) -> None:
         series = self._chosen().attrs["orthanc"]["level"] == "Series"
-        resources = _Word("browser.series" if series else "browser.selected")
+        resources = Code("browser.series" if series else "browser.selected")
         show_call(self._same, f"orthanc.{verb}", {"resources": resources, **arguments})
 
     def _done(self, verb: str, ledger: pd.DataFrame) -> None:
@@ -187,16 +179,18 @@ class Actions(Panel):
 
     def _ask(self) -> str | None:
         try:
-            self._doomed = self._ready()
-            return f"Delete {_told(self._doomed, self._orthanc.url)}? This cannot be undone."
+            frame = self._ready()
+            self._on_leave()  # two forms at a time would be about different things
+            self._named = frame
+            return f"Delete {_told(frame, self._orthanc.url)}? This cannot be undone."
         except Exception as error:  # noqa: BLE001  # as `guard`, which gives nothing back
             self.fail(error)
             return None
 
     @guard
     def _on_delete(self) -> None:
-        frame, doomed = self._ready(), self._doomed
-        if doomed is None or list(frame.index) != list(doomed.index):
+        frame = self._ready()
+        if not self._is_named(frame):
             raise QueryError("The selection is not what was asked about any more; nothing was deleted. Ask again.")
         count, told = len(frame), _told(frame, self._orthanc.url)
         self._say_call("delete", {"expect": count})
@@ -225,9 +219,7 @@ def _told(frame: pd.DataFrame, url: str) -> str:
 
 
 def _folder(text: str) -> str:
-    path = Path(text.strip()).expanduser()
-    if path.exists() and not path.is_dir():
-        raise QueryError("There is a file of this name; give a folder.")
+    path = Path(folder_name(text))
     if not path.parent.is_dir():
         raise QueryError(f"There is no folder {path.parent}.")
     return str(path)

@@ -19,10 +19,10 @@ from orthanc_research.orthanc import Orthanc
 from orthanc_research.progress import Progress
 from orthanc_research.release._places import check_house
 from orthanc_research.release._run import Run
-from orthanc_research.widgets._anonymize_fields import Code, file_name
-from orthanc_research.widgets._anonymize_plan import PlanPanel, button
+from orthanc_research.widgets._anonymize_fields import file_name
+from orthanc_research.widgets._anonymize_plan import PlanPanel
 from orthanc_research.widgets._base import guard, text
-from orthanc_research.widgets._form import Confirm, Field, call, show_call
+from orthanc_research.widgets._form import Code, Confirm, Field, button, call, show_call
 
 __all__ = ["AnonymizePanel"]
 
@@ -99,6 +99,8 @@ class AnonymizePanel(PlanPanel):
         self._planning.layout.display = self._looking.layout.display = "none" if own else ""
         planned = own or self.plan is not None
         self._plan_button.disabled = self.busy
+        if self.busy:
+            self._withdraw()
         for each in (self._preview_button, self._look, self.acknowledge.first):
             each.disabled = self.busy or self.plan is None
         self.start.first.disabled = self.busy or not planned
@@ -106,6 +108,11 @@ class AnonymizePanel(PlanPanel):
         self._resume.disabled = self.busy or again is None
         self.save.first.disabled = self.busy or (self.results is None if own else self.project is None)
         self._show_same(own)
+
+    def _withdraw(self) -> None:
+        super()._withdraw()
+        for each in (self.start, self.save):
+            each.withdraw()
 
     def _show_same(self, own: bool) -> None:
         chosen = Code("panel.selected")
@@ -153,7 +160,7 @@ class AnonymizePanel(PlanPanel):
         )
 
     @guard
-    def _on_resume(self, _: Any) -> None:
+    def _on_resume(self) -> None:
         """Do what is left, by the engine that is chosen."""
         self._hide_preview()
         if self.engine.value == OWN:
@@ -206,7 +213,8 @@ class AnonymizePanel(PlanPanel):
         counts = ", ".join(f"{states.count(each):,} {each}" for each in dict.fromkeys(states))
         again = "Resume and retry does the rest." if set(left) - {"blocked"} else ""
         own = "No row is releasable: this engine is for use in the house." if "engine" in frame.columns else ""
-        said = [f"{len(states):,} rows: {counts}." if states else "There was nothing to do.", more, again, own]
+        rows = "row" if len(states) == 1 else "rows"
+        said = [f"{len(states):,} {rows}: {counts}." if states else "There was nothing to do.", more, again, own]
         self.say(
             " ".join(each for each in said if each), failed=bool(more) or bool(set(left) - {"blocked", "not-done"})
         )

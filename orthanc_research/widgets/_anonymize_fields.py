@@ -6,44 +6,22 @@ import re
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from orthanc_research.errors import QueryError
-from orthanc_research.widgets._form import Field
 
 __all__ = [
     "FORMS",
     "KEY_NAME",
-    "Code",
     "address_of",
     "day",
     "file_name",
     "folder_name",
     "key_name",
-    "needed",
     "variable_name",
 ]
 
 KEY_NAME = re.compile(r"(env|file|keyring):\S.*")
 FORMS = "A key is env:NAME, file:/path or keyring:name; the key itself goes into the field beside it."
-
-
-class Code(str):
-    """Text that stands in a line of Python as it is, and not as a string."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return str(self)
-
-
-def needed(field: Field, sentence: str) -> Any:
-    """What is in the field; where there is nothing the sentence is said beside it, as a `QueryError`."""
-    value = field.value()
-    if value is None:
-        field.complain(sentence)
-        raise QueryError(sentence)
-    return value
 
 
 def folder_name(entered: str) -> str:

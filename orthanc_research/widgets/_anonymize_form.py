@@ -16,16 +16,14 @@ from orthanc_research.orthanc import Orthanc
 from orthanc_research.widgets._anonymize_fields import (
     FORMS,
     KEY_NAME,
-    Code,
     address_of,
     day,
     folder_name,
     key_name,
-    needed,
     variable_name,
 )
 from orthanc_research.widgets._base import guard, text
-from orthanc_research.widgets._form import Field
+from orthanc_research.widgets._form import Code, Field
 
 __all__ = ["Release", "ReleaseForm"]
 
@@ -211,10 +209,8 @@ class ReleaseForm:
 
     def _profile(self) -> Profile:
         dates: Any = self.dates.value
-        anchor = self.anchor.value() if dates == "anchor" else None
-        if dates == "anchor" and anchor is None:
-            self.anchor.complain("Give the date that the first study of each patient is to fall on.")
-            raise QueryError("The anchor date is missing.")
+        said = "Give the date that the first study of each patient is to fall on."
+        anchor = self.anchor.needed(said) if dates == "anchor" else None
         chosen = frozenset(name for name, box in self.options.items() if box.value)
         return dataclasses.replace(self._base, dates=dates, anchor=anchor, options=chosen)
 
@@ -229,8 +225,8 @@ class ReleaseForm:
                 wrong.append(error)
                 return None
 
-        folder = asked(lambda: needed(self.folder, "Name the folder of the project; it is made where there is none."))
-        key = self._typed or asked(lambda: needed(self.key, FORMS))
+        folder = asked(lambda: self.folder.needed("Name the folder of the project; it is made where there is none."))
+        key = self._typed or asked(lambda: self.key.needed(FORMS))
         profile = asked(self._profile)
         target, place = asked(self._place) or (None, "")
         if wrong:
@@ -240,7 +236,7 @@ class ReleaseForm:
     def _place(self) -> tuple[Callable[[], Any], str]:
         chosen = str(self.target.value)
         if chosen == FOLDER:
-            path = needed(self.path, "Name the folder that the copies go into.")
+            path = self.path.needed("Name the folder that the copies go into.")
             return (lambda: path), "that folder"
         if chosen == HERE:
             return (lambda: self._orthanc), HERE
@@ -251,7 +247,7 @@ class ReleaseForm:
             name = self.variable.value()
         except QueryError as error:
             wrong = error
-        address = needed(self.address, "Give the address of the Orthanc.")
+        address = self.address.needed("Give the address of the Orthanc.")
         if wrong is not None:
             raise wrong
 

@@ -21,10 +21,10 @@ from orthanc_research.tables import selection as selection_of
 from orthanc_research.widgets._anonymize_form import Release, ReleaseForm
 from orthanc_research.widgets._anonymize_shown import before_and_after, kept_back
 from orthanc_research.widgets._base import Panel, guard
-from orthanc_research.widgets._form import Confirm
+from orthanc_research.widgets._form import Confirm, button
 from orthanc_research.widgets._table import Table
 
-__all__ = ["PlanPanel", "button"]
+__all__ = ["PlanPanel"]
 
 _COLUMNS = (
     "status", "reason", "error", "notice", "Modality", "PatientID", "AnonymizedPatientID", "AnonymizedID", "instances",
@@ -45,6 +45,7 @@ class PlanPanel(Panel):
         self._read: Release | None = None  # what the plan was made with
         self._stale = False  # the choices have changed since the plan was asked for
         self._acknowledged: set[str] = set()
+        self._looked_at: list[str] = []  # the rows that were asked about
         self._previewed: list[dict[str, Any]] = []
         self._form = ReleaseForm(orthanc, targets, profile, self._on_form, self.fail)
         self._plan_button = button("Plan", "ores-plan", self._on_plan, icon="list")
@@ -53,11 +54,11 @@ class PlanPanel(Panel):
         self._problems.add_class("ores-problems")
         self._warning.add_class("ores-warning")
         self._found = ipywidgets.VBox([self._warning, self._problems])
-        self.table = Table(_COLUMNS, rows=8, label="rows")
+        self.table = Table(_COLUMNS, rows=8, label="Rows")
         self._look = button("Write pictures to look at", "ores-look", self._on_look)
         self.acknowledge = Confirm("Acknowledge chosen", self._ask_acknowledge, self._do_acknowledge)
         self._preview_button = button("Show before and after", "ores-preview-show", self._on_preview)
-        self._hide = button("Hide", "ores-preview-hide", lambda _: self._hide_preview())
+        self._hide = button("Hide", "ores-preview-hide", self._hide_preview)
         self._changes = ipywidgets.Checkbox(value=True, description="only what changes", indent=False)
         self._changes.observe(self._on_changes, "value")
         self._preview = ipywidgets.HTML()
@@ -68,6 +69,10 @@ class PlanPanel(Panel):
     def _arrange(self) -> None:
         """Which buttons can be used."""
         raise NotImplementedError
+
+    def _withdraw(self) -> None:
+        """Take back questions that were of another plan, or of other choices."""
+        self.acknowledge.withdraw()
 
     def _many(self) -> str:
         """How many of what; `QueryError` for what is no selection."""
@@ -92,13 +97,14 @@ class PlanPanel(Panel):
             self.say("The choices have changed: plan again.")
             self.table.show(pd.DataFrame())
         self.plan, self._stale = None, True
+        self._withdraw()
         self._acknowledged.clear()
         self._problems.value = self._warning.value = ""
         self._hide_preview()
         self._arrange()
 
     @guard
-    def _on_plan(self, _: Any) -> None:
+    def _on_plan(self) -> None:
         self._some()
         given = self._form.read()
         self._acknowledged.clear()
@@ -145,7 +151,7 @@ class PlanPanel(Panel):
         self._arrange()
 
     @guard
-    def _on_look(self, _: Any) -> None:
+    def _on_look(self) -> None:
         plan, given = self._ready()
         path = Path(given.folder) / "pixels-to-look-at.html"
 
@@ -158,7 +164,7 @@ class PlanPanel(Panel):
 
     @guard
     def _ask_acknowledge(self) -> str | None:
-        rows = self._burned_in()
+        self._looked_at = rows = self._burned_in()
         return f"Have you looked at all images of these {len(rows):,} series, and does none show whose it is?"
 
     def _burned_in(self) -> list[str]:
@@ -173,11 +179,11 @@ class PlanPanel(Panel):
 
     @guard
     def _do_acknowledge(self) -> None:
-        self._acknowledged.update(self._burned_in())
+        self._acknowledged.update(self._looked_at)  # whatever is chosen meanwhile
         self._replan(self._ready()[1])
 
     @guard
-    def _on_preview(self, _: Any) -> None:
+    def _on_preview(self) -> None:
         plan, _given = self._ready()
         if len(self.table.chosen) != 1:
             raise QueryError("Choose one row of the plan, in the table.")
@@ -206,10 +212,3 @@ class PlanPanel(Panel):
         if self.plan is None or self._read is None:
             raise QueryError("Plan first.")
         return self.plan, self._read
-
-
-def button(description: str, kind: str, act: Any, icon: str = "") -> ipywidgets.Button:
-    button = ipywidgets.Button(description=description, icon=icon, layout={"width": "auto"})
-    button.add_class(kind)
-    button.on_click(act)
-    return button

@@ -213,6 +213,16 @@ class Panel(traitlets.HasTraits):
                 self._run.progress.cancel()
                 self.say(_STOPPING)
 
+    def drop(self) -> None:
+        """As if the work under way had not been asked for: nothing more is said or shown of it."""
+        with self._lock:
+            if self._run is not None:
+                self._run.progress.cancel()
+                self._run.progress.close()
+                self._run = None
+                self._working.layout.visibility = "hidden"
+                self.set_trait("busy", False)
+
     def wait(self, seconds: float = 60) -> bool:
         """Until no work is under way; False when some still is after `seconds`. For scripts and tests."""
         until = time.monotonic() + seconds
@@ -225,12 +235,8 @@ class Panel(traitlets.HasTraits):
         with self._lock:
             if self._closed:
                 return
-            if self._run is not None:
-                self._run.progress.cancel()
-                self._run.progress.close()
-            self._run = None
+            self.drop()
             self._closed = True
-            self.set_trait("busy", False)
         until = time.monotonic() + _LEAVE
         for thread in self._threads:
             if thread is not threading.current_thread():

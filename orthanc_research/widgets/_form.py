@@ -1,8 +1,10 @@
-"""Parts of a form: fields that say beside themselves what is wrong, the call that does the same, and a second click."""
+"""Parts of a form: buttons, fields that say beside themselves what is wrong, a second click, the call shown."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import ipywidgets
@@ -11,7 +13,27 @@ from orthanc_research.errors import QueryError
 from orthanc_research.markup import escape
 from orthanc_research.widgets._base import sentence
 
-__all__ = ["Confirm", "Field", "call", "show_call"]
+__all__ = ["Code", "Confirm", "Field", "button", "call", "complete", "on_enter", "period", "show_call"]
+
+_COMES = 0.3  # seconds after Enter in which a browser has sent what was entered
+_LATE = 3.0  # and in which it may still come, from far away
+
+
+class Code(str):
+    """Text that stands in a line of Python as it is, and not as a string."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def button(description: str, kind: str, act: Callable[[], Any], icon: str = "") -> ipywidgets.Button:
+    """A button as wide as what it says, of this CSS class."""
+    made = ipywidgets.Button(description=description, icon=icon, layout={"width": "auto"})
+    made.add_class(kind)
+    made.on_click(lambda _: act())
+    return made
 
 
 class Field:
@@ -44,9 +66,81 @@ class Field:
             self.complain(str(error))
             raise
 
+    def needed(self, sentence: str) -> Any:
+        """What was entered; where nothing was, the sentence is said beside the field, as a `QueryError`."""
+        value = self.value()
+        if value is None:
+            self.complain(sentence)
+            raise QueryError(sentence)
+        return value
+
+    def clear(self) -> None:
+        """Empty it."""
+        self.box.value = ""
+        self.complain("")
+
     def complain(self, sentence: str) -> None:
         """Say beside the field what is wrong; "" for nothing."""
         self._wrong.value = f'<span role="alert">{escape(sentence)}</span>' if sentence else ""
+
+
+def complete(fields: Mapping[str, Field]) -> dict[str, Any]:
+    """What was entered, by name; the first `QueryError` of all fields that are wrong, after each of them says so."""
+    found: dict[str, Any] = {}
+    wrong: list[QueryError] = []
+    for name, field in fields.items():
+        try:
+            value = field.value()
+        except QueryError as error:
+            wrong.append(error)
+            continue
+        if value is not None:
+            found[name] = value
+    if wrong:
+        raise wrong[0]
+    return found
+
+
+def period(text: str) -> Any:
+    """`2020-01-01 .. 2020-12-31`, either end open, as (from, to); any other text as it is."""
+    first, dots, last = text.partition("..")
+    if not dots:
+        return text
+    return first.strip() or None, last.strip() or None
+
+
+def on_enter(fields: Iterable[Field], target: ipywidgets.Button) -> None:
+    """Enter in any of these fields is a click on this button."""
+    for field in fields:
+        _Enter(field.box, target)
+
+
+class _Enter:
+    """A browser says that Enter was pressed before it sends what was entered, which then must not be looked for less.
+
+    So the click comes with the new text, or a moment later where there is none. What comes later still clicks again.
+    """
+
+    def __init__(self, box: ipywidgets.Text, target: ipywidgets.Button) -> None:
+        self._target = target
+        self._until = 0.0
+        self._waits: threading.Timer | None = None
+        box.on_msg(self._on_message)
+        box.observe(self._on_value, "value")
+
+    def _on_message(self, _: Any, content: Any, _buffers: Any) -> None:
+        if content.get("event") == "submit":
+            self._until = time.monotonic() + _LATE
+            self._waits = threading.Timer(_COMES, self._target.click)
+            self._waits.daemon = True
+            self._waits.start()
+
+    def _on_value(self, change: Any) -> None:
+        if change["new"] and time.monotonic() < self._until:  # who empties a form looks for nothing
+            self._until = 0.0
+            if self._waits is not None:
+                self._waits.cancel()
+            self._target.click()
 
 
 class Confirm:
@@ -58,24 +152,21 @@ class Confirm:
     def __init__(self, description: str, ask: Callable[[], str | None], act: Callable[[], None]) -> None:
         """`ask` gives the question ("Delete 3 studies?"), or None when there is nothing to do; `act` does it."""
         self._ask, self._act = ask, act
-        self.first = ipywidgets.Button(description=description, layout={"width": "auto"})
-        self.first.add_class("ores-first")
+        self.first = button(description, "ores-first", self._on_first)
         self.question = ipywidgets.HTML()
         self.yes = ipywidgets.Button(description=f"Yes, {description.lower()}", button_style="danger")
         self.yes.add_class("ores-yes")
-        self.no = ipywidgets.Button(description="No", layout={"width": "auto"})
-        self.no.add_class("ores-no")
+        self.no = button("No", "ores-no", self._back)
         self._asking = ipywidgets.HBox([self.question, self.yes, self.no], layout={"display": "none"})
         self._asking.add_class("ores-confirm")
-        self.first.on_click(self._on_first)
-        self.yes.on_click(self._on_yes)
-        self.no.on_click(lambda _: self._back())
+        self.yes.on_click(lambda _: self._on_yes())
         self._wrong = ipywidgets.HTML()
         self._wrong.add_class("ores-field")
         self.widget = ipywidgets.HBox([self.first, self._asking, self._wrong])
 
-    def _on_first(self, _: Any) -> None:
+    def _on_first(self) -> None:
         self._wrong.value = ""
+        self.withdraw()  # Enter may click what cannot be seen
         try:
             question = self._ask()
         except Exception as failure:  # noqa: BLE001  # a handler has no caller who would see it
@@ -87,15 +178,19 @@ class Confirm:
         self.first.layout.display, self._asking.layout.display = "none", ""
         self.no.focus()
 
-    def _on_yes(self, _: Any) -> None:
+    def _on_yes(self) -> None:
         self._back()
         try:
             self._act()
         except Exception as failure:  # noqa: BLE001  # as above
             self._complain(failure)
 
-    def _back(self) -> None:
+    def withdraw(self) -> None:
+        """Take the question back: what it is about is not so any more."""
         self.first.layout.display, self._asking.layout.display = "", "none"
+
+    def _back(self) -> None:
+        self.withdraw()
         self.first.focus()
 
     def _complain(self, failure: Exception) -> None:

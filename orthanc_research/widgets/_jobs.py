@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import ipywidgets
@@ -16,7 +17,7 @@ from orthanc_research.parallel import reporting
 from orthanc_research.progress import Progress, Silent
 from orthanc_research.rest import Job, once
 from orthanc_research.widgets._base import Panel, guard
-from orthanc_research.widgets._form import Confirm, call, show_call
+from orthanc_research.widgets._form import Confirm, button, call, show_call
 from orthanc_research.widgets._table import Table
 
 __all__ = ["JobMonitor"]
@@ -44,14 +45,16 @@ class JobMonitor(Panel):
         self.results = pd.DataFrame()
         self._asked: list[str] = []
         self._soon = threading.Event()
+        self._blind: BaseException | None = None  # why the last look that failed did
         self._watch = Silent()
-        self.table = Table(_COLUMNS, label="jobs", heads=_HEADS, cell=_cell, whole=True)
+        self.table = Table(_COLUMNS, label="Jobs", heads=_HEADS, cell=_cell, whole=True)
         self.table.observe(lambda _: self._on_choice(), "chosen")
         self._cancel = Confirm("Cancel jobs", self._ask, self._cancel_asked)
         self._cancel.first.add_class("ores-job-cancel")
         self._call = call()
         show_call(self._call, "orthanc.jobs", {} if self._only is None else {"only": self._only})
-        actions = [self._button(verb) for verb in ("pause", "resume", "resubmit")]
+        verbs = ("pause", "resume", "resubmit")
+        actions = [button(verb.capitalize(), f"ores-job-{verb}", partial(self._on_action, verb)) for verb in verbs]
         self._compose([self._call, self.table.widget, ipywidgets.HBox([self._cancel.widget, *actions])])
         self._on_choice()
         # Nobody waits for it: a script that ends without close() ends.
@@ -88,6 +91,8 @@ class JobMonitor(Panel):
             with self._lock:
                 if self._closed:
                     return False
+                if self.failed and self._blind is not None and self.failure is self._blind:
+                    self.say("")
                 self._returned()
                 if frame.equals(self.results):
                     return False
@@ -97,6 +102,7 @@ class JobMonitor(Panel):
         except CancelledError:
             return False
         except Exception as failure:  # noqa: BLE001  # a thread has no caller who would see it
+            self._blind = failure
             self.fail(failure)
             return False
 
@@ -126,12 +132,6 @@ class JobMonitor(Panel):
     @guard
     def _cancel_asked(self) -> None:
         self._act("cancel", self._asked)
-
-    def _button(self, verb: str) -> ipywidgets.Button:
-        button = ipywidgets.Button(description=verb.capitalize(), layout={"width": "auto"})
-        button.add_class(f"ores-job-{verb}")
-        button.on_click(lambda _: self._on_action(verb))
-        return button
 
     @guard
     def _on_action(self, verb: str) -> None:

@@ -17,9 +17,9 @@ from orthanc_research.orthanc import Orthanc
 from orthanc_research.progress import Progress
 from orthanc_research.rest import Level
 from orthanc_research.tables import reading_order
-from orthanc_research.widgets._actions import Actions, _Word
+from orthanc_research.widgets._actions import Actions
 from orthanc_research.widgets._base import Panel, guard, still_wanted
-from orthanc_research.widgets._form import call, show_call
+from orthanc_research.widgets._form import Code, button, call, on_enter, show_call
 from orthanc_research.widgets._search import SearchForm
 from orthanc_research.widgets._table import Table
 from orthanc_research.widgets._thumbs import Thumbnails, pictures
@@ -57,36 +57,39 @@ class LocalBrowser(Panel):
     def __init__(self, orthanc: Orthanc) -> None:
         super().__init__("This Orthanc")
         self._orthanc = orthanc
-        self._criteria: dict[str, Any] | None = None  # of the last search
+        self._asked: tuple[Level, dict[str, Any]] | None = None  # the last search
+        self._shown: tuple[Level, dict[str, Any]] | None = None  # the search whose answer is on the screen
         self._sure = False
         self._level: Level = "Study"
         self._inside: pd.DataFrame | None = None  # the patients whose studies are shown
-        self._patients: pd.DataFrame | None = None
         self.form = SearchForm()
         self.table = Table(rows=10, label="Rows")
         self.series_table = Table(_COLUMNS["Series"], rows=5, label="Series")
         self.series_table.widget.add_class("ores-series")
+        self.series_table.widget.layout.display = "none"
         self.thumbnails = Thumbnails(self._on_thumbnail)
         self.viewer = StackViewer()
+        self.viewer.widget.layout.display = "none"
         self.actions = Actions(orthanc, self._acted_on, self.refresh)
         traitlets.dlink((self.actions, "results"), (self, "results"))
         self._build()
 
     def _build(self) -> None:
-        self.find = self._button("Find", "find", self._on_find)
+        self.find = button("Find", "ores-find", self._on_find)
         self.find.button_style = "primary"
-        self._clear = self._button("Clear", "clear", self._on_clear)
+        on_enter(self.form.fields.values(), self.find)
+        self._clear = button("Clear", "ores-clear", self._on_clear)
         self.list = ipywidgets.Dropdown(description="List", options=["studies", "patients"], layout={"width": "14em"})
         self.list.add_class("ores-list")
-        self.open = self._button("Open the studies", "open", self._on_open)
-        self.back = self._button("Back to the patients", "back", self._on_back)
+        self.open = button("Open the studies", "ores-open", self._on_open)
+        self.back = button("Back to the patients", "ores-back", self._on_back)
         self.open.layout.display = self.back.layout.display = "none"
         self._path = ipywidgets.HTML()
         self._path.add_class("ores-path")
         self.act_on = ipywidgets.Dropdown(
             description="Act on",
-            options=[("the chosen rows above", False), ("the chosen series", True)],
-            layout={"width": "20em"},
+            options=[("the chosen studies or patients", False), ("the chosen series", True)],
+            layout={"width": "26em"},
         )
         self.act_on.add_class("ores-act-on")
         self._same = call()
@@ -109,12 +112,7 @@ class LocalBrowser(Panel):
                 self.actions.widget,
             ],
         )
-
-    def _button(self, description: str, kind: str, act: Any) -> ipywidgets.Button:
-        button = ipywidgets.Button(description=description, layout={"width": "auto"})
-        button.add_class(f"ores-{kind}")
-        button.on_click(act)
-        return button
+        self.say("Fill in what to look for, or nothing for all studies, and press Enter.")
 
     @property
     def array(self) -> npt.NDArray[Any] | None:
@@ -136,30 +134,26 @@ class LocalBrowser(Panel):
     # -- searching ----------------------------------------------------------------------------------------------------
 
     @guard
-    def _on_find(self, _: Any) -> None:
-        criteria = self.form.criteria()
-        self._sure = not criteria and self._criteria == {} and self._sure
-        self._criteria = criteria
-        self._search(sure=bool(criteria) or self._sure)
+    def _on_find(self) -> None:
+        level: Level = "Patient" if self.list.value == "patients" else "Study"
+        asked = level, self.form.criteria()
+        self._sure = bool(asked[1]) or (self._sure and self._asked == asked)
+        self._asked = asked
+        self._search(*asked, sure=self._sure)
 
     @guard
-    def _on_clear(self, _: Any) -> None:
+    def _on_clear(self) -> None:
         self.form.clear()
 
     def refresh(self) -> None:
         """Search again as before; what is chosen stays chosen where it is there still."""
         with self._lock:
-            if self._criteria is None:
-                return
             if self._inside is not None:
                 self._studies_of(self._inside, keep=True)
-            else:
-                self._search(sure=True, keep=True)
+            elif self._shown is not None:
+                self._search(*self._shown, sure=True, keep=True)
 
-    def _search(self, *, sure: bool, keep: bool = False) -> None:
-        criteria = self._criteria or {}
-        level: Level = "Patient" if self.list.value == "patients" else "Study"
-        show_call(self._same, *_call_of(level, criteria))
+    def _search(self, level: Level, criteria: dict[str, Any], *, sure: bool, keep: bool = False) -> None:
 
         def work(progress: Progress) -> pd.DataFrame | int:
             if not sure:
@@ -170,15 +164,15 @@ class LocalBrowser(Panel):
             still_wanted(progress)
             return reading_order(found, level)
 
-        self.task("Searching", work, partial(self._listed, level, keep))
+        self.task("Searching", work, partial(self._listed, level, criteria, keep))
 
-    def _listed(self, level: Level, keep: bool, frame: pd.DataFrame | int) -> None:
+    def _listed(self, level: Level, criteria: dict[str, Any], keep: bool, frame: pd.DataFrame | int) -> None:
         if isinstance(frame, int):
             self._sure = True
             self.say(f"There are {frame:,} studies; fill in a field, or click Find once more to list them all.")
             return
-        self._inside = None
-        self._patients = frame if level == "Patient" else None
+        self._inside, self._shown = None, (level, criteria)
+        show_call(self._same, *_call_of(level, criteria))
         self._list(level, frame, keep=keep)
 
     def _list(self, level: Level, frame: pd.DataFrame, *, keep: bool = False, path: str = "") -> None:
@@ -197,7 +191,7 @@ class LocalBrowser(Panel):
     # -- drilling -----------------------------------------------------------------------------------------------------
 
     @guard
-    def _on_open(self, _: Any) -> None:
+    def _on_open(self) -> None:
         chosen = self.table.selected
         if not len(chosen):
             raise QueryError("Choose a patient in the table first.")
@@ -208,9 +202,8 @@ class LocalBrowser(Panel):
 
         def done(frame: pd.DataFrame) -> None:
             self._inside = patients
+            show_call(self._same, "orthanc.studies", {"within": Code("patients")})
             self._list("Study", frame, keep=keep, path=path)
-
-        show_call(self._same, "orthanc.studies", {"within": _Word("patients")})
 
         def work(progress: Progress) -> pd.DataFrame:
             found = self._orthanc.find("Study", within=patients)
@@ -220,10 +213,9 @@ class LocalBrowser(Panel):
         self.task("Opening the studies", work, done)
 
     @guard
-    def _on_back(self, _: Any) -> None:
-        if self._patients is not None:
-            patients, self._inside = self._patients, None
-            self._list("Patient", patients)
+    def _on_back(self) -> None:
+        if self._shown is not None:  # asked again: they may be others now
+            self._search(*self._shown, sure=True)
 
     @guard
     def _on_rows(self, _: Any) -> None:
@@ -244,8 +236,11 @@ class LocalBrowser(Panel):
         return reading_order(found, "Series")
 
     def _opened(self, study: pd.DataFrame, series: pd.DataFrame) -> None:
+        if list(self.table.chosen) != list(study.index):
+            return  # something else is chosen since
         before = self.series_table.chosen
         self.series_table.show(series, keep=True)
+        self.series_table.widget.layout.display = "" if len(series) else "none"
         self.thumbnails.show(series)
         if self.series_table.chosen == before:
             self.series = self.series_table.selected
@@ -262,6 +257,7 @@ class LocalBrowser(Panel):
     def _on_series(self, _: Any) -> None:
         with self._lock:
             self.series = chosen = self.series_table.selected
+            self.viewer.widget.layout.display = "" if len(chosen) == 1 else "none"
             if len(chosen) == 1:
                 self.viewer.show(chosen, self._orthanc)
             else:
@@ -287,7 +283,7 @@ def _call_of(level: str, criteria: dict[str, Any]) -> tuple[str, dict[str, Any]]
     if set(criteria) <= _OF_PATIENTS:
         return "orthanc.patients", criteria
     given = ", ".join(f"{key}={value!r}" for key, value in criteria.items())
-    return "orthanc.patients", {"within": _Word(f"orthanc.studies({given})")}
+    return "orthanc.patients", {"within": Code(f"orthanc.studies({given})")}
 
 
 def _path_of(patients: pd.DataFrame) -> str:

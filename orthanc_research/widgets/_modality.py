@@ -15,12 +15,11 @@ from orthanc_research.orthanc import Orthanc
 from orthanc_research.progress import Progress
 from orthanc_research.tables import LEVELS, Level
 from orthanc_research.widgets._base import Panel, guard
-from orthanc_research.widgets._form import Confirm, call, show_call
+from orthanc_research.widgets._form import Confirm, button, call, on_enter, show_call
 from orthanc_research.widgets._query import QueryForm
 from orthanc_research.widgets._table import Table
 from orthanc_research.widgets._views import (
     COLUMNS,
-    HEADS,
     LEDGER,
     NAMES,
     THINGS,
@@ -50,7 +49,7 @@ class ModalityBrowser(Panel):
         self._bringing = False
         self.job: pd.DataFrame | None = None
         self._archive = ipywidgets.Dropdown(
-            description="Modality", layout={"width": "32em"}, style={"description_width": "initial"}
+            description="Archive", layout={"width": "32em"}, style={"description_width": "initial"}
         )
         self._archive.add_class("ores-modality")
         self._level = ipywidgets.Dropdown(
@@ -63,6 +62,7 @@ class ModalityBrowser(Panel):
         self.form = QueryForm()
         self._find = Confirm("Find", self._ask, self._list_everything)
         self._find.first.add_class("ores-find")
+        on_enter((*self.form.fields.values(), self.form.more), self._find.first)
         self._method = ipywidgets.Dropdown(
             options=["C-MOVE", "C-GET"],
             description="by",
@@ -70,18 +70,18 @@ class ModalityBrowser(Panel):
             style={"description_width": "1.5em"},
         )
         self._method.add_class("ores-method")
-        self._open = self._button("Open", "ores-open", self._on_open)
-        self._back = self._button("Back", "ores-back", self._on_back)
-        self._bring = self._button("Retrieve", "ores-retrieve", self._on_retrieve)
+        self._open = button("Open", "ores-open", self._on_open)
+        self._back = button("Back", "ores-back", self._on_back)
+        self._bring = button("Retrieve", "ores-retrieve", self._on_retrieve)
         self._call, self._said = call(), call()
         self._call.add_class("ores-find-call")
         self._said.add_class("ores-retrieve-call")
         self._crumbs, self._note = ipywidgets.HTML(), ipywidgets.HTML()
         self._crumbs.add_class("ores-crumbs")
         self._note.add_class("ores-warning")
-        self.table = Table(COLUMNS, label="rows", heads=HEADS, whole=True)
+        self.table = Table(COLUMNS, label="Rows", whole=True)
         self.table.observe(lambda _: self._on_choice(), "chosen")
-        self.ledger = Table(LEDGER, rows=4, label="retrieved", heads=HEADS, cell=seconds, whole=True)
+        self.ledger = Table(LEDGER, rows=4, label="Retrieved", cell=seconds, whole=True)
         self.table.widget.add_class("ores-answers")
         self.ledger.widget.add_class("ores-ledger")
         self.ledger.widget.layout.display = "none"
@@ -90,9 +90,9 @@ class ModalityBrowser(Panel):
         self._on_reload()
 
     def _parts(self) -> Sequence[ipywidgets.Widget]:
-        echo = self._button("Echo", "ores-echo", self._on_echo)
-        reload = self._button("Reload list", "ores-reload", self._on_reload)
-        clear = self._button("Clear", "ores-clear", self._on_clear)
+        echo = button("Echo", "ores-echo", self._on_echo)
+        reload = button("Reload list", "ores-reload", self._on_reload)
+        clear = button("Clear", "ores-clear", self._on_clear)
         return (
             ipywidgets.HBox([self._archive, echo, reload]),
             self.form.widget,
@@ -288,9 +288,3 @@ class ModalityBrowser(Panel):
         self.selected = self.table.selected
         chosen = len(self.selected)
         self._bring.description = f"Retrieve {chosen:,} selected" if chosen else "Retrieve"
-
-    def _button(self, description: str, kind: str, act: Any) -> ipywidgets.Button:
-        button = ipywidgets.Button(description=description, layout={"width": "auto"})
-        button.add_class(kind)
-        button.on_click(lambda _: act())
-        return button

@@ -15,7 +15,7 @@ from orthanc_research.orthanc import Orthanc
 from orthanc_research.progress import Progress
 from orthanc_research.tables import OVERVIEW_COLUMNS, overview_frame, overview_series, reading_order
 from orthanc_research.widgets._base import Panel, guard, still_wanted, text
-from orthanc_research.widgets._form import call, show_call
+from orthanc_research.widgets._form import button, call, show_call
 from orthanc_research.widgets._table import Table
 
 __all__ = ["OverviewPanel"]
@@ -46,9 +46,7 @@ class OverviewPanel(Panel):
         )
         self._image.add_class("ores-overview")
         self._caption = text("The numbers of the picture are those of the table below.", classes="ores-note")
-        self.again = ipywidgets.Button(description="Read again", layout={"width": "auto"})
-        self.again.add_class("ores-again")
-        self.again.on_click(self._on_again)
+        self.again = button("Read again", "ores-again", self._on_again)
         self.table = Table(_CELLS, rows=10, label="Rows")
         self.table.observe(self._on_cells, "chosen")
         self.studies = Table(_STUDIES, rows=8, label="Studies")
@@ -72,7 +70,7 @@ class OverviewPanel(Panel):
         self.task("Reading the overview", self._ask, self._put)
 
     @guard
-    def _on_again(self, _: Any) -> None:
+    def _on_again(self) -> None:
         self.read()
 
     def _ask(self, progress: Progress) -> tuple[pd.DataFrame, pd.DataFrame, bytes]:
@@ -103,14 +101,17 @@ class OverviewPanel(Panel):
             self.selected = None
             return
         inside = overview_series(self._series, list(zip(cells["Modality"], cells["Year"], strict=True)))
-        self.task("Listing the studies", partial(self._find, inside), self._listed)
+        chosen = self.table.chosen
+        self.task("Listing the studies", partial(self._find, inside), partial(self._listed, chosen))
 
     def _find(self, inside: pd.DataFrame, progress: Progress) -> tuple[pd.DataFrame, int]:
         found = self._orthanc.find("Study", within=inside)
         still_wanted(progress)
         return reading_order(found, "Study"), inside["ParentStudy"].nunique()
 
-    def _listed(self, found: tuple[pd.DataFrame, int]) -> None:
+    def _listed(self, chosen: tuple[Any, ...], found: tuple[pd.DataFrame, int]) -> None:
+        if chosen != self.table.chosen:
+            return  # something else is chosen since, or nothing
         studies, expected = found
         self.studies.show(studies)
         self.selected = studies

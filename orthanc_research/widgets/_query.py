@@ -11,9 +11,9 @@ import ipywidgets
 
 from orthanc_research.errors import QueryError
 from orthanc_research.tables import Level, plan_remote
-from orthanc_research.widgets._form import Field
+from orthanc_research.widgets._form import Field, complete, period
 
-__all__ = ["QueryForm", "period"]
+__all__ = ["QueryForm"]
 
 _FIELDS = {
     "PatientName": ("Patient name", "DOE*"),
@@ -58,18 +58,8 @@ class QueryForm:
     def read(self, level: Level) -> tuple[dict[str, Any], dict[str, str]]:
         """(criteria, match) of a find at this level; the first `QueryError` of all that are wrong, each is shown."""
         self.level = level
-        found: dict[str, Any] = {}
-        wrong: list[QueryError] = []
-        for keyword, field in (*self.fields.items(), ("", self.more)):
-            try:
-                found[keyword] = field.value()
-            except QueryError as error:
-                wrong.append(error)
-        if wrong:
-            raise wrong[0]
-        extra = found.pop("")
-        more, match = extra if extra is not None else ({}, {})
-        criteria = {keyword: value for keyword, value in found.items() if value is not None}
+        criteria = complete({**self.fields, "": self.more})
+        more, match = criteria.pop("", ({}, {}))
         try:
             plan_remote(level, {**criteria, **more}, None, match)
             if set(criteria) & set(more):
@@ -82,8 +72,7 @@ class QueryForm:
     def clear(self) -> None:
         """Empty all fields."""
         for field in (*self.fields.values(), self.more):
-            field.box.value = ""
-            field.complain("")
+            field.clear()
 
     def _value(self, keyword: str, text: str) -> Any:
         value: Any = text.strip()
@@ -117,11 +106,3 @@ class QueryForm:
         today = date.today()  # noqa: DTZ011  # the day on the wall, which is what study dates are
         self.fields["StudyDate"].box.value = "" if days < 0 else f"{today - timedelta(days)} .. {today}"
         self.preset.value = _CHOOSE  # so that the same one can be chosen again when the field was changed
-
-
-def period(text: str) -> Any:
-    """`2020-01-01 .. 2020-12-31`, either end open, as (from, to); any other text as it is."""
-    first, dots, last = text.partition("..")
-    if not dots:
-        return text
-    return first.strip() or None, last.strip() or None

@@ -11,7 +11,7 @@ import ipywidgets
 
 from orthanc_research.errors import QueryError
 from orthanc_research.tables import parse_criteria
-from orthanc_research.widgets._form import Field
+from orthanc_research.widgets._form import Field, complete, period
 
 __all__ = ["SearchForm"]
 
@@ -41,24 +41,12 @@ class SearchForm:
 
     def criteria(self) -> dict[str, Any]:
         """The arguments of `orthanc.studies`; `QueryError` when a field is wrong, after every wrong one says so."""
-        found, wrong = {}, None
-        for name, field in self.fields.items():
-            try:
-                value = field.value()
-            except QueryError as error:
-                wrong = wrong or error
-                continue
-            if value is not None:
-                found[name] = value
-        if wrong is not None:
-            raise wrong
-        return found
+        return complete(self.fields)
 
     def clear(self) -> None:
         """Empty all fields."""
         for field in self.fields.values():
-            field.box.value = ""
-            field.complain("")
+            field.clear()
 
 
 def _reader(name: str) -> Callable[[str], Any]:
@@ -70,9 +58,8 @@ def _reader(name: str) -> Callable[[str], Any]:
 def _criterion(keyword: str, text: str) -> Any:
     """The text as the criterion's value; `QueryError` as a find would raise it."""
     value: Any = text.strip()
-    if keyword == "StudyDate" and ".." in value:
-        first, last = (part.strip() or None for part in value.split("..", 1))
-        value = (first, last)
+    if keyword == "StudyDate":
+        value = period(value)
     elif keyword == "Modality":
         parts = [part for part in re.split(r"[,;\s]+", value) if part]
         value = parts[0] if len(parts) == 1 else parts

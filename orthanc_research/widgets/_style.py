@@ -7,7 +7,9 @@ import ipywidgets
 __all__ = ["style"]
 
 # JupyterLab and Voilà define the --jp colours for their theme; elsewhere the second value holds. Their red alone has
-# too little contrast in the dark (4.4 to 1; WCAG 2.2 §1.4.3 asks for 4.5): it is mixed with the colour of text.
+# too little contrast in the dark (4.4 to 1; WCAG 2.2 §1.4.3 asks for 4.5): it is mixed with the colour of text. An
+# arrow of a middle grey is seen on both. Of the theme's numbers one alone tells which it is: 0 where it is light, 32
+# where it is dark.
 _CSS = """
 .ores { color: var(--jp-ui-font-color1, #1a1a1a); }
 .ores-rows > .widget-label { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
@@ -41,6 +43,10 @@ _CSS = """
 .ores-before-after th, .ores-before-after td { text-align: left; vertical-align: top; padding: 1px 8px 1px 4px;
   border-bottom: 1px solid var(--jp-border-color2, #ddd); unicode-bidi: isolate; }
 .ores-before-after .gone td:nth-child(2), .ores-before-after .changed td:nth-child(2) { text-decoration: line-through; }
+.ores .widget-dropdown > select { background-image: url("data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' \
+viewBox='0 0 18 18'%3E%3Cpath fill='%23808080' d='M5.2 5.9 9 9.7l3.8-3.8 1.2 1.2L9 12.1 4 7.1z'/%3E%3C/svg%3E"); }
+.ores-overview { filter: invert(min(.87, var(--jp-shadow-base-lightness, 0)))
+  hue-rotate(calc(min(1, var(--jp-shadow-base-lightness, 0)) * 180deg)); }
 .ores-note { color: var(--jp-ui-font-color2, #555); }
 """
 

@@ -16,18 +16,31 @@ import pandas as pd
 import traitlets
 
 from orthanc_research.markup import escape, visible
+from orthanc_research.widgets._form import button
 
 __all__ = ["Table", "cell_text"]
 
 PAGE = 200
 _WIDEST = 32  # characters of a column; the tags of a row are shown whole elsewhere
 _ISOLATE, _END = "\u2068", "\u2069"
-_HEADS = {  # of columns whose names are wider than what is in them
+_HEADS = {  # of columns whose names are wider than what is in them, the same on every screen
+    "PatientName": "Name",
+    "PatientID": "Patient ID",
+    "PatientBirthDate": "Born",
+    "PatientSex": "Sex",
+    "StudyDate": "Date",
     "ModalitiesInStudy": "Modalities",
+    "StudyDescription": "Description",
+    "SeriesNumber": "No.",
+    "SeriesDescription": "Description",
+    "BodyPartExamined": "Body part",
+    "AccessionNumber": "Accession",
     "NumberOfPatientRelatedStudies": "Studies",
+    "NumberOfPatientRelatedInstances": "Instances",
     "NumberOfStudyRelatedSeries": "Series",
     "NumberOfStudyRelatedInstances": "Instances",
     "NumberOfSeriesRelatedInstances": "Instances",
+    "here_before": "here before",
 }
 _NBSP = "\u00a0"  # a browser shows a run of spaces in an option as one
 
@@ -70,8 +83,8 @@ class Table(traitlets.HasTraits):
         # A list does not scroll sideways: what is wider than the screen scrolls with its heads.
         self._sheet = ipywidgets.VBox([self._head, self._list])
         self._sheet.add_class("ores-sheet")
-        self._before = _button("Previous", "ores-previous", lambda: self.turn(-1))
-        self._after = _button("Next", "ores-next", lambda: self.turn(1))
+        self._before = button("Previous", "ores-previous", lambda: self.turn(-1))
+        self._after = button("Next", "ores-next", lambda: self.turn(1))
         self._where = ipywidgets.HTML()
         self._where.add_class("ores-where")
         self._label, self._whole = label, whole
@@ -171,13 +184,6 @@ class Table(traitlets.HasTraits):
         chosen = {each for each in self.chosen if each not in page} | now
         self.chosen = tuple(each for each in frame.index if each in chosen)
         self._draw_row()
-
-
-def _button(description: str, kind: str, act: Callable[[], None]) -> ipywidgets.Button:
-    button = ipywidgets.Button(description=description, layout={"width": "auto"})
-    button.add_class(kind)
-    button.on_click(lambda _: act())
-    return button
 
 
 def _lines(

@@ -16,7 +16,7 @@ from orthanc_research.orthanc import Orthanc
 from orthanc_research.progress import Progress
 from orthanc_research.rest import once
 from orthanc_research.widgets._base import Panel, guard
-from orthanc_research.widgets._form import Field, call, show_call
+from orthanc_research.widgets._form import Field, button, call, on_enter, show_call
 from orthanc_research.widgets._table import Table
 
 __all__ = ["UploadPanel"]
@@ -45,15 +45,16 @@ class UploadPanel(Panel):
         self._bad = ipywidgets.Checkbox(description="Only what is not stored", indent=False)
         self._bad.add_class("ores-only-failed")
         self._bad.observe(lambda _: self._on_only(), "value")
-        self._retry = self._button("Retry failed", "ores-retry", self._on_retry)
+        self._retry = button("Retry failed", "ores-retry", self._on_retry)
         self._call = call()
         self._counts = ipywidgets.HTML()
         self._counts.add_class("ores-counts")
         heads = {"Source": "File", "bytes": "Bytes"}
-        self.table = Table(_COLUMNS, label="files", heads=heads, cell=_name, whole=True)
+        self.table = Table(_COLUMNS, label="Files", heads=heads, cell=_name, whole=True)
         self.table.observe(lambda _: self._on_choice(), "chosen")
-        scan = self._button("Scan", "ores-scan", self._on_scan)
-        upload = self._button("Upload", "ores-upload", self._on_upload)
+        scan = button("Scan", "ores-scan", self._on_scan)
+        on_enter([self.folder], scan)
+        upload = button("Upload", "ores-upload", self._on_upload)
         self._compose(
             [
                 self.folder.widget,
@@ -146,12 +147,6 @@ class UploadPanel(Panel):
     @guard
     def _on_choice(self) -> None:
         self.selected = self.table.selected
-
-    def _button(self, description: str, kind: str, act: Any) -> ipywidgets.Button:
-        button = ipywidgets.Button(description=description, layout={"width": "auto"})
-        button.add_class(kind)
-        button.on_click(lambda _: act())
-        return button
 
 
 def _name(column: str, value: Any) -> str | None:

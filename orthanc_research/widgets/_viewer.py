@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -60,7 +61,7 @@ class StackViewer(Panel):
     def _build(self) -> None:
         self._part = ipywidgets.Dropdown(description="Part", layout={"width": "40em", "display": "none"})
         self._verdict = ipywidgets.HTML()
-        self._image = ipywidgets.Image(value=blank(), format=FORMAT)
+        self._image = ipywidgets.Image(value=blank(), format=FORMAT, layout={"display": "none"})
         self._caption = ipywidgets.HTML("<span></span>")
         self._slider = ipywidgets.IntSlider(
             1, 1, 1, description="Slice", disabled=True, layout={"width": "36em"}, style={"description_width": "4em"}
@@ -93,29 +94,36 @@ class StackViewer(Panel):
     # -- what is shown ------------------------------------------------------------------------------------------------
 
     def show(self, series: Any, orthanc: Orthanc | None = None) -> None:
-        """Show another series, stack or volume. `QueryError` for what is none of these, before anything is sent."""
+        """Show another series, stack or volume. `QueryError` for what is none of these, before anything is sent.
+
+        What was shown goes at once: it would be taken for a slice of this one, and leafing in it would end its coming.
+        """
         if isinstance(series, Volume):
-            self._series = series
-            self.task("Reading the volume", partial(_of_volume, series), self._open)
+            self._come(series, "Reading the volume", partial(_of_volume, series))
             return
         if isinstance(series, Stack):
             if orthanc is None or not all(series.instances):
                 raise QueryError("A Stack is shown from the Orthanc that it is of: StackViewer(stack, orthanc).")
-            self._series = series
-            self.task("Reading the stack", partial(_of_stack, orthanc, series), self._open)
+            self._come(series, "Reading the stack", partial(_of_stack, orthanc, series))
             return
         if orthanc is None:
             if not isinstance(series, pd.DataFrame | pd.Series):
                 raise QueryError("Say which Orthanc has the series: StackViewer(series, orthanc).")
             orthanc = client_of(series)
         chosen = resolve.one(orthanc.rest, series, "Series")
-        self._series = chosen
-        self.task("Reading the headers of the series", partial(_of_series, orthanc, chosen), self._open)
+        self._come(chosen, "Reading the headers of the series", partial(_of_series, orthanc, chosen))
+
+    def _come(self, series: Any, what: str, work: Callable[[Progress], list[Slices]]) -> None:
+        with self._lock:
+            self.clear()
+            self._series = series
+            self.task(what, work, self._open)
 
     def clear(self) -> None:
         """Show nothing."""
         with self._lock:
-            self.cancel()
+            self.drop()
+            self.say("")
             self._parts, self._slices, self._series = [], None, None
             self._wipe()
             self._verdict.value = ""
@@ -127,7 +135,7 @@ class StackViewer(Panel):
         self._shown = None
         self._tags.value = self._same.value = ""
         self._caption.value = "<span></span>"
-        self._image.value = blank()
+        self._image.value, self._image.layout.display = blank(), "none"
         self.selected = None
         self.set_trait("index", -1)
 

@@ -13,24 +13,8 @@ from orthanc_research.modality import Modality, many
 from orthanc_research.tables import Level
 from orthanc_research.widgets._table import cell_text
 
-__all__ = ["COLUMNS", "HEADS", "LEDGER", "NAMES", "THINGS", "View", "called", "retrieval", "seconds", "with_here"]
+__all__ = ["COLUMNS", "LEDGER", "NAMES", "THINGS", "View", "called", "retrieval", "seconds", "with_here"]
 
-HEADS = {
-    "PatientName": "Name",
-    "StudyDate": "Date",
-    "ModalitiesInStudy": "Modalities",
-    "StudyDescription": "Description",
-    "SeriesNumber": "No.",
-    "SeriesDescription": "Description",
-    "BodyPartExamined": "Body part",
-    "AccessionNumber": "Accession",
-    "NumberOfPatientRelatedStudies": "Studies",
-    "NumberOfPatientRelatedInstances": "Images",
-    "NumberOfStudyRelatedSeries": "Series",
-    "NumberOfStudyRelatedInstances": "Images",
-    "NumberOfSeriesRelatedInstances": "Images",
-    "here_before": "here before",
-}
 COLUMNS = (
     "PatientName",
     "PatientID",
