@@ -56,7 +56,6 @@ def test_what_follows_it_runs_as_well(tmp_path: Path, monkeypatch: pytest.Monkey
         pd.DataFrame({"acc": [files[0].AccessionNumber, "NOBODY"]}).to_csv("list.csv", index=False)
         names: dict[str, Any] = {"ores": ores, "orthanc": here, "studies": here.studies()}
         for block in INDENTED:
-            # `studies` is what the archive has there; goes with the next look at the README.
             exec(compile(re.sub("^    ", "", block, flags=re.MULTILINE), "README.md", "exec"), names)
         assert names["run"].state == "done"
         assert names["build"].complete

@@ -116,11 +116,11 @@ class LocalBrowser(Panel):
 
     @property
     def array(self) -> npt.NDArray[Any] | None:
-        """The values of the slice shown; `viewer.values` and `viewer.units` say what they are."""
+        """The values of the slice shown, (row, column[, sample]), float32 or as stored: `viewer.values` says which."""
         return self.viewer.array
 
     def wait(self, seconds: float = 60) -> bool:
-        """Until nothing is under way: no search, no slice, no action."""
+        """Until no search, slice or action is under way; False when one still is after `seconds`."""
         until = time.monotonic() + seconds
         lanes = (super().wait, self.actions.wait, super().wait, self.viewer.wait)
         return all(wait(max(0.0, until - time.monotonic())) for wait in lanes)

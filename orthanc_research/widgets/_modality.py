@@ -108,7 +108,7 @@ class ModalityBrowser(Panel):
 
     @property
     def results(self) -> pd.DataFrame:
-        """The answers that are shown; empty before the first."""
+        """The answers that are shown, a row each; empty before the first."""
         return self._views[-1].frame if self._views else pd.DataFrame()
 
     @property

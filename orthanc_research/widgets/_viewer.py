@@ -141,7 +141,7 @@ class StackViewer(Panel):
 
     @property
     def array(self) -> npt.NDArray[Any] | None:
-        """The values of the slice shown, (row, column[, sample]); `values` and `units` say what they are."""
+        """The values of the slice shown, (row, column[, sample]), float32 or as stored: `values` says which."""
         return None if self._shown is None else self._shown.array
 
     @property
@@ -160,7 +160,7 @@ class StackViewer(Panel):
         return None if self._shown is None or self._shown.colour else self.windows.chosen or self._shown.window
 
     def go(self, k: int) -> None:
-        """Show slice `k`, counted from 0."""
+        """Show slice `k`, counted from 0; `QueryError` when there is none."""
         if self._slices is None or not 0 <= k < self._slices.count:
             raise QueryError("There is no such slice.")
         self._slider.value = k + 1
