@@ -115,13 +115,15 @@ def test_what_is_chosen_no_more_is_not_listed(panel: OverviewPanel, archive: ore
 
 
 def test_it_takes_one_request_and_one_more_for_the_studies(panel: OverviewPanel, archive: ores.Orthanc) -> None:
+    # Orthanc 1.10 tells the tags of parents by one more each time.
+    each = 1 if archive.capabilities().has("requested-tags") else 2
     with archive.rest.counting() as requests:
         panel.again.click()
         assert panel.wait()
-    assert len(requests) == 1
+    assert len(requests) == each
     with archive.rest.counting() as requests:
         pick(panel, ("CT", 2020), ("CT", 2021))
-    assert len(requests) == 1
+    assert len(requests) == each
 
 
 @pytest.mark.one_version

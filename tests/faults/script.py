@@ -31,6 +31,10 @@ class Script:
         self.seen: Counter[bytes] = Counter()
         self.met: Counter[str] = Counter()
 
+    def end(self) -> None:
+        """From now on nothing meets any."""
+        self._share = 0.0
+
     def __call__(self, request: bytes) -> Fault | None:
         line, _, rest = request.partition(b"\r\n")
         if not self._only.search(line):
