@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 from orthanc_research.errors import DeidError, QueryError
 from orthanc_research.files import partial_in, private_folder, put, sweep, written
+from orthanc_research.parallel import thread_map
 from orthanc_research.progress import Progress
 from orthanc_research.release._facts import Facts, facts_of, tags_of, unreadable
 from orthanc_research.release._places import Copy, Kept, PlaceError, Removed, md5_of
 
 __all__ = ["FolderSource", "FolderTarget"]
+
+_READERS = 2  # reading and MD5 let other threads go on; what is left of a file holds them up
 
 
 class FolderSource:
@@ -28,11 +31,11 @@ class FolderSource:
     def facts(self, resources: Any, progress: Progress) -> Iterator[Facts]:
         """Each file is read once; `resources` are files or folders below this one."""
         progress.total(None, "files")
-        for path in self._chosen(resources):
-            if progress.cancelled:
-                return
-            yield self._one(path)
-            progress.advance()
+        read = thread_map(self._one, self._chosen(resources), workers=_READERS, progress=progress)
+        with closing(read) as outcomes:
+            for outcome in outcomes:
+                yield outcome.get()
+                progress.advance()
 
     def read(self, key: str) -> bytes:
         """The file."""
