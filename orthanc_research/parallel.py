@@ -1,4 +1,4 @@
-"""Many units at once: one bounded, ordered, cancellable thread map, and worker processes that may die.
+"""Many units at once: one bounded, ordered, cancellable thread map.
 
 The server is shared with clinicians, so a window is small (`MAX_THREADS` at most) and units are started only as results
 are taken: a caller that stops reading stops the work. What is under way then has `GRACE` seconds to end; after that its
@@ -20,17 +20,14 @@ from typing import Any, Generic, TypeVar
 
 from orthanc_research.errors import CancelledError
 from orthanc_research.progress import Progress, Silent, shown
-from orthanc_research.workers import WorkerDiedError, Workers
 
 __all__ = [
     "GRACE",
     "MAX_THREADS",
     "UNWANTED",
     "Outcome",
-    "WorkerDiedError",
     "ahead",
     "pause",
-    "process_map",
     "reporting",
     "thread_map",
     "unwanted",
@@ -179,26 +176,6 @@ def ahead(items: Iterator[T], progress: Progress) -> Generator[T, None, None]:
             yield item
     finally:
         _leave(pool, [future], stop, 0)
-
-
-def process_map(
-    work: Callable[[T], R],
-    units: Iterable[T],
-    *,
-    workers: int = 2,
-    seconds: float = 3600,
-    progress: Progress | None = None,
-) -> Iterator[Outcome[T, R]]:
-    """As `thread_map` in worker processes: a unit whose worker dies is one `WorkerDiedError`, and the others go on.
-
-    `work`, units and results must pickle, and `work` must be a module's function: workers do not run the caller's
-    script. A worker that takes longer than `seconds` for a unit is ended.
-    """
-    pool = Workers(min(workers, MAX_THREADS))
-    try:
-        yield from thread_map(lambda unit: pool.call(seconds, work, unit), units, workers=workers, progress=progress)
-    finally:
-        pool.close()
 
 
 def _pool(threads: int, stop: threading.Event) -> ThreadPoolExecutor:

@@ -16,7 +16,7 @@ import pytest
 
 from orthanc_research.errors import CancelledError
 from orthanc_research.files import atomic_path, atomic_write, private_folder, sweep
-from orthanc_research.parallel import WorkerDiedError, ahead, pause, process_map, thread_map
+from orthanc_research.parallel import ahead, pause, thread_map
 from orthanc_research.progress import Bar, Progress, Silent, shown
 
 
@@ -219,21 +219,6 @@ def test_a_fatal_error_ends_the_map_at_once() -> None:
 
     with pytest.raises(PermissionError):
         list(thread_map(work, range(1000), workers=2, fatal=(PermissionError,)))
-
-
-def _square_or_die(number: int) -> int:
-    if number == 3:
-        os.abort()
-    if number == 4:
-        raise ValueError("four")
-    return number * number
-
-
-def test_a_worker_process_that_dies_is_one_failed_unit() -> None:
-    outcomes = list(process_map(_square_or_die, range(6), workers=2))
-    assert [o.result for o in outcomes] == [0, 1, 4, None, None, 25]
-    assert isinstance(outcomes[3].error, WorkerDiedError)
-    assert isinstance(outcomes[4].error, ValueError)
 
 
 def test_progress_is_one_protocol() -> None:

@@ -14,10 +14,11 @@ from typing import Any, TypeVar
 
 from orthanc_research.deid import Key, Profile
 from orthanc_research.errors import CancelledError, DeidError, QueryError
-from orthanc_research.parallel import MAX_THREADS, WorkerDiedError, unwanted
+from orthanc_research.parallel import MAX_THREADS, unwanted
 from orthanc_research.progress import Progress
 from orthanc_research.release import _work
 from orthanc_research.spread import Needs, Unfit, executor_of, needs, on_threads, share
+from orthanc_research.workers import WorkerDiedError
 
 __all__ = ["Away", "reference"]
 

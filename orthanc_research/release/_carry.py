@@ -13,7 +13,7 @@ from pydicom.datadict import dictionary_VR, tag_for_keyword
 
 from orthanc_research.deid import Known, Subject
 from orthanc_research.errors import AccessError, CancelledError, DeidError, Error, OrthancError
-from orthanc_research.parallel import WorkerDiedError, thread_map, unwanted
+from orthanc_research.parallel import thread_map, unwanted
 from orthanc_research.progress import Pace, Progress
 from orthanc_research.release._away import Away
 from orthanc_research.release._bench import Bench
@@ -23,6 +23,7 @@ from orthanc_research.release._setting import Setting
 from orthanc_research.release._store import Store
 from orthanc_research.release._work import Job, Made, make
 from orthanc_research.rest import is_server_gone
+from orthanc_research.workers import WorkerDiedError
 
 __all__ = ["Whose", "carry_out", "copy_of", "handfuls"]
 
