@@ -94,22 +94,25 @@ def travels(connection: Connection) -> bool:
     return not copy.copy(connection).stripped  # a copy is made as by a pickle
 
 
-def on_threads(executor: Executor) -> bool:
-    """Whether tasks stay in this process; what only looks like a pool of threads may send them anywhere."""
+def on_threads(executor: Any) -> bool:
+    """Whether tasks stay in this process; what only looks like a pool of threads may send them anywhere.
+
+    `QueryError` for what is no executor: it is asked first, before what other processes need.
+    """
+    if not isinstance(executor, Executor) and not hasattr(executor, "get_executor"):
+        raise QueryError("executor is one of concurrent.futures, or a Dask client.")
     return type(executor) is ThreadPoolExecutor
 
 
 def executor_of(given: Any, wanted: Needs | None, progress: Progress) -> Executor:
     """The executor, where workers that are not fit take no part as far as it can be told before: of Dask.
 
-    A Dask `Client` will do as well as what its `get_executor()` gives. `QueryError` for what is no executor.
+    A Dask `Client` will do as well as what its `get_executor()` gives.
     """
     client = given if hasattr(given, "get_executor") else getattr(given, "_client", None)
     if hasattr(client, "get_executor") and hasattr(client, "run"):
         return _of_dask(client, given, wanted, progress)
-    if not isinstance(given, Executor):
-        raise QueryError("executor is one of concurrent.futures, or a Dask client.")
-    return given
+    return cast("Executor", given)
 
 
 def _of_dask(client: Any, given: Any, wanted: Needs | None, progress: Progress) -> Executor:

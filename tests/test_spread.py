@@ -117,7 +117,7 @@ def test_how_wide_an_executor_is() -> None:
 
     assert share(Unknown(), 4) == (4, 1)
     with pytest.raises(QueryError, match="executor is one of"):
-        executor_of(3, None, Silent())
+        on_threads(3)
 
 
 def test_a_worker_says_why_it_is_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
