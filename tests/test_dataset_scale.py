@@ -31,7 +31,7 @@ cloudpickle = pytest.importorskip("cloudpickle", reason="the extra dask is not i
 distributed = pytest.importorskip("distributed", reason="the extra dask is not installed")
 pytestmark = [pytest.mark.one_version, pytest.mark.filterwarnings("ignore::ResourceWarning")]
 
-SECRET = "5b" * 32
+SECRET = "7d" * 32  # not that of other tests, which look for theirs in all that a process is given
 RECIPE = """
 [dataset]
 name = "scale"
