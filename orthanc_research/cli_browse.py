@@ -15,6 +15,8 @@ import secrets
 import signal
 import socket
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
@@ -76,6 +78,11 @@ def _environment(folder: Path) -> None:
         place.mkdir(mode=0o700)
         os.environ[variable] = str(place)
     os.environ["JUPYTER_NO_CONFIG"] = "1"
+    # What goes wrong in a panel is on its status line. A kernel's log has no reader, may quote tags in its tracebacks,
+    # and at the end says what it was at.
+    profile = folder / "ipythondir" / "profile_default"
+    profile.mkdir(mode=0o700)
+    (profile / "ipython_kernel_config.py").write_text("import logging\nlogging.disable(logging.CRITICAL)\n")
 
 
 def _write(path: Path, url: str | None, auth_env: str | None) -> None:
@@ -117,7 +124,14 @@ def _serve(kind: Any, folder: Path, port: int) -> None:
     # It is called once the server listens. A browser started with the address would show it in the list of processes.
     server.launch_browser = lambda: print(f"Open {address}\nCtrl-C ends it.", flush=True)
     server.initialize([str(folder / _NAME)])
+    server.stop = partial(_stop, server.stop)
     server.start()
+
+
+def _stop(stop: Callable[[], None]) -> None:
+    """Ends the kernels, and says no word of answers that were on their way."""
+    logging.disable(logging.CRITICAL)
+    stop()
 
 
 def _free_port() -> int:
