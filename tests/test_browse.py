@@ -17,6 +17,7 @@ from urllib.request import urlopen
 
 import pytest
 from browser import ROOT, Screen, free_port
+from processes import below
 
 import orthanc_research as ores
 from orthanc_research.cli import main
@@ -57,15 +58,6 @@ def browsing(orthanc: ores.Orthanc, folder: Path) -> Iterator[tuple[subprocess.P
             process.kill()
 
 
-def children(process: int) -> set[int]:
-    """The processes below this one."""
-    found: set[int] = set()
-    for each in Path(f"/proc/{process}/task").glob("*/children"):
-        for child in map(int, each.read_text().split()):
-            found |= {child} | children(child)
-    return found
-
-
 def listening(port: int) -> set[str]:
     """The addresses, in the kernel's own hexadecimal, on which somebody listens at this port."""
     found = set()
@@ -96,7 +88,7 @@ def test_the_page_is_for_this_machine_and_its_token_and_leaves_nothing(
         assert folder.stat().st_mode & 0o777 == 0o700
         with urlopen(base) as answer:  # without the token: a door, and no page
             assert "/login?" in answer.url
-        assert children(process.pid) == set()
+        assert below(process.pid) == set()
 
         page = chromium.new_page(viewport={"width": 1100, "height": 900})
         screen = Screen(page)
@@ -110,9 +102,9 @@ def test_the_page_is_for_this_machine_and_its_token_and_leaves_nothing(
         screen.check()
         assert [each for each in away if not each.startswith((base, "data:", "blob:"))] == []
 
-        below = children(process.pid)
-        assert below
-        for each in {process.pid, *below}:
+        started = below(process.pid)
+        assert started
+        for each in {process.pid, *started}:
             argv = Path(f"/proc/{each}/cmdline").read_text()
             assert token not in argv
             assert password not in argv
@@ -132,7 +124,7 @@ def test_the_page_is_for_this_machine_and_its_token_and_leaves_nothing(
         assert process.stdout.read().endswith("Ended.\n")
     assert not list(short.glob("ores-browse-*"))
     end = time.monotonic() + 20
-    while any(Path(f"/proc/{each}").exists() for each in below):
+    while any(Path(f"/proc/{each}").exists() for each in started):
         assert time.monotonic() < end
         time.sleep(0.05)
     assert (short / "stderr").read_text() == ""

@@ -15,11 +15,13 @@ import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from filelock import FileLock
+from processes import below
 from pydicom import dcmread
 from release_cases import KEY, PROFILE, changed, cohort, crash, files, hang, kept, no_room, project, read
 from stock import stock
@@ -540,12 +542,10 @@ def test_the_key_and_the_patients_are_nowhere_to_be_read(
 
     class Looking(ores.Silent):
         def advance(self, count: int = 1) -> None:
-            for each in Path("/proc").glob("[0-9]*"):
+            for each in (os.getpid(), *below(os.getpid())):
                 for name in ("cmdline", "environ"):
-                    try:
-                        handed.append((each / name).read_bytes())
-                    except OSError:
-                        continue
+                    with suppress(OSError):  # it has ended
+                        handed.append(Path(f"/proc/{each}/{name}").read_bytes())
 
     monkeypatch.setenv("LUNG_KEY", KEY)  # not in our own /proc, but what workers would inherit
     here = ores.Project(tmp_path / "project", f"file:{key}" if where == "file" else "env:LUNG_KEY")
@@ -561,6 +561,7 @@ def test_the_key_and_the_patients_are_nowhere_to_be_read(
     words = ("canary", "tweety", KEY)
     for text in shown:
         assert not [word for word in words if word in text.lower()], text[:300]
+    assert len(set(handed)) > 3  # its own, and a worker's
     assert not [word for word in (b"CANARY", b"Tweety", KEY.encode()) if any(word in each for each in handed)]
     for path in files(tmp_path / "out"):
         assert not [word for word in (b"anary", b"CANARY", b"weety") if word in path.read_bytes()]

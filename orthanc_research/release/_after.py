@@ -14,7 +14,8 @@ from orthanc_research.parallel import thread_map
 from orthanc_research.progress import Progress
 from orthanc_research.release._bench import Bench
 from orthanc_research.release._carry import Whose, copy_of
-from orthanc_research.release._places import PlaceError, md5_of
+from orthanc_research.release._digest import fits
+from orthanc_research.release._places import PlaceError
 from orthanc_research.release._rows import Unit
 from orthanc_research.release._setting import Setting
 from orthanc_research.release._store import Store
@@ -36,10 +37,10 @@ def verify(store: Store, run: int, setting: Setting, who: Who, *, workers: int, 
     def again(unit: Unit) -> Examined:
         whose = who(unit.identity)
         copy = setting.target.read(copy_of(unit, whose.subject))
-        if md5_of(copy) != unit.target_md5:
+        if not fits(copy, unit.target_digest):
             raise PlaceError("The target has another file than was stored.")
         content = setting.source.read(unit.key)
-        if unit.md5 and md5_of(content) != unit.md5:
+        if unit.digest and not fits(content, unit.digest):
             raise PlaceError("The original has changed since its copy was made.")
         return bench.call(compare, content, copy, whose.subject, whose.known, whose.apart)
 
@@ -78,7 +79,7 @@ def verify(store: Store, run: int, setting: Setting, who: Who, *, workers: int, 
 def rollback(store: Store, run: int, setting: Setting, who: Who, progress: Progress) -> dict[str, int]:
     """Take out of the target what this run put there, and nothing else: absent before it, and the same bytes still."""
     counted: Counter[str] = Counter()
-    units = [unit for unit in store.units(run) if unit.absent and unit.target_md5 and unit.state not in _NOT_OURS]
+    units = [unit for unit in store.units(run) if unit.absent and unit.target_digest and unit.state not in _NOT_OURS]
     place = next(each.target["place"] for each in store.runs() if each.id == run)
     # By whichever run: what one left unfinished another one may have found in the target, and called done.
     runs = [each.id for each in store.runs() if each.target["place"] == place]
@@ -89,7 +90,7 @@ def rollback(store: Store, run: int, setting: Setting, who: Who, progress: Progr
     for unit in units:
         if progress.cancelled:
             raise CancelledError("The rollback was stopped on request; again goes on with it.")
-        came = setting.target.remove(copy_of(unit, who(unit.identity).subject), unit.target_md5)
+        came = setting.target.remove(copy_of(unit, who(unit.identity).subject), unit.target_digest)
         counted[came] += 1
         if came != "changed":
             store.mark(run, [(unit.key, "rolled-back", "")])
@@ -111,10 +112,10 @@ def delete_originals(
     left = [unit for unit in units if unit.state == "done"]
     if len(left) != expect:
         raise QueryError(f"The run has {len(left)} originals and expect={expect}; nothing was deleted.")
-    if any(not unit.md5 for unit in left):
+    if any(not unit.digest for unit in left):
         raise DeidError("The source keeps no MD5, so that nobody can say that these are the originals still.")
     there = setting.target.there([copy_of(unit, who(unit.identity).subject) for unit in left])
-    lost = sum(there.get(unit.new_sop) != unit.target_md5 for unit in left)
+    lost = sum(there.get(unit.new_sop) != unit.target_digest for unit in left)
     if lost:
         raise DeidError(f"{lost} of {len(left)} copies are not in the target as they were stored; nothing was deleted.")
     counted: Counter[str] = Counter()
@@ -125,7 +126,7 @@ def delete_originals(
         # Before it is: of an original that may be gone no copy may be taken back.
         store.mark(run, [(unit.key, "deleted", "")])
         try:
-            came = setting.source.remove(unit.key, unit.md5)
+            came = setting.source.remove(unit.key, unit.digest)
         except PlaceError:
             store.mark(run, [(unit.key, "done", "")])
             raise

@@ -148,7 +148,7 @@ class _Task:
         source, target = self.setting.source, self.setting.target
         original = source.path(unit.key) or source.read(unit.key)
         uids = (unit.new_sop, unit.new_series, unit.new_study)
-        return Job(original, unit.md5, uids, target.partial(copy_of(unit, subject)))
+        return Job(original, unit.digest, uids, target.algorithm, target.partial(copy_of(unit, subject)))
 
     def _made(self, jobs: Sequence[Job], whose: Whose) -> Sequence[Made | Exception]:
         try:
@@ -163,7 +163,7 @@ class _Task:
 
     def _keep(self, made: list[tuple[Unit, Made]], subject: Subject) -> None:
         """Say what comes, then store it, then say what came of it."""
-        self.store.intend(self.run, [(unit.key, each.md5, each.found) for unit, each in made])
+        self.store.intend(self.run, [(unit.key, each.digest, each.found) for unit, each in made])
         ended: list[tuple[str, State, str]] = []
         try:
             for unit, each in made:
@@ -186,7 +186,7 @@ class _Task:
         conflict = "The target has another instance with this SOPInstanceUID, and keeps it."
         if not unit.absent:  # perhaps under another PatientID, where it would not be in the way of a second one
             now = self.setting.target.there([copy]).get(copy.sop)
-            if now is not None and now != made.md5:
+            if now is not None and now != made.digest:
                 return "conflict", conflict
         if self.setting.target.keep(copy, made.content) == "conflict":
             return "conflict", conflict

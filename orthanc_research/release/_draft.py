@@ -196,12 +196,12 @@ def _blocked(
         return "It has no PatientID, and nobody knows whose it is.", "Name a pseudonym for it in patient_ids."
     if must_be_named and group.wanted is None:
         return "patient_ids has no pseudonym for it.", "Name one, or leave it out of resources."
-    md5s: dict[str, set[str]] = {}
+    digests: dict[str, set[str]] = {}
     for facts in group.facts:
-        md5s.setdefault(facts.sop, set()).add(facts.md5)
+        digests.setdefault(facts.sop, set()).add(facts.digest)
     if any(facts.sop in twice for facts in group.facts):
         return "A SOPInstanceUID of it stands in another series too.", "Take the wrong ones out of the source."
-    if any(len(each) > 1 for each in md5s.values()):
+    if any(len(each) > 1 for each in digests.values()):
         return "Different files in it have the same SOPInstanceUID.", "Take the wrong ones out of the source."
     risk = next((facts.risk for facts in group.facts if facts.risk), "")
     if risk and not {"all", group.row, first.series} & set(acknowledge):
@@ -239,7 +239,7 @@ def _units(group: Group, key: Key, profile: Profile, named: Named) -> dict[str, 
                 facts.key,
                 group.row,
                 group.identity,
-                facts.md5,
+                facts.digest,
                 facts.size,
                 facts.sop,
                 facts.series,
@@ -269,18 +269,18 @@ def _settle(
         now = there.get(unit.new_sop)
         old, run = before.get(unit.sop, (None, None))
         unit = replace(unit, absent=now is None)
-        deltas["new" if old is None else "same" if old.md5 == unit.md5 else "changed"] += 1
+        deltas["new" if old is None else "same" if old.digest == unit.digest else "changed"] += 1
         if old is not None and (old.identity, old.study, old.series) != (unit.identity, unit.study, unit.series):
             conflicts["The target has a copy of it of another patient, study or series."] += 1
         elif now is not None and old is not None and run is not None:
-            if now != old.target_md5:
+            if now != old.target_digest:
                 conflicts["The target has another copy than this project stored."] += 1
-            elif old.md5 != unit.md5:
+            elif old.digest != unit.digest:
                 conflicts["The original has changed since its copy was stored."] += 1
             elif run.profile_hash != profile.hash:
                 conflicts["The target has a copy that was made by another profile."] += 1
             else:
-                unit = replace(unit, state="done", target_md5=now)
+                unit = replace(unit, state="done", target_digest=now)
         settled.append(unit)
     if conflicts:
         reason = next(iter(conflicts))

@@ -85,7 +85,7 @@ class Facts:
     """One instance of the source. `key` is where to read it: an Orthanc ID, or a path below the folder."""
 
     key: str
-    md5: str
+    digest: str
     size: int
     patient: Patient
     sop: str
@@ -105,7 +105,7 @@ class Facts:
         return f"<Facts {self.sop}>"
 
 
-def facts_of(key: str, tags: Mapping[str, str | None], md5: str, size: int, above: tuple[str, ...] = ()) -> Facts:
+def facts_of(key: str, tags: Mapping[str, str | None], digest: str, size: int, above: tuple[str, ...] = ()) -> Facts:
     """From its tags, {"gggg,eeee": text}; `problem` says what it lacks to be an instance."""
 
     def get(keyword: str) -> str:
@@ -119,7 +119,7 @@ def facts_of(key: str, tags: Mapping[str, str | None], md5: str, size: int, abov
         problem = "Its PatientID is not in the character set that it names: two patients may look like one."
     return Facts(
         key,
-        md5,
+        digest,
         size,
         Patient(get("IssuerOfPatientID"), get("PatientID")),
         get("SOPInstanceUID"),
@@ -137,9 +137,9 @@ def facts_of(key: str, tags: Mapping[str, str | None], md5: str, size: int, abov
     )
 
 
-def unreadable(key: str, reason: str, *, md5: str = "", size: int = 0) -> Facts:
+def unreadable(key: str, reason: str, *, digest: str = "", size: int = 0) -> Facts:
     """What cannot be read is a row as well."""
-    return Facts(key, md5, size, Patient("", ""), "", "", "", "", "", "", "", False, (), (), reason)
+    return Facts(key, digest, size, Patient("", ""), "", "", "", "", "", "", "", False, (), (), reason)
 
 
 def tags_of(content: bytes) -> dict[str, str | None]:

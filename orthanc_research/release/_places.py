@@ -11,10 +11,10 @@ from typing import Any, Literal, NamedTuple, Protocol
 from orthanc_research.errors import Error, QueryError
 from orthanc_research.orthanc import Orthanc
 from orthanc_research.progress import Progress
+from orthanc_research.release._digest import Algorithm
 from orthanc_research.release._facts import Facts
-from orthanc_research.release._work import md5_of
 
-__all__ = ["Copy", "Kept", "PlaceError", "Removed", "Source", "Target", "about_of", "check_house", "md5_of", "reopened"]
+__all__ = ["Copy", "Kept", "PlaceError", "Removed", "Source", "Target", "about_of", "check_house", "reopened"]
 
 Kept = Literal["stored", "same", "conflict"]
 Removed = Literal["removed", "gone", "changed"]
@@ -48,15 +48,17 @@ class Source(Protocol):
     def path(self, key: str) -> Path | None:
         """Where a worker process reads the file by itself; None where it must be given the bytes."""
 
-    def remove(self, key: str, md5: str) -> Removed:
-        """Delete an original, if it still has this MD5."""
+    def remove(self, key: str, digest: str) -> Removed:
+        """Delete an original, if it still has this digest."""
 
 
 class Target(Protocol):
-    """Where copies go."""
+    """Where copies go; `algorithm` is that of its digests."""
+
+    algorithm: Algorithm
 
     def there(self, copies: Sequence[Copy]) -> dict[str, str]:
-        """{SOPInstanceUID: MD5} of those that are there already, whoever put them there."""
+        """{SOPInstanceUID: digest} of those that are there already, whoever put them there."""
 
     def partial(self, copy: Copy) -> Path | None:
         """The temporary file that a worker process writes for `keep`; None where `keep` wants the bytes."""
@@ -67,8 +69,8 @@ class Target(Protocol):
     def read(self, copy: Copy) -> bytes:
         """What is stored; `PlaceError` or `NotFoundError` when it is gone."""
 
-    def remove(self, copy: Copy, md5: str) -> Removed:
-        """Delete it, if it has this MD5."""
+    def remove(self, copy: Copy, digest: str) -> Removed:
+        """Delete it, if it has this digest."""
 
 
 def about_of(given: Any, what: str) -> dict[str, str]:

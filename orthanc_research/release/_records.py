@@ -38,7 +38,8 @@ def manifest(store: Store, row: RunRow, key_id: str, path: Path) -> Path:
     series: dict[tuple[str, str, str], list[dict[str, str]]] = {}
     for unit in store.units(row.id, *_KEPT):
         place = (names[unit.identity], unit.new_study, unit.new_series)
-        series.setdefault(place, []).append({"SOPInstanceUID": unit.new_sop, "md5": unit.target_md5})
+        algorithm, _, digest = unit.target_digest.partition(":")
+        series.setdefault(place, []).append({"SOPInstanceUID": unit.new_sop, algorithm: digest})
     verdict = store.verdict(row.id)
     profile = Profile.from_json(row.profile)
     about: dict[str, Any] = {

@@ -9,7 +9,7 @@ from typing import Any, Literal
 __all__ = ["Line", "Named", "RunRow", "State", "Unit"]
 
 # An instance is planned; running: what will be stored is on the disk; stored and verified: the target has it, by its
-# MD5; done: and all copies were held together.
+# digest; done: and all copies were held together.
 State = Literal["planned", "running", "stored", "verified", "done", "failed", "conflict", "rolled-back", "deleted"]
 
 
@@ -67,7 +67,7 @@ class Unit:
     key: str
     row: str
     identity: str
-    md5: str
+    digest: str
     size: int
     sop: str
     series: str
@@ -77,7 +77,7 @@ class Unit:
     new_study: str
     absent: bool
     state: State = "planned"
-    target_md5: str = ""
+    target_digest: str = ""
     error: str = ""
 
     def __repr__(self) -> str:

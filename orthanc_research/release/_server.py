@@ -15,8 +15,9 @@ from orthanc_research.errors import AccessError, NotFoundError, OrthancError, Re
 from orthanc_research.orthanc import Orthanc
 from orthanc_research.parallel import thread_map
 from orthanc_research.progress import Progress
+from orthanc_research.release._digest import Algorithm, digest_of, fits
 from orthanc_research.release._facts import Facts, facts_of, unreadable
-from orthanc_research.release._places import Copy, Kept, PlaceError, Removed, md5_of
+from orthanc_research.release._places import Copy, Kept, PlaceError, Removed
 from orthanc_research.rest import Rest
 from orthanc_research.tables import orthanc_id
 
@@ -57,9 +58,9 @@ class OrthancSource:
     def path(self, key: str) -> None:
         """It is no file here."""
 
-    def remove(self, key: str, md5: str) -> Removed:
+    def remove(self, key: str, digest: str) -> Removed:
         """Delete the instance, and with the last one what is above it."""
-        return _remove(self._rest, key, md5)
+        return _remove(self._rest, key, digest)
 
     def _above(self, series: Sequence[str]) -> dict[str, tuple[str, ...]]:
         parents = {str(value["ID"]): str(value["ParentStudy"]) for value in contents(self._rest, series)}
@@ -69,6 +70,8 @@ class OrthancSource:
 
 class OrthancTarget:
     """An Orthanc that keeps what it gets as it is."""
+
+    algorithm: Algorithm = "md5"
 
     def __init__(self, orthanc: Orthanc) -> None:
         self._rest = orthanc.rest
@@ -81,8 +84,8 @@ class OrthancTarget:
             for series in self._ids(uid, "Series"):
                 for instance, sop in self._instances(series):
                     if sop in wanted:
-                        md5 = _md5(self._rest, instance)
-                        found[sop] = md5 if found.get(sop, md5) == md5 else "several"
+                        digest = _digest(self._rest, instance)
+                        found[sop] = digest if found.get(sop, digest) == digest else "several"
         return found
 
     def partial(self, copy: Copy) -> None:
@@ -93,13 +96,13 @@ class OrthancTarget:
         content = content if isinstance(content, bytes) else content.read_bytes()
         if self._overwrites:
             with suppress(NotFoundError):
-                return "same" if _md5(self._rest, _id(copy)) == md5_of(content) else "conflict"
+                return "same" if fits(content, _digest(self._rest, _id(copy))) else "conflict"
         answer = self._rest.instances.upload(content)
         self._rest.find_caps.clear()  # what was learnt of a smaller archive
         status, instance = answer.get("Status"), str(answer.get("ID"))
         if status not in ("Success", "AlreadyStored"):
             raise PlaceError(f"The target did not store it: {status or 'no status'}.")
-        if _md5(self._rest, instance) == md5_of(content):
+        if fits(content, _digest(self._rest, instance)):
             return "stored" if status == "Success" else "same"
         if status == "AlreadyStored":
             return "conflict"
@@ -110,9 +113,9 @@ class OrthancTarget:
         """The file, held against the server's MD5 where it keeps one."""
         return _read(self._rest, _id(copy))
 
-    def remove(self, copy: Copy, md5: str) -> Removed:
+    def remove(self, copy: Copy, digest: str) -> Removed:
         """Delete the instance, and with the last one what is above it."""
-        return _remove(self._rest, _id(copy), md5)
+        return _remove(self._rest, _id(copy), digest)
 
     @cached_property
     def _overwrites(self) -> bool:
@@ -131,9 +134,9 @@ def _id(copy: Copy) -> str:
     return orthanc_id(*copy)
 
 
-def _remove(rest: Rest, instance: str, md5: str) -> Removed:
+def _remove(rest: Rest, instance: str, digest: str) -> Removed:
     try:
-        if _md5(rest, instance) != md5:
+        if _digest(rest, instance) != digest:
             return "changed"
         rest.instances.delete(instance)
     except NotFoundError:
@@ -152,11 +155,11 @@ def _read(rest: Rest, instance: str) -> bytes:
         return rest.instances.file(instance)  # whoever reads holds it against the journal
 
 
-def _md5(rest: Rest, instance: str) -> str:
+def _digest(rest: Rest, instance: str) -> str:
     try:
-        return rest.instances.md5(instance).strip()
+        return f"md5:{rest.instances.md5(instance).strip()}"
     except NotFoundError:  # this server keeps none (StoreMD5ForAttachments), or the instance is gone
-        return md5_of(rest.instances.file(instance))
+        return digest_of(rest.instances.file(instance), "md5")
 
 
 def _series(rest: Rest, series: str, chosen: tuple[str, ...], above: tuple[str, ...]) -> list[Facts]:
@@ -165,29 +168,30 @@ def _series(rest: Rest, series: str, chosen: tuple[str, ...], above: tuple[str, 
     tags = _tags(rest, series, wanted)
     found = []
     for instance in wanted:
-        md5, size = files.get(instance, ("", 0))
+        digest, size = files.get(instance, ("", 0))
         header = tags.get(instance)
         if header is None:
             found.append(
-                unreadable(instance, "This Orthanc cannot read the file of this instance.", md5=md5, size=size)
+                unreadable(instance, "This Orthanc cannot read the file of this instance.", digest=digest, size=size)
             )
         else:
-            found.append(facts_of(instance, header, md5, size, above))
+            found.append(facts_of(instance, header, digest, size, above))
     return found
 
 
 def _files(rest: Rest, series: str) -> dict[str, tuple[str, int]]:
-    """{instance: (MD5, size)} of all instances of a series; a server that keeps no MD5 is asked for the files."""
+    """{instance: (digest, size)} of all instances of a series; a server that keeps no MD5 is asked for the files."""
     listed = {str(value["ID"]): int(value.get("FileSize") or 0) for value in rest.series.children(series, "Instance")}
     known: dict[str, str] = {}
     if rest.capabilities().has("extended-find"):
-        known = {key: str(file.get("UncompressedMD5") or "") for key, file in files_of_series(rest, series).items()}
-    return {each: (known.get(each) or _md5_or_none(rest, each), size) for each, size in listed.items()}
+        md5s = {key: file.get("UncompressedMD5") for key, file in files_of_series(rest, series).items()}
+        known = {key: f"md5:{md5}" for key, md5 in md5s.items() if md5}
+    return {each: (known.get(each) or _digest_or_none(rest, each), size) for each, size in listed.items()}
 
 
-def _md5_or_none(rest: Rest, instance: str) -> str:
+def _digest_or_none(rest: Rest, instance: str) -> str:
     try:
-        return _md5(rest, instance)
+        return _digest(rest, instance)
     except (NotFoundError, ServerError):  # gone by now, or its file cannot be read, which is told by its tags
         return ""
 

@@ -22,7 +22,7 @@ __all__ = ["Store"]
 
 _WHAT = "project"
 _NAME = "project.sqlite"
-_VERSION = 1
+_VERSION = 2
 _TABLES = (
     "CREATE TABLE project (version INTEGER, key_id TEXT, made REAL)",
     "CREATE TABLE patient (identity TEXT PRIMARY KEY, issuer TEXT, original TEXT, pseudonym TEXT UNIQUE, days INTEGER,"
@@ -33,9 +33,9 @@ _TABLES = (
     " profile TEXT, profile_hash TEXT, options BLOB, verdict BLOB)",
     "CREATE TABLE line (run INTEGER, row TEXT, status TEXT, reason TEXT, notice TEXT, modality TEXT, identity TEXT,"
     " instances INTEGER, bytes INTEGER, series TEXT, PRIMARY KEY (run, row))",
-    "CREATE TABLE unit (run INTEGER, key TEXT, row TEXT, identity TEXT, md5 TEXT, size INTEGER, sop TEXT, series TEXT,"
-    " study TEXT, new_sop TEXT, new_series TEXT, new_study TEXT, absent INTEGER, state TEXT, target_md5 TEXT,"
-    " error TEXT, found BLOB, changed REAL, PRIMARY KEY (run, key))",
+    "CREATE TABLE unit (run INTEGER, key TEXT, row TEXT, identity TEXT, digest TEXT, size INTEGER, sop TEXT,"
+    " series TEXT, study TEXT, new_sop TEXT, new_series TEXT, new_study TEXT, absent INTEGER, state TEXT,"
+    " target_digest TEXT, error TEXT, found BLOB, changed REAL, PRIMARY KEY (run, key))",
     "CREATE INDEX unit_sop ON unit (sop)",
     "CREATE INDEX unit_new ON unit (new_sop)",
 )
@@ -189,12 +189,12 @@ class Store:
         return [(row[0], row[1], row[2], row[3]) for row in self._database.rows(text, (run,))]
 
     def intend(self, run: int, made: Iterable[tuple[str, str, bytes]]) -> None:
-        """(key, MD5 of the copy, what was found, packed) of instances that are stored next: on the disk before that."""
+        """(key, digest of the copy, what was found, packed) of instances that are stored next: on disk before that."""
         self._write(
             (
-                "UPDATE unit SET state = 'running', target_md5 = ?, found = ?, error = '', changed = ?"
+                "UPDATE unit SET state = 'running', target_digest = ?, found = ?, error = '', changed = ?"
                 " WHERE run = ? AND key = ?",
-                [(md5, found, time.time(), run, key) for key, md5, found in made],
+                [(digest, found, time.time(), run, key) for key, digest, found in made],
             )
         )
 
@@ -265,7 +265,7 @@ class Store:
 
     def made_here(self) -> set[str]:
         """The new SOPInstanceUIDs of all copies that were ever made."""
-        return {row[0] for row in self._database.rows("SELECT DISTINCT new_sop FROM unit WHERE target_md5 != ''")}
+        return {row[0] for row in self._database.rows("SELECT DISTINCT new_sop FROM unit WHERE target_digest != ''")}
 
     def identifiers(self, value: str) -> list[tuple[str, str, str]]:
         """(kind, original, new) of everything that has this value on either side."""

@@ -12,12 +12,14 @@ from orthanc_research.errors import DeidError, QueryError
 from orthanc_research.files import partial_in, private_folder, put, sweep, written
 from orthanc_research.parallel import thread_map
 from orthanc_research.progress import Progress
+from orthanc_research.release._digest import Algorithm, digest_of, fits
 from orthanc_research.release._facts import Facts, facts_of, tags_of, unreadable
-from orthanc_research.release._places import Copy, Kept, PlaceError, Removed, md5_of
+from orthanc_research.release._places import Copy, Kept, PlaceError, Removed
 
 __all__ = ["FolderSource", "FolderTarget"]
 
-_READERS = 2  # reading and MD5 let other threads go on; what is left of a file holds them up
+_ALGORITHM: Algorithm = "sha256"
+_READERS = 2  # reading and the digest let other threads go on; what is left of a file holds them up
 
 
 class FolderSource:
@@ -48,9 +50,9 @@ class FolderSource:
         """Where the file is."""
         return self._folder / _decoded(key)
 
-    def remove(self, key: str, md5: str) -> Removed:
+    def remove(self, key: str, digest: str) -> Removed:
         """Delete the file; a folder that is empty then stays."""
-        return _removed(self.path(key), md5, "An original")
+        return _removed(self.path(key), digest, "An original")
 
     def _chosen(self, resources: Any) -> Iterator[Path]:
         if resources is None:
@@ -69,15 +71,17 @@ class FolderSource:
             content = path.read_bytes()
         except OSError as error:
             return unreadable(key, f"It cannot be read ({error.strerror or type(error).__name__}).")
-        md5, size = md5_of(content), len(content)
+        digest, size = digest_of(content, _ALGORITHM), len(content)
         try:
-            return facts_of(key, tags_of(content), md5, size)
+            return facts_of(key, tags_of(content), digest, size)
         except DeidError as error:
-            return unreadable(key, str(error), md5=md5, size=size)
+            return unreadable(key, str(error), digest=digest, size=size)
 
 
 class FolderTarget:
     """`<StudyInstanceUID>/<SeriesInstanceUID>/<SOPInstanceUID>.dcm`, all new; files are complete or absent."""
+
+    algorithm = _ALGORITHM
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self._folder = Path(folder)
@@ -88,7 +92,7 @@ class FolderTarget:
         found: dict[str, str] = {}
         for copy in copies:
             with suppress(FileNotFoundError):
-                found[copy.sop] = md5_of(self._path(copy).read_bytes())
+                found[copy.sop] = digest_of(self._path(copy).read_bytes(), _ALGORITHM)
         return found
 
     def partial(self, copy: Copy) -> Path:
@@ -119,10 +123,10 @@ class FolderTarget:
         except OSError as error:
             raise PlaceError(f"The copy cannot be read ({error.strerror or type(error).__name__}).") from None
 
-    def remove(self, copy: Copy, md5: str) -> Removed:
+    def remove(self, copy: Copy, digest: str) -> Removed:
         """Delete the file, and the folders that are empty then."""
         path = self._path(copy)
-        came = _removed(path, md5, "A copy")
+        came = _removed(path, digest, "A copy")
         if came == "removed":
             with suppress(OSError):
                 path.parent.rmdir()
@@ -172,10 +176,10 @@ def _decoded(key: str) -> str:
     return os.fsdecode(bytes.fromhex(key[4:])) if key.startswith("hex:") else key
 
 
-def _removed(path: Path, md5: str, what: str) -> Removed:
+def _removed(path: Path, digest: str, what: str) -> Removed:
     """Delete a file that has these bytes still."""
     try:
-        if md5_of(path.read_bytes()) != md5:
+        if not fits(path.read_bytes(), digest):
             return "changed"
         path.unlink()
     except FileNotFoundError:

@@ -8,7 +8,6 @@ environment, no file.
 from __future__ import annotations
 
 import atexit
-import hashlib
 import pickle
 import zlib
 from collections.abc import Sequence
@@ -20,32 +19,35 @@ from orthanc_research.deid import Examined, Key, Known, Profile, Subject, deiden
 from orthanc_research.deid.check._reading import Malformed, read_leniently
 from orthanc_research.errors import DeidError
 from orthanc_research.files import private_folder, written
+from orthanc_research.release._digest import Algorithm, digest_of, fits
 
-__all__ = ["Job", "Made", "begin", "compare", "make", "md5_of", "packed", "unpacked"]
+__all__ = ["Job", "Made", "begin", "compare", "make", "packed", "unpacked"]
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """An original, or where it is, with its MD5 ("" unknown), and the SOP, series and study UIDs its copy must have.
+    """An original, or where it is, with its digest ("" unknown), and the SOP, series and study UIDs its copy must have.
 
-    `partial` is the temporary file that the copy is written to; None: it comes back.
+    `algorithm` is that of the copy's digest. `partial` is the temporary file that the copy is written to; None: it
+    comes back.
     """
 
     original: bytes | Path = field(repr=False)
-    md5: str
+    digest: str
     uids: tuple[str, str, str]
+    algorithm: Algorithm
     partial: Path | None
 
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A copy that may be stored: its bytes, or the temporary file that has them; and their MD5.
+    """A copy that may be stored: its bytes, or the temporary file that has them; and their digest.
 
     `found` is what the journal keeps: (Examined, what was done, notes), packed here, where it is made.
     """
 
     content: bytes | Path = field(repr=False)
-    md5: str
+    digest: str
     found: bytes = field(repr=False)
 
 
@@ -79,7 +81,7 @@ def make(jobs: Sequence[Job], subject: Subject, known: Known, apart: str) -> lis
 
 def _made(job: Job, subject: Subject, known: Known, apart: str) -> Made:
     content = _read(job.original)
-    if job.md5 and md5_of(content) != job.md5:
+    if job.digest and not fits(content, job.digest):
         raise DeidError("The original has changed since it was planned; plan again.")
     key, profile = _here[0]
     try:
@@ -94,7 +96,7 @@ def _made(job: Job, subject: Subject, known: Known, apart: str) -> Made:
     _refuse(examined)
     examined = replace(examined, patient=apart) if apart else examined
     copy = done.content if job.partial is None else _kept(job.partial, done.content)
-    return Made(copy, md5_of(done.content), packed((examined, dict(done.changes), done.notes)))
+    return Made(copy, digest_of(done.content, job.algorithm), packed((examined, dict(done.changes), done.notes)))
 
 
 def _read(original: bytes | Path) -> bytes:
@@ -127,11 +129,6 @@ def compare(content: bytes, copy: bytes, subject: Subject, known: Known, apart: 
         raise DeidError(str(error)) from None
     except Exception as error:  # noqa: BLE001 - its text may hold a value
         raise DeidError(f"It cannot be examined ({type(error).__name__}).") from None
-
-
-def md5_of(content: bytes) -> str:
-    """In hex."""
-    return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
 def _examined(content: bytes, copy: bytes, subject: Subject, known: Known) -> Examined:
