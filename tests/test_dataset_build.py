@@ -8,6 +8,7 @@ import hashlib
 import os
 import re
 import shutil
+import time
 import warnings
 import zipfile
 import zlib
@@ -21,7 +22,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from dataset_builds import SMALL, bytes_of, check, load
+from dataset_builds import SMALL, bytes_of, check, cohort, load
 from dataset_builds import build as build_of
 from dataset_builds import recipe as small
 from filelock import FileLock
@@ -271,6 +272,24 @@ def test_a_flipped_byte_is_named_and_that_series_alone_is_made_again(orthanc: or
     assert again.verify().empty
     assert again.status.index[~again.status["reused"]].tolist() == [path.stem]
     assert again.content_hash == build.content_hash
+
+
+def test_a_series_of_which_an_instance_was_stored_again_is_made_again(version: str, tmp_path: Path) -> None:
+    with ores.LocalOrthanc(None if version == "any" else version, config={"OverwriteInstances": True}) as orthanc:
+        made = cohort()
+        load(orthanc, made)
+        build = build_of(orthanc, small(), tmp_path / "out")
+        other = made[1]
+        pixels = other.pixel_array.copy()
+        pixels[0, 0] += 1
+        other.PixelData = pixels.tobytes()
+        time.sleep(1.1)  # LastUpdate has seconds
+        assert orthanc.upload([bytes_of(other)], progress=False)["status"].tolist() == ["stored"]
+        again = build_of(orthanc, small(), tmp_path / "out")
+        assert again.status.index[~again.status["reused"]].tolist() == [other.SeriesInstanceUID]
+        frames = {each["SOPInstanceUID"]: array for each, array in check(again, small()).frames()}
+        assert frames[other.SOPInstanceUID].tolist() == pixels.tolist()
+        assert again.content_hash != build.content_hash
 
 
 @pytest.mark.one_version

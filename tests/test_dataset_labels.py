@@ -65,6 +65,18 @@ def test_both_sides_that_do_not_fit_are_told() -> None:
     pd.testing.assert_frame_equal(joined.frame[list(ROWS.columns)], ROWS)
 
 
+def test_one_of_several_other_numbers_is_enough() -> None:
+    """OtherPatientIDs holds several by backslash (PS3.5, 6.2)."""
+    rows = ROWS.assign(OtherPatientIDs=pd.Series(["X1\\ N7 ", "X1\\N7", "8", None], dtype="str"))
+    labels = pd.DataFrame({"OtherPatientIDs": ["N7", "X9"], "label": ["a", "b"]})
+    joined = join_labels(rows, labels, "OtherPatientIDs")
+    assert joined.frame["label"].isna().tolist() == [False, False, True, True]
+    assert joined.frame["label"].tolist()[:2] == ["a", "a"]
+    assert joined.unused == 1
+    both = join_labels(rows, pd.DataFrame({"OtherPatientIDs": ["X1"], "label": ["a"]}), "OtherPatientIDs")
+    assert both.frame["label"].tolist()[:2] == ["a", "a"]
+
+
 def test_no_label_is_given_to_patients_who_share_an_identifier() -> None:
     labels = pd.DataFrame({"AccessionNumber": ["A", "B"], "label": [1, 2]})
     joined = join_labels(ROWS, labels, "AccessionNumber")

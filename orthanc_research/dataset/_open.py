@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -97,12 +98,15 @@ class OpenDataset(Loaders):
         """manifest.json: hashes, counts, versions, and each file with its sha256."""
         return read_manifest(self.folder)
 
-    def frames(self, series_uid: str) -> Iterator[tuple[dict[str, Any], Array]]:
+    def frames(self, series_uid: str | None = None) -> Iterator[tuple[dict[str, Any], Array]]:
         """(columns, stored values) of each frame of a series, in the order of InstanceNumber; one group in memory.
 
-        `QueryError` for a series that is not here, or without frames; `DatasetError` for a damaged file.
+        Without a series, of all, one after the other. `QueryError` for a series that is not here, or without frames;
+        `DatasetError` for a damaged file.
         """
-        return read_frames(self._frames_file(series_uid))
+        if series_uid is not None:
+            return read_frames(self._frames_file(series_uid))
+        return chain.from_iterable(map(read_frames, sorted((self.folder / "frames").glob("*.parquet"))))
 
     def stacks(self, series_uid: str) -> list[Stack]:
         """Every stack of a series with its verdict, as `Orthanc.stacks` gives it; no pixel is read."""
