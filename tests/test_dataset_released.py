@@ -17,7 +17,8 @@ from dataset_builds import SMALL, build, check, cohort, load, recipe
 
 import orthanc_research as ores
 from orthanc_research.deid import Key
-from orthanc_research.release import _carry
+from orthanc_research.errors import AccessError
+from orthanc_research.release import _carry, _server
 
 pytestmark = pytest.mark.one_version
 
@@ -139,3 +140,27 @@ def test_workers_that_cannot_or_have_died_leave_rows_that_the_next_build_does(
         assert died.status["error"].str.contains("worker died").all()
     again = build(source, recipe(RELEASED), tmp_path / "other" / "out")
     assert again.content_hash == right.content_hash
+
+
+def test_a_release_that_stops_in_the_middle_is_no_smaller_dataset(
+    source: ores.Orthanc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _project(monkeypatch, tmp_path / "right")
+    right = build(source, recipe(RELEASED), tmp_path / "right" / "out")
+    _project(monkeypatch, tmp_path / "stopped")
+    real, reads = _server._read, iter(range(100))
+
+    def read(rest: Any, key: str) -> bytes:
+        if next(reads) >= 11:
+            raise AccessError("Orthanc does not accept this user any more.")
+        return real(rest, key)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_server, "_read", read)
+        made = build(source, recipe(RELEASED), tmp_path / "stopped" / "out")
+    assert not made.complete
+    assert "dropped" not in set(made.status["status"])
+    left = made.status[made.status["status"] == "not-done"]
+    assert left["error"].str.contains("does not accept this user any more").all()
+    assert len(left)
+    assert made.retry(progress=False).content_hash == right.content_hash
