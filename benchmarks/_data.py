@@ -169,14 +169,14 @@ def series(n: int, count: int) -> Iterator[bytes]:
         yield bytes(file)
 
 
-def fill(orthanc: Orthanc, first: int, last: int, per_series: int) -> int:
+def fill(orthanc: Orthanc, first: int, last: int, per_series: int, *, workers: int = 2) -> int:
     """Store the series from `first` up to `last`, without it; the number of instances."""
 
     def upload(packed: bytes) -> int:
         return len(orthanc.rest.post("instances", packed).json())
 
     zips = _zips(first, last, per_series)
-    return sum(outcome.get() for outcome in thread_map(upload, zips, workers=2, fatal=(Exception,)))
+    return sum(outcome.get() for outcome in thread_map(upload, zips, workers=workers, fatal=(Exception,)))
 
 
 def _zips(first: int, last: int, per_series: int) -> Iterator[bytes]:

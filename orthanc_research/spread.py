@@ -11,6 +11,7 @@ requests: nothing has to be agreed on between the workers, and any `concurrent.f
 from __future__ import annotations
 
 import copy
+import os
 import secrets
 from collections import deque
 from collections.abc import Callable, Generator, Hashable, Iterable, Mapping
@@ -25,7 +26,8 @@ from typing import Any, TypeVar, cast
 
 from pydicom.uid import UID
 
-from orthanc_research.errors import QueryError
+from orthanc_research.deid import Key
+from orthanc_research.errors import DeidError, QueryError
 from orthanc_research.files import partial_in
 from orthanc_research.parallel import Outcome
 from orthanc_research.pixels._codecs import CODECS, available
@@ -46,12 +48,13 @@ class Unfit(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What a worker must have to do as the driver does: versions, decoders, a view of the folder, the credentials."""
+    """What a worker must have to do as the driver does: versions, decoders, a view of the folder, and the secrets."""
 
     versions: Mapping[str, str]
     decoders: frozenset[str]
     seen: str = ""  # a file that only who shares the folder sees
     connections: tuple[Connection, ...] = field(default=(), repr=False)
+    key: tuple[str, str] | None = None  # the variable that holds it, and its id
 
     def lacks(self) -> str:
         """Why what does not decode in this worker may decode in another; "" where this one has all decoders."""
@@ -73,18 +76,38 @@ class Needs:
                 connection.request_headers()
             except QueryError as error:
                 raise Unfit(f"Its worker cannot log in to Orthanc: {error}") from None
+        if self.key is not None:
+            self.secret()
+
+    def secret(self) -> str:
+        """The key, from the environment of this worker; `Unfit` where that holds none, or another."""
+        variable, key_id = self.key or ("", "")
+        text = os.environ.get(variable, "").strip()
+        if not text:
+            raise Unfit(f"Its worker has no environment variable {variable}, which holds the key.")
+        try:
+            found = Key.parse(text).id
+        except DeidError:
+            found = ""
+        if found != key_id:
+            raise Unfit(f"{variable} of its worker holds another key than the project's.")
+        return text
 
 
 @contextmanager
-def needs(folder: Path, connections: Iterable[Connection]) -> Generator[Needs, None, None]:
+def needs(
+    folder: Path | None, connections: Iterable[Connection], key: tuple[str, str] | None = None
+) -> Generator[Needs, None, None]:
     """What workers need for writing into `folder`, with a file in it that they look for while the block lasts."""
+    versions = {name: found for name in _SAME if (found := _version(name))}
+    once = tuple({each.url: each for each in connections}.values())
+    if folder is None:
+        yield Needs(versions, _decoders(), connections=once, key=key)
+        return
     seen = partial_in(folder)
     seen.touch(0o600)
     try:
-        versions = {name: found for name in _SAME if (found := _version(name))}
-        yield Needs(
-            versions, _decoders(), str(seen.resolve()), tuple({each.url: each for each in connections}.values())
-        )
+        yield Needs(versions, _decoders(), str(seen.resolve()), once, key)
     finally:
         seen.unlink(missing_ok=True)
 

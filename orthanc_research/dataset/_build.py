@@ -65,7 +65,8 @@ class Build:
 
     - `status`: a row for each planned series, `STATUS_COLUMNS`: "done"; "partial" (what could not be read is in
       `error` and in the table of issues); "failed" (nothing of it is in the dataset); "dropped" (de-identification
-      gave no copies); "not-done" (the server or the disk failed, the series changed, or the run was stopped).
+      gave no copies); "not-done" (the server, the disk or the workers failed, the series changed, or the run was
+      stopped).
     - `complete`: whether none is "not-done": only then there are tables and a manifest. `retry` does the rest.
     - `content_hash`: the same for the same dataset, whoever built it ("" while it is not complete).
     - `leaks`: as `check_leakage` gives them; empty when there are none.
@@ -132,7 +133,7 @@ def build(
     with _folder(out, recipe, rows) as root, reporting(progress, "build") as bar:
         place = _place(recipe, root, release)
         places = placed(recipe, patients_of(recipe, rows), place.private, place.digest)
-        released = _sources(plan, rows, release, acknowledge, bar)
+        released = _sources(plan, rows, release, acknowledge, workers, executor, bar)
         units = _units(plan, rows, released, place, workers, release)
         tasks = [unit.task for unit in units if unit.task is not None]
         _check_space(root, tasks)
@@ -219,10 +220,16 @@ def _is_ours(root: Path, recipe: Recipe) -> bool:
 
 
 def _sources(
-    plan: DatasetPlan, rows: pd.DataFrame, release: Release | None, acknowledge: Collection[str] | str, bar: Progress
+    plan: DatasetPlan,
+    rows: pd.DataFrame,
+    release: Release | None,
+    acknowledge: Collection[str] | str,
+    workers: int,
+    executor: Executor | None,
+    bar: Progress,
 ) -> list[Released]:
     if release is not None:
-        return release.series(rows, plan._orthancs, acknowledge, bar)
+        return release.series(rows, plan._orthancs, acknowledge, workers, executor, bar)
     named = "PatientID" in plan.recipe.metadata.keywords
     found = []
     for identity, patient, uid in zip(rows["identity"], rows["PatientID"], rows["SeriesInstanceUID"], strict=True):
@@ -273,7 +280,7 @@ def _units(
         )
         unit = Unit(source_uid=str(row["SeriesInstanceUID"]), source=int(row["source"]), plan=row, patient=one.patient)
         if one.reason:
-            unit.row = {"status": "dropped", "error": one.reason}
+            unit.row = {"status": "not-done" if one.left else "dropped", "error": one.reason}
         else:
             unit.task = task
         units.append(unit)

@@ -153,8 +153,12 @@ class DatasetPlan:
         series are its tasks. Each server has no more requests at a time, from all workers together, than `concurrency`
         of its [[source]] says. Workers see this folder, have the same versions and decoders, and find the credentials
         in their own environment: `auth="env:NAME"`. One that does not, and one that dies, is a reason in its rows; each
-        is tried once more. Whatever happens to a series is a row of
-        `Build.status`. With [anonymize], `key` is the release project's key, and `acknowledge` as of `Project.plan`.
+        is tried once more. Whatever happens to a series is a row of `Build.status`.
+
+        With [anonymize], `key` is the release project's key, and `acknowledge` as of `Project.plan`. Workers of an
+        executor de-identify where that key is "env:NAME" and each has that variable: they get originals then, and the
+        journal and the mapping stay here, as with `Plan.run(executor=…)`. With any other key this machine
+        de-identifies, by `workers` processes, and workers elsewhere get copies alone.
 
         `DatasetError` when nothing would be in it, when the folder holds something else, and when another process
         builds there.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,21 +17,28 @@ from orthanc_research.deid import Key, Profile
 from orthanc_research.errors import DatasetError, DeidError
 from orthanc_research.files import private_folder
 from orthanc_research.orthanc import Orthanc
+from orthanc_research.parallel import MAX_THREADS
 from orthanc_research.progress import Progress
+from orthanc_research.release._away import reference
 from orthanc_research.release._keys import key_of
 from orthanc_research.release.project import Project
+from orthanc_research.spread import on_threads, share
 
 __all__ = ["Release", "Released", "project_of"]
 
 
 @dataclass(frozen=True, slots=True)
 class Released:
-    """A series after de-identification: its new UID, whose it is now, its files; or why there is none of it."""
+    """A series after de-identification: its new UID, whose it is now, its files; or why there is none of it.
+
+    `left`: not for good, but because the release stopped before.
+    """
 
     uid: str = ""
     patient: str = ""
     files: tuple[str, ...] = field(default=(), repr=False)
     reason: str = ""
+    left: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +52,26 @@ class Release:
     key: Key = field(repr=False)
     profile: Profile
     private: Path
+    travels: bool  # whether workers of an executor can have the key from their own environment
 
     def series(
-        self, rows: pd.DataFrame, orthancs: Sequence[Orthanc], acknowledge: Collection[str] | str, bar: Progress
+        self,
+        rows: pd.DataFrame,
+        orthancs: Sequence[Orthanc],
+        acknowledge: Collection[str] | str,
+        workers: int,
+        executor: Executor | None,
+        bar: Progress,
     ) -> list[Released]:
-        """Release what is not released yet, and say where the copies of each row are; in the order of the rows."""
+        """Release what is not released yet, and say where the copies of each row are; in the order of the rows.
+
+        By `workers` processes of this machine, or by the executor's: those of threads are here as well.
+        """
+        how: dict[str, Any] = {"workers": workers, "progress": bar}
+        if executor is not None and on_threads(executor):
+            how["workers"] = share(executor, MAX_THREADS)[0]
+        elif executor is not None and self.travels:
+            how["executor"] = executor
         # A target lies apart from its project, which knows the patients.
         folder = self.project.folder
         target = private_folder(folder.with_name(f"{folder.name}-releases") / self.private.name)
@@ -56,8 +79,8 @@ class Release:
         for place, orthanc in enumerate(orthancs):
             mine = rows[rows["source"] == place]
             if len(mine):
-                states = self._release(orthanc, list(mine["ID"]), target, acknowledge, bar)
-                found |= {int(row): self._one(mine.loc[row], states, target) for row in mine.index}
+                states, halted = self._release(orthanc, list(mine["ID"]), target, acknowledge, how)
+                found |= {int(row): self._one(mine.loc[row], states, halted, target) for row in mine.index}
         return [found[int(row)] for row in rows.index]
 
     def state(self, files: Sequence[str]) -> str:
@@ -66,24 +89,32 @@ class Release:
         return hashlib.sha256(f"{self.profile.hash}\n{names}".encode()).hexdigest()
 
     def _release(
-        self, orthanc: Orthanc, series: list[str], target: Path, acknowledge: Collection[str] | str, bar: Progress
-    ) -> pd.DataFrame:
+        self,
+        orthanc: Orthanc,
+        series: list[str],
+        target: Path,
+        acknowledge: Collection[str] | str,
+        how: Mapping[str, Any],
+    ) -> tuple[pd.DataFrame, str]:
+        """A row a series, and why those that are not done were left; "" for those that were in no run."""
         plan = self.project.plan(
-            orthanc, series, profile=self.profile, target=target, acknowledge=acknowledge, progress=bar
+            orthanc, series, profile=self.profile, target=target, acknowledge=acknowledge, progress=how["progress"]
         )
         frame = plan.frame
         if not (frame["status"] == "planned").any():
-            return frame
-        run = plan.run(progress=bar)
+            return frame, ""
+        run = plan.run(**how)
         if run.state == "unverified":
             raise DatasetError("The release did not pass its verification; see the project's run.verdict.")
-        return run.frame
+        return run.frame, run.halted or ""
 
-    def _one(self, row: Any, states: pd.DataFrame, target: Path) -> Released:
+    def _one(self, row: Any, states: pd.DataFrame, halted: str, target: Path) -> Released:
         uid = str(row["SeriesInstanceUID"])
         state = states.loc[uid] if uid in states.index else None
         if state is None or state.ndim != 1 or state["status"] != "done":
             word = state["status"] if state is not None and state.ndim == 1 else "not done"
+            if word == "not-done":
+                return Released(reason=f"De-identification stopped: {halted or 'build again.'}", left=True)
             return Released(reason=f"de-identification: {word}")
         known = self.project.lookup(uid)
         new = [str(each) for each, old in zip(known["new"], known["original"], strict=True) if old == uid]
@@ -102,7 +133,7 @@ def project_of(recipe: Recipe, key: str | Key) -> Release:
     profile = _profile(recipe)
     project = Project(folder, key)
     private = private_folder(project.folder / "datasets" / recipe.dataset.name)
-    return Release(project, key_of(key, project.folder), profile, private)
+    return Release(project, key_of(key, project.folder), profile, private, bool(reference(key)))
 
 
 def _profile(recipe: Recipe) -> Profile:

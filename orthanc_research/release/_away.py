@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import secrets
 import threading
@@ -20,7 +19,7 @@ from orthanc_research.release import _work
 from orthanc_research.spread import Needs, Unfit, executor_of, needs, on_threads, share
 from orthanc_research.workers import WorkerDiedError
 
-__all__ = ["Away", "reference"]
+__all__ = ["Away", "NoWorkerError", "reference"]
 
 R = TypeVar("R")
 _LOOK = 0.25
@@ -29,6 +28,10 @@ _LOOK = 0.25
 def reference(key: Any) -> str:
     """The variable of the environment that a key was given by, which workers have too; "" for any other way."""
     return key.removeprefix("env:") if isinstance(key, str) and key.startswith("env:") else ""
+
+
+class NoWorkerError(Exception):
+    """None that could do it; of the instances that says nothing. The message is a sentence for their rows."""
 
 
 class Away:
@@ -42,36 +45,56 @@ class Away:
         if on_threads(executor):
             raise QueryError("De-identification on threads of this process is workers=; give processes or a cluster.")
         self._until_done = ExitStack()
-        wanted = None
-        if target is not None:
-            wanted = self._until_done.enter_context(needs(target, []))
+        wanted = self._until_done.enter_context(needs(target, [], (variable, key.id)))
         self._executor = executor_of(executor, wanted, progress)
-        self._given = (variable, key.id, profile.to_json(), wanted)
+        self._given = (profile.to_json(), wanted)
         self.width = min(MAX_THREADS, share(self._executor, MAX_THREADS)[0])
 
     def call(self, function: Callable[..., R | None], *arguments: Any) -> R:
-        """`function(*arguments)` on a worker; `WorkerDiedError` when it died on it, `CancelledError` when unwanted."""
+        """`function(*arguments)` on a worker, at the second try if need be.
+
+        `WorkerDiedError` when workers died of it, `NoWorkerError` when none could be had, and `CancelledError` when it
+        is unwanted.
+        """
+        try:
+            return self._call(function, arguments)
+        except NoWorkerError:
+            return self._call(function, arguments)
+
+    def _call(self, function: Callable[..., R | None], arguments: tuple[Any, ...]) -> R:
         try:
             future: Future[R] = self._executor.submit(_done, _Sealed(pickle.dumps((function, arguments))), *self._given)
         except Exception as error:  # noqa: BLE001 - each executor has its own for being broken
-            raise WorkerDiedError(f"Its worker died ({type(error).__name__}).") from None
+            raise _lost(error) from None
         while True:
             try:
                 return future.result(_LOOK)
-            except TimeoutError:
+            except TimeoutError as error:
                 if future.done():
-                    raise
+                    raise _lost(error) from None
                 if unwanted():
                     future.cancel()
                     raise CancelledError("Nobody waits for this any more.") from None
-            except (DeidError, OSError):
+            except DeidError:
                 raise
             except Exception as error:  # noqa: BLE001 - each executor has its own for a worker that died
-                raise WorkerDiedError(f"Its worker died ({type(error).__name__}).") from None
+                raise _lost(error) from None
 
     def close(self) -> None:
         """The executor is the caller's."""
         self._until_done.close()
+
+
+def _lost(error: Exception) -> Exception:
+    """A scheduler that gave up on a task has tried it on several workers: then it is the task. Else it is no fault of
+    the instances.
+    """
+    name = type(error).__name__
+    if isinstance(error, Unfit):
+        return NoWorkerError(str(error))
+    if name == "KilledWorker":
+        return WorkerDiedError(f"Its worker died ({name}).")
+    return NoWorkerError(f"Its worker died ({name}); go on with a new executor if need be.")
 
 
 class _Sealed:
@@ -87,29 +110,16 @@ class _Sealed:
 
 # One run's key and profile at a time: other threads of this process may be at work for another project.
 _turn = threading.Lock()
-_for: list[tuple[str, str]] = []
+_for: list[tuple[Any, str]] = []
 
 
-def _done(sealed: _Sealed, variable: str, key_id: str, profile: str, wanted: Needs | None) -> Any:
-    """In the worker. What is raised has no chain, which might hold values."""
-    try:
-        if wanted is not None:
-            wanted.check()
-    except Unfit as reason:
-        raise DeidError(str(reason)) from None
+def _done(sealed: _Sealed, profile: str, wanted: Needs) -> Any:
+    """In the worker; `Unfit` where it cannot. What is raised has no chain, which might hold values."""
+    wanted.check()
     function, arguments = pickle.loads(sealed.content)  # noqa: S301 - of the driver's own
     with _turn:
-        if _for != [(key_id, profile)]:
+        if _for != [(wanted.key, profile)]:
             _for.clear()
-            _work.begin(_secret(variable, key_id), profile)
-            _for.append((key_id, profile))
+            _work.begin(wanted.secret(), profile)
+            _for.append((wanted.key, profile))
         return function(*arguments)
-
-
-def _secret(variable: str, key_id: str) -> str:
-    text = os.environ.get(variable, "").strip()
-    if not text:
-        raise DeidError(f"Its worker has no environment variable {variable}, which holds the key.")
-    if Key.parse(text).id != key_id:
-        raise DeidError(f"{variable} of its worker holds another key than the project's.")
-    return text

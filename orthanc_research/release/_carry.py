@@ -15,7 +15,7 @@ from orthanc_research.deid import Known, Subject
 from orthanc_research.errors import AccessError, CancelledError, DeidError, Error, OrthancError
 from orthanc_research.parallel import thread_map, unwanted
 from orthanc_research.progress import Pace, Progress
-from orthanc_research.release._away import Away
+from orthanc_research.release._away import Away, NoWorkerError
 from orthanc_research.release._bench import Bench
 from orthanc_research.release._places import Copy
 from orthanc_research.release._rows import State, Unit
@@ -196,7 +196,10 @@ class _Task:
         return bool(self.halted) or self.progress.cancelled or unwanted()
 
     def _halts(self, error: Exception) -> bool:
-        """Whether all others would fail the same way: a refused password, a server that is gone, a full disk."""
+        """Whether all others would fail the same way: a refused password, a server or workers gone, a full disk."""
+        if isinstance(error, NoWorkerError):
+            self.halted.append(str(error))
+            return True
         if isinstance(error, DeidError) or not isinstance(error, OrthancError | OSError):
             return False
         if isinstance(error, OSError | AccessError) or is_server_gone(error):

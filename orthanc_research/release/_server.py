@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from functools import cached_property
 from pathlib import Path
+from threading import BoundedSemaphore
 from typing import Any
 
 from orthanc_research import fetch, resolve
@@ -30,6 +31,7 @@ class OrthancSource:
     def __init__(self, orthanc: Orthanc) -> None:
         self._orthanc = orthanc
         self._rest = orthanc.rest
+        self._gate = BoundedSemaphore(orthanc.workers)
 
     def facts(self, resources: Any, progress: Progress) -> Iterator[Facts]:
         """All tags of each series by one request, one more for its MD5s (before 1.12.5 one for each instance)."""
@@ -52,8 +54,12 @@ class OrthancSource:
                 progress.advance()
 
     def read(self, key: str) -> bytes:
-        """The file, held against the server's MD5 where it keeps one."""
-        return _read(self._rest, key)
+        """The file, held against the server's MD5 where it keeps one; no more of them at a time than it may be asked.
+
+        There may be more workers, since de-identification takes far longer than to read.
+        """
+        with self._gate:
+            return _read(self._rest, key)
 
     def path(self, key: str) -> None:
         """It is no file here."""
