@@ -19,6 +19,8 @@ from orthanc_research.release._run import Run
 # What the public surface gives and does not export by name.
 GIVEN = (OrthancAccessor, Change, Modality, Mapping, Plan, Run, arrange, overlays_of, pixels_of)
 
+ROUTE = re.compile(r"\b(?:GET|POST|PUT|DELETE) /[\w/{}.-]*[\w}]")  # as docstrings name it: "GET /studies/{id}"
+
 
 def surface() -> Iterator[tuple[str, Any, str]]:
     """(name, object, docstring of its class) of every public function, class, method and property."""
