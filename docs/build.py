@@ -33,7 +33,7 @@ def execute() -> None:
             made = ["--output-dir", str(PAGES / "notebooks"), path.name]
             subprocess.run([sys.executable, "-m", "jupyter", *command, *made], cwd=folder, check=True)
         page = PAGES / "notebooks" / f"{path.stem}.md"
-        text = page.read_text().replace(".ipynb)", ".md)")
+        text = page.read_text().replace(".ipynb)", ".md)").replace("](../docs/", "](../")
         # A screen needs a kernel; what stands for it on paper says nothing.
         page.write_text(re.sub(r"^    (VBox|HBox)\(children=.*\n", "", text, flags=re.MULTILINE))
 

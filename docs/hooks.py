@@ -1,5 +1,6 @@
-"""What mkdocs does not do by itself: the lists of notebooks and decisions in the navigation."""
+"""What mkdocs does not do: lists of notebooks and decisions in the navigation, screens in the reader's theme."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,3 +16,9 @@ def on_config(config: Any) -> Any:
                 first = [folder / "README.md"] if (folder / "README.md").exists() else []
                 entry[name] = [str(path.relative_to(root)) for path in [*first, *pages]]
     return config
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Pages name the light picture of a screen; the dark one beside it is for readers of dark pages."""
+    both = r"![\1](\2-light.png#only-light)\n![\1](\2-dark.png#only-dark)"
+    return re.sub(r"!\[([^]]*)\]\(((?:\.\./)?screens/[\w-]+)-light\.png\)", both, markdown)

@@ -22,7 +22,7 @@ _PAGE = 1000
 
 
 class Change(NamedTuple):
-    """One entry of the change log; `Date` is the server's clock, UTC, as YYYYMMDDThhmmss."""
+    """One entry of GET /changes; `Date` is the server's clock, UTC, as YYYYMMDDThhmmss."""
 
     Seq: int
     ChangeType: str

@@ -56,7 +56,7 @@ class Modality:
         return f"<Modality {self.name!r} through {self._rest.connection.url}>"
 
     def echo(self, timeout: int = 10) -> float:
-        """C-ECHO: the seconds that the answer took; `ModalityError` with Orthanc's words when there is none.
+        """C-ECHO (POST /modalities/{name}/echo): the seconds that the answer took; `ModalityError` when there is none.
 
         `timeout` is how long Orthanc waits for it, in seconds.
         """
@@ -76,11 +76,11 @@ class Modality:
     ) -> pd.DataFrame:
         """C-FIND: a typed frame of what the archive has, indexed by the level's UID; three requests, whatever comes.
 
-        Criteria, `columns` and `match` are as in `Orthanc.find`; lists are for UIDs only. Without any, everything is
-        asked for. A frame of remote answers is for `retrieve`; local verbs refuse it. `ModalityError` with Orthanc's
-        words for a refusal, a time-out (`timeout` in seconds) or a failure, `NotFoundError` for a name that this
-        Orthanc does not know. More than 1,000 answers are a warning (unless `warn=False`): some archives stop at such a
-        number without a word.
+        They are POST /modalities/{name}/query, GET /queries/{id}/answers and DELETE /queries/{id}. Criteria, `columns`
+        and `match` are as in `Orthanc.find`; lists are for UIDs only. Without any, everything is asked for. A frame of
+        remote answers is for `retrieve`; local verbs refuse it. `ModalityError` with Orthanc's words for a refusal, a
+        time-out (`timeout` in seconds) or a failure, `NotFoundError` for a name that this Orthanc does not know. More
+        than 1,000 answers are a warning (unless `warn=False`): some archives stop at such a number without a word.
         """
         plan = plan_remote(level, criteria, columns, match)
         answers: list[dict[str, Any]] = []
@@ -98,9 +98,9 @@ class Modality:
         return frame
 
     def below(self, level: Level, uid: str, *, timeout: int | None = None) -> pd.DataFrame:
-        """What the archive has below one answer, a row each: a patient's studies (by PatientID), a study's series.
+        """A `find` of what the archive has below one answer: a patient's studies (by PatientID), a study's series.
 
-        A find by that identifier, and of its answers those that have exactly it: archives match PatientIDs without
+        By that identifier, and of the answers those that have exactly it, a row each: archives match PatientIDs without
         case, and pass over keys that they do not know. `QueryError` for one that would match others too;
         `ModalityError`, and `timeout` in seconds, as of `find`.
         """
@@ -116,7 +116,7 @@ class Modality:
         return frame[frame[name] == uid]
 
     def here(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """What `find` returned, with what of it is in this Orthanc: one local find for 10,000 rows.
+        """What `find` returned, with what of it is here: one POST /tools/find for 10,000 rows.
 
         `InstancesHere` is their number, `Here` "yes" (as many as the archive announces), "part", "some" (it announces
         none), "no", or NA for an identifier that no find can ask for alone. It is a number: a retrieve holds instance
@@ -143,11 +143,11 @@ class Modality:
     ) -> pd.DataFrame:
         """Have what `find` returned sent to this Orthanc: a row each, with what was announced and what is here.
 
-        Row by row, each as a job; a row is "complete" only when every instance that the archive lists is here, or,
-        where it does not list them, as many as it announced. By `method`: C-MOVE needs this Orthanc to be known to the
-        archive; C-GET does not, and needs Orthanc 1.12.6 (`UnsupportedError`). `timeout` is how long Orthanc waits for
-        the archive, in seconds. `QueryError` for a frame that `find` did not return, or whose keys are incomplete;
-        nothing is sent then.
+        Row by row, each as a job (POST /queries/{id}/answers/{index}/retrieve); a row is "complete" only when every
+        instance that the archive lists is here, or, where it does not list them, as many as it announced. By `method`:
+        C-MOVE needs this Orthanc to be known to the archive; C-GET does not, and needs Orthanc 1.12.6
+        (`UnsupportedError`). `timeout` is how long Orthanc waits for the archive, in seconds. `QueryError` for a frame
+        that `find` did not return, or whose keys are incomplete; nothing is sent then.
         """
         if method not in get_args(RetrieveMethod):
             raise QueryError("method is C-MOVE or C-GET.")

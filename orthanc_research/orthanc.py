@@ -116,11 +116,11 @@ class Orthanc:
         return self._connection.url
 
     def capabilities(self) -> Capabilities:
-        """What this server can do: one request the first time, none after."""
+        """What this server can do: one request the first time (GET /system), none after."""
         return self.rest.capabilities()
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections; nothing is sent."""
         if "rest" in vars(self):
             self.rest.close()
 
@@ -184,7 +184,7 @@ class Orthanc:
         page: int = 10_000,
         **criteria: Any,
     ) -> pd.DataFrame:
-        r"""A typed DataFrame of the resources that match, indexed by Orthanc ID: one request a page of 10,000.
+        r"""A typed DataFrame of the resources that match, indexed by Orthanc ID: one POST /tools/find a page of 10,000.
 
         Criteria are DICOM keywords with Python values; these are sent as
 
@@ -235,7 +235,7 @@ class Orthanc:
         return self._ours(find_frame(plan, answers, parents), level)
 
     def count(self, level: Level, **criteria: Any) -> int:
-        """How many resources match: one request from 1.12.5 on for criteria of the index, a find for all others."""
+        """How many resources match: from 1.12.5 on POST /tools/count-resources where the index knows, else a find."""
         query = parse_criteria(level, criteria)
         plan = plan_find(level, query=query, columns=(), capabilities=self.capabilities())
         if plan.empty:
@@ -279,10 +279,11 @@ class Orthanc:
         private elements in the column `Private`. Values over 256 bytes are fetched as well. An instance whose file has
         to be read and cannot be, or that was chosen and is gone, is a row with that in `Issues`.
 
-        The cheapest route that tells the truth (`explain` says which): one request for 2,000 instances where the
-        columns are of the instance level of the index or, from 1.11 on, outside of it, and one for 1,000 series to look
-        them up; otherwise one request a series, two where a value is over 256 bytes. Studies and bare instance IDs cost
-        one request more, to find their series, patients two.
+        The cheapest route that tells the truth (`explain` says which): one POST /tools/find for 2,000 instances where
+        the columns are of the instance level of the index or, from 1.11 on, outside of it, and one
+        POST /tools/bulk-content for 1,000 series to look them up; otherwise one GET /series/{id}/instances-tags a
+        series, two where a value is over 256 bytes. Studies and bare instance IDs cost one request more, to find their
+        series, patients two.
 
         `per="Series"` reads one instance of each series: a row a series, with the ID of the instance that was read in
         `RepresentativeInstance`. `QueryError` when there would be more than `max_rows` rows: `tags_to_parquet` takes
@@ -323,7 +324,8 @@ class Orthanc:
 
         Index `Value`, columns `Level`, `Keyword` (which identifier it is) and `ID`: a row for every match, and one with
         NA for a value that matches nothing. Identifiers match case-exactly; an AccessionNumber with `*` or `?` in it is
-        not found. 1,000 values of a kind a request.
+        not found. 1,000 values of a kind a request: POST /tools/bulk-content for Orthanc IDs, POST /tools/find for
+        others.
         """
         plan = plan_lookup(values)
         present = list(contents(self.rest, plan.ids))
@@ -338,9 +340,9 @@ class Orthanc:
         """What there is, by modality and year of study: studies, series, instances, GB (10⁹ bytes), scanners.
 
         Modality or Year is NA where it is not known. A study of several modalities counts in the row of each; a scanner
-        is a different pair of Manufacturer and StationName. Criteria are those of a find of series. One request a page
-        of series, and one a page of instances for their sizes: `sizes=False` leaves these out, and GB is NA.
-        `plots.overview` draws it.
+        is a different pair of Manufacturer and StationName. Criteria are those of a find of series. One
+        POST /tools/find a page of series, and one a page of instances for their sizes: `sizes=False` leaves these out,
+        and GB is NA. `plots.overview` draws it.
         """
         series = self.find("Series", columns=OVERVIEW_COLUMNS, **criteria)
         if not sizes:
@@ -349,7 +351,7 @@ class Orthanc:
         return overview_frame(series, files.groupby("ParentSeries")["FileSize"].sum())
 
     def dicom(self, instance: Any, *, verify: bool = False) -> Dataset:
-        """The file of one instance as a pydicom Dataset; `verify` holds it against the server's MD5."""
+        """The file of one instance as a Dataset: GET /instances/{id}/file; `verify` holds it to the server's MD5."""
         return fetch.dataset(self.rest, resolve.one(self.rest, instance, "Instance"), verify=verify)
 
     def pixels(
@@ -361,7 +363,7 @@ class Orthanc:
         window: Window | tuple[float, float] | None = None,
         verify: bool = False,
     ) -> npt.NDArray[Any]:
-        """The pixels of one instance, (frame, row, column[, sample]): its file in one request, decoded here.
+        """The pixels of one instance, (frame, row, column[, sample]): GET /instances/{id}/file, decoded here.
 
         `values` is "stored" (in the source's type; a palette's indices, YBR as RGB), "rescaled" (float32, each frame by
         its own slope and intercept or the Modality LUT), "suv" (float32, g/ml), "rgb" (a palette's colours) or
@@ -374,7 +376,10 @@ class Orthanc:
         return fetch.pixels(self.rest, chosen, values, dtype=dtype, window=window, verify=verify)
 
     def overlays(self, instance: Any, *, verify: bool = False) -> dict[int, Overlay]:
-        """The overlays (60xx) of one instance by their group, masks (frame, row, column) on its image; {} for none."""
+        """The overlays of one instance by their group, bool (frame, row, column) on its image; {} for none.
+
+        From GET /instances/{id}/file, by PS3.3 C.9.2: see `orthanc_research.pixels.overlays_of`.
+        """
         return overlays_of(fetch.file(self.rest, resolve.one(self.rest, instance, "Instance"), verify=verify))
 
     def preview(
@@ -389,15 +394,15 @@ class Orthanc:
 
         Windowed by the server: through `window`, (centre, width), or the file's first one, LINEAR whatever the file
         says, or without any the range of the type: 16 bits then look black. Modality LUT and VOI LUT are not applied.
-        `width` in pixels, larger or smaller than the frame, which keeps its shape. One request; 1.12.7, which can end
-        on what it cannot draw, is asked for the header first. `PixelError` for what this server cannot draw:
-        `pixels(instance, "display")` is drawn here.
+        `width` in pixels, larger or smaller than the frame, which keeps its shape. One request,
+        GET /instances/{id}/frames/{frame}/rendered; 1.12.7, which can end on what it cannot draw, is asked for the
+        header first. `PixelError` for what this server cannot draw: `pixels(instance, "display")` is drawn here.
         """
         chosen = resolve.one(self.rest, instance, "Instance")
         return fetch.picture(self.rest, chosen, frame=frame, width=width, window=window)
 
     def stacks(self, series: Any, *, min_slices: int = 3) -> list[Stack]:
-        """Every stack of one series with its verdict, from headers alone: one request, no pixels.
+        """Every stack of one series with its verdict, from headers alone: GET /series/{id}/instances-tags, no pixels.
 
         A stack of fewer than `min_slices` positions is "too-few-slices".
         """
@@ -419,13 +424,13 @@ class Orthanc:
         """The volume of a series (or of a Stack): array (slice, row, column) and affine to LPS mm.
 
         `on_missing="nan"`, `on_shear="keep" | "resample"` and `on_4d="stack"` accept what is refused otherwise, and
-        `volume.issues` says so; "split" is for `pixels.arrange`, which gives the stacks to choose from.
-        `GeometryError` with a code and its reasons for what is not exactly one regular volume; `PixelError` for pixels
-        that do not decode. `values="rescaled"` applies slope and intercept of each slice: float32, HU for CT. Files are
-        not hash-checked unless `verify=True`, which costs time and no request. One request, and one an instance: a
-        series that looks regular in the index is read file by file, each header with its pixels; any other is judged
-        by its headers first, and so is a Stack, before a file is fetched. `dtype` asks for another
-        type; fewer than `min_slices` positions are no volume.
+        `volume.issues` says so; "split" is for `pixels.arrange`, which gives the stacks to choose from. `GeometryError`
+        with a code and its reasons for what is not exactly one regular volume; `PixelError` for pixels that do not
+        decode. `values="rescaled"` applies slope and intercept of each slice: float32, HU for CT. Files are not
+        hash-checked unless `verify=True`, which costs time and no request. One request (GET /series/{id}/instances),
+        and one an instance (GET /instances/{id}/file): a series that looks regular in the index is read file by file,
+        each header with its pixels; any other is judged by its headers first, and so is a Stack, before a file is
+        fetched. `dtype` asks for another type; fewer than `min_slices` positions are no volume.
         """
         how = Reading(
             values=values,
@@ -456,7 +461,7 @@ class Orthanc:
         verify: bool = False,
         progress: Progress | bool | None = None,
     ) -> Iterator[SeriesVolume]:
-        """The volume of each series of the resources, in turn; the next is fetched while you work on this one.
+        """The `volume` of each series of the resources, in turn; the next is fetched while you work on this one.
 
         >>> for found in orthanc.volumes(orthanc.series(Modality="CT")):  # doctest: +SKIP
         ...     print(found.series, found.volume if found.status == "ok" else found.error)
@@ -480,11 +485,12 @@ class Orthanc:
         """Which objects point at which: a row for each instance that a segmentation, contours, a report … refer to.
 
         Of the resources, what is no image (SEG, RTSTRUCT, SR, PR, KO, RTPLAN, RTDOSE, REG …, by Modality) is asked what
-        it points at; for those that are images, all such objects of the same patients are, and those that point at
-        them are shown. Index `ID` is the instance that points, with its `SOPInstanceUID`, `Modality` and
-        `ParentSeries`; `ReferencedSOPInstanceUID`, `ReferencedSOPClassUID` and `ReferencedSeriesInstanceUID` are what
-        it says; `Target` and `TargetSeries` are the Orthanc IDs of what that is here, of the same patient, and
-        `Dangling` is True where it is not. One request a series that points, and a few to find them and their targets.
+        it points at; for those that are images, all such objects of the same patients are, and those that point at them
+        are shown. Index `ID` is the instance that points, with its `SOPInstanceUID`, `Modality` and `ParentSeries`;
+        `ReferencedSOPInstanceUID`, `ReferencedSOPClassUID` and `ReferencedSeriesInstanceUID` are what it says; `Target`
+        and `TargetSeries` are the Orthanc IDs of what that is here, of the same patient, and `Dangling` is True where
+        it is not. One request a series that points (GET /series/{id}/instances-tags), and a few to find them and their
+        targets.
         """
         chosen = [series for series, _ in resolve.series_of(self.rest, resolve.select(self.rest, resources))]
         return self._ours(references_frame(references(self.rest, chosen, workers=self.workers)), "Instance")
@@ -495,9 +501,9 @@ class Orthanc:
         """Store files, folders, zips, gzips, Datasets or bytes: a row for every input with `status` and `error`.
 
         `status` is "stored", "already-stored", "conflict" (another file is stored under its SOPInstanceUID, and stays),
-        "skipped" (a DICOMDIR), "failed" or "not-sent". What is stored is held against what was sent, by its MD5: two
-        requests a file; from 1.12.5 on, one and a few for all. Folders are read to the bottom, whatever the files are
-        called. Running it again is safe.
+        "skipped" (a DICOMDIR), "failed" or "not-sent". One POST /instances a file; what is stored is held against what
+        was sent, by its MD5: one request more a file, from 1.12.5 on a few for all. Folders are read to the bottom,
+        whatever the files are called. Running it again is safe.
         """
         with reporting(progress, "upload") as bar:
             try:
@@ -520,9 +526,10 @@ class Orthanc:
         brings what is missing, damaged or stored anew; files of more than 16 MB go on where they stopped (1.12.5).
         `layout` may name StudyInstanceUID, SeriesInstanceUID, SOPInstanceUID, Modality and SeriesNumber; a UID that is
         none, or that two patients have, is replaced or followed by the Orthanc ID. `manifest.csv` in the folder says
-        which file is which instance. Folders are 0700, files 0600. One request an instance, and
-        one for 1,000 studies, series and instances to list them; from 1.12.5 on, one for each large series instead.
-        `QueryError` for a folder or layout that cannot be.
+        which file is which instance. Folders are 0700, files 0600. One request an instance
+        (GET /instances/{id}/attachments/dicom/data), and one for 1,000 studies, series and instances to list them
+        (POST /tools/bulk-content); from 1.12.5 on, one for each large series instead. `QueryError` for a folder or
+        layout that cannot be.
         """
         with reporting(progress, "download") as bar:
             frame = batch.download(self.rest, resources, folder, layout=layout, workers=self.workers, progress=bar)
@@ -542,10 +549,11 @@ class Orthanc:
         Each is held against the server's MD5, and all are in it or there is no zip: a failure of one raises. Members
         are named by UID, StudyInstanceUID/SeriesInstanceUID/SOPInstanceUID.dcm, as `download` names files. It is packed
         here: Orthanc's own archive can be cut or lack files without a word, and takes several times as long. `compress`
-        makes it half as large for plain pixels, in four times the time. The zip is 0600. One request an instance and
-        one more for its MD5, and one for 1,000 studies, series and instances to list them; memory is flat.
-        `QueryError` for a path that is taken (without `overwrite`) or cannot be; `NotFoundError`, `ResponseError`;
-        `CancelledError` when `progress` was asked to stop.
+        makes it half as large for plain pixels, in four times the time. The zip is 0600. One request an instance
+        (GET /instances/{id}/attachments/dicom/data) and one more for its MD5, and one for 1,000 studies, series and
+        instances to list them (POST /tools/bulk-content); memory is flat. `QueryError` for a path that is taken
+        (without `overwrite`) or cannot be; `NotFoundError`, `ResponseError`; `CancelledError` when `progress` was asked
+        to stop.
         """
         with reporting(progress, "archive") as bar:
             frame = batch.archive(
@@ -580,7 +588,8 @@ class Orthanc:
         "npy", "npz", "nifti" (.nii.gz): the volume, with its affine, units and the SOPInstanceUID of each slice in a
         .json beside it (`ores.write_volume`); options are those of `volume`, and a series that is no volume is a row
         that says why. With "split", every stack of a series has a row and a file: <name>_001, _002 … in the order of
-        `pixels.arrange`. Each instance is held against the server's MD5, and asked for once more when it came damaged.
+        `pixels.arrange`. Each instance (GET /instances/{id}/attachments/dicom/data) is held against the server's MD5,
+        and asked for once more when it came damaged.
 
         A series that gets or loses instances meanwhile is "changed", with `expected` and `instances`, and no file of it
         is left: find it again. One that changes after its file was written is "changed" as well, and has its `file`.
@@ -630,9 +639,10 @@ class Orthanc:
         """Bring a list of studies from a remote archive: a row for every row, with `status`, `error` and what is here.
 
         `table` is a DataFrame, or the path of a .csv or .parquet file. A row names a study by StudyInstanceUID,
-        AccessionNumber or PatientID and StudyDate, a series by StudyInstanceUID and SeriesInstanceUID; `columns` is
-        {a column of yours: keyword} where they are called otherwise. One row at a time, with `pause` seconds between
-        them: a C-FIND, the archive's list of instances, and a C-MOVE or C-GET (`method`) for what is not all here.
+        AccessionNumber or PatientID and StudyDate, a series by StudyInstanceUID and SeriesInstanceUID; `columns` is {a
+        column of yours: keyword} where they are called otherwise. One row at a time, with `pause` seconds between them:
+        a C-FIND (POST /modalities/{name}/query), another for the archive's list of instances, and a C-MOVE or C-GET
+        (`method`; POST /queries/{id}/answers/{index}/retrieve) for what is not all here.
 
         `status` is "complete" or "already-there" (every instance that the archive lists is here), "incomplete",
         "unverified" (it lists and announces none), "not-found", "ambiguous" (several match; `several=True` takes them
@@ -681,20 +691,20 @@ class Orthanc:
     ) -> pd.DataFrame:
         """Copies of the resources, anonymized by Orthanc: a row for every input with its copy's IDs.
 
-        One job a patient, `window` at a time; every copy is read back and counted. The originals stay. What Orthanc
-        would leave (overlays, names, numbers, dates and UIDs inside sequences, elements that no dictionary has) is
-        looked for in each file, removed unless `keep` or `replace` names its tag or path, and looked for again in the
-        copies. Texts go that hold a number of the patient (PatientID, AccessionNumber, birth date) or a part of a name
-        as a word, as any of the patient's files here has them. Not looked for are numbers and parts of names of one
-        character (names of such parts alone are, joined), in codes (CS, AE) those under four, dates of birth in another
-        form, and what somebody else is called. Dates are blanked, private elements go, pixels are as they were: this is
-        Orthanc's own engine, for use in the house, so `releasable` is False. What is a copy already is
-        "already-anonymized". `QueryError` for new values that would merge patients or studies, and for a path with the
-        index of an item in `keep` or `replace`. AnonymizedPatientID and AnonymizedPatientName are missing where they
-        are kept. `remove` takes more elements out, `keep_private_tags` keeps private ones, `dicom_version` names the
-        edition of PS3.15 that Orthanc follows, and `force` allows new identifiers in `replace`. The journal (a new one
-        in the user's state folder, unless `journal` names one; it holds no names) lets `resume` go on after any
-        interruption.
+        One job a patient (POST /tools/bulk-anonymize), `window` at a time; every copy is read back and counted. The
+        originals stay. What Orthanc would leave (overlays, names, numbers, dates and UIDs inside sequences, elements
+        that no dictionary has) is looked for in each file, removed unless `keep` or `replace` names its tag or path,
+        and looked for again in the copies. Texts go that hold a number of the patient (PatientID, AccessionNumber,
+        birth date) or a part of a name as a word, as any of the patient's files here has them. Not looked for are
+        numbers and parts of names of one character (names of such parts alone are, joined), in codes (CS, AE) those
+        under four, dates of birth in another form, and what somebody else is called. Dates are blanked, private
+        elements go, pixels are as they were: this is Orthanc's own engine, for use in the house, so `releasable` is
+        False. What is a copy already is "already-anonymized". `QueryError` for new values that would merge patients or
+        studies, and for a path with the index of an item in `keep` or `replace`. AnonymizedPatientID and
+        AnonymizedPatientName are missing where they are kept. `remove` takes more elements out, `keep_private_tags`
+        keeps private ones, `dicom_version` names the edition of PS3.15 that Orthanc follows, and `force` allows new
+        identifiers in `replace`. The journal (a new one in the user's state folder, unless `journal` names one; it
+        holds no names) lets `resume` go on after any interruption.
         """
         options = batch.Options(
             replace={} if replace is None else replace,
@@ -730,8 +740,9 @@ class Orthanc:
 
         `replace` is {tag: text}, or {tag: column} with a value for each row, `{"PatientID": df["new_id"]}`; `remove`
         lists tags to take out, and `remove_private_tags` takes out all private ones. The copies get new UIDs from their
-        level down; values inside sequences stay, so this hides nobody. One job a patient and set of values, `window` at
-        a time; every copy is read back and counted, and `resume` goes on after any interruption, as for `anonymize`.
+        level down; values inside sequences stay, so this hides nobody. One job a patient and set of values
+        (POST /tools/bulk-modify), `window` at a time; every copy is read back and counted, and `resume` goes on after
+        any interruption, as for `anonymize`.
 
         `force=True` says that PatientID, or the resources' own UID, is to be replaced. What would merge patients or
         studies (a new PatientID or StudyInstanceUID that is there already, or is given to two) is refused unless
@@ -762,7 +773,8 @@ class Orthanc:
     ) -> pd.DataFrame:
         """Copies of some series of a study in a new study of their own: a row for every series, as from `modify`.
 
-        `replace` ({tag: text}) and `remove` take tags of the patient and the study; with a new PatientID the new study
+        One job (POST /studies/{id}/split). `replace` ({tag: text}) and `remove` take tags of the patient and the study;
+        with a new PatientID the new study
         goes to that patient. `journal` is as of `anonymize`. `keep_source=False` deletes the series from the old study,
         after the copies were counted.
         """
@@ -792,9 +804,9 @@ class Orthanc:
     ) -> pd.DataFrame:
         """Copies of other studies, or of series of them, in `study`: a row for every one of them, as from `modify`.
 
-        They get the patient's and study's tags of `study`. Those of another patient are refused unless
-        `allow_other_patients=True`. `keep_source=False` deletes what was merged, after the copies were counted.
-        `journal` is as of `anonymize`.
+        One job (POST /studies/{id}/merge). They get the patient's and study's tags of `study`. Those of another patient
+        are refused unless `allow_other_patients=True`. `keep_source=False` deletes what was merged, after the copies
+        were counted. `journal` is as of `anonymize`.
         """
         path = Path(journal) if journal is not None else default_path("merge")
         with reporting(progress, "merge") as bar:
@@ -820,7 +832,8 @@ class Orthanc:
         """Put labels on resources (`add`), take others off (`remove`): a row for every resource with `status`, `error`.
 
         A label has 1 to 64 letters, digits, _ and -; those of what lies below stay as they are. Doing it again changes
-        nothing. One request a label and resource. `UnsupportedError` before 1.12, with nothing changed.
+        nothing. One request a label and resource: PUT /{level}/{id}/labels/{label}, or DELETE. `UnsupportedError`
+        before 1.12, with nothing changed.
         """
         with reporting(progress, "label") as bar:
             level, frame = batch.label(self.rest, resources, add, remove, workers=self.workers, progress=bar)
@@ -842,8 +855,9 @@ class Orthanc:
         (nobody saw the end of its job) or "not-sent". With `verify` a modality is asked afterwards which instances it
         lists (C-FIND): "incomplete" when some are not there, "unverified" when it does not say. Sending again does no
         harm: instances are known by their UIDs, so give the rows that are not "done" once more. A destination that
-        fails five times in a row is left alone. Each row is a job of its own: studies and series, rather than
-        instances; two requests and the polls of the job a row, four more a study with `verify`.
+        fails five times in a row is left alone. Each row is a job of its own (POST /modalities/{name}/store or
+        /peers/{name}/store): studies and series, rather than instances; two requests and the polls of the job a row,
+        four more a study with `verify`.
         """
         with reporting(progress, "send") as bar:
             level, frame = batch.send(
@@ -861,7 +875,8 @@ class Orthanc:
         """Go on with an interrupted batch: a row for every input of it, as the verb that began it gives.
 
         `journal` None means the last one on this server; `window` jobs are under way at a time. What was asked for is
-        looked for first; nothing is asked for twice. `QueryError` for a journal of another Orthanc, or of a retrieve.
+        looked for first, among the jobs (GET /jobs) and the copies; nothing is asked for twice. `QueryError` for a
+        journal of another Orthanc, or of a retrieve.
         """
         with Journal.open(journal if journal is not None else newest(self.url)) as opened:
             if opened.run["url"] != self.url:
@@ -873,7 +888,10 @@ class Orthanc:
             return self._ours(frame, opened.run["options"]["level"])
 
     def leftovers(self, journal: str | os.PathLike[str]) -> pd.DataFrame:
-        """Copies that an interrupted batch left behind and that are no whole result: `delete` takes this frame."""
+        """Copies that an interrupted batch left behind and that are no whole result: `delete` takes this frame.
+
+        Those of the `journal` that are there still: one request for 1,000, and none where it names none.
+        """
         with Journal.open(journal, lock=False) as opened:
             left = batch.leftovers(opened)
         there = {value["ID"] for value in contents(self.rest, left.index)}
@@ -882,7 +900,8 @@ class Orthanc:
     def delete(self, resources: Any, *, expect: int) -> int:
         """Delete resources with everything below them; `QueryError` unless there are exactly `expect` of them.
 
-        All of them must be there still, or nothing is deleted. This cannot be undone. The number that was deleted.
+        All of them must be there still, or nothing is deleted. This cannot be undone. One POST /tools/bulk-delete for
+        1,000, after one to look for them. The number that was deleted.
         """
         chosen = resolve.select(self.rest, resources)
         if len(chosen.ids) != expect:
@@ -901,11 +920,11 @@ class Orthanc:
         return self.rest.system.read()
 
     def statistics(self) -> dict[str, Any]:
-        """How many patients, studies, series and instances there are, and how large they are."""
+        """What `GET /statistics` answers: how many patients, studies, series and instances there are, and how large."""
         return self.rest.system.statistics()
 
     def modalities(self) -> pd.DataFrame:
-        """The remote DICOM nodes that this Orthanc knows, a row a name: AET, Host, Port, Manufacturer."""
+        """The DICOM nodes that this Orthanc knows (GET /modalities), a row a name: AET, Host, Port, Manufacturer."""
         columns = {"AET": "str", "Host": "str", "Port": "Int64", "Manufacturer": "str"}
         return listed_frame(self.rest.modalities.list(), columns)
 
@@ -914,28 +933,28 @@ class Orthanc:
         return Modality(self.rest, name, self._token)
 
     def add_modality(self, name: str, aet: str, host: str, port: int, **options: Any) -> Modality:
-        """Make a remote DICOM node known; `options` are those of `rest.modalities.put`."""
+        """Make a remote DICOM node known (PUT /modalities/{name}); `options` are those of `rest.modalities.put`."""
         self.rest.modalities.put(name, aet, host, port, **options)
         return self.modality(name)
 
     def remove_modality(self, name: str) -> None:
-        """Forget a remote DICOM node."""
+        """Forget a remote DICOM node: DELETE /modalities/{name}."""
         self.rest.modalities.delete(name)
 
     def peers(self) -> pd.DataFrame:
-        """The other Orthancs that this one knows, a row a name: Url, Username. Passwords are never read."""
+        """The Orthancs that this one knows (GET /peers), a row a name: Url, Username. Passwords are never read."""
         return listed_frame(self.rest.peers.list(), {"Url": "str", "Username": "str"})
 
     def add_peer(self, name: str, url: str, **options: Any) -> None:
-        """Make another Orthanc known; `options` are those of `rest.peers.put` (username, password, …)."""
+        """Make another Orthanc known (PUT /peers/{name}); `options` (username, …) are those of `rest.peers.put`."""
         self.rest.peers.put(name, url, **options)
 
     def remove_peer(self, name: str) -> None:
-        """Forget another Orthanc."""
+        """Forget another Orthanc: DELETE /peers/{name}."""
         self.rest.peers.delete(name)
 
     def jobs(self, *, before: pd.DataFrame | None = None, only: Sequence[str] | None = None) -> pd.DataFrame:
-        """The jobs that wait or run, and the last ten that ended: one request; indexed by job ID, newest first.
+        """The jobs that wait or run, and the last ten that ended: one GET /jobs; indexed by job ID, newest first.
 
         With `before`, an earlier answer, its jobs that the server no longer lists stay: as they ended, or with the
         State "Forgotten" where nobody saw their end. `only` are the IDs of the jobs that are meant.
@@ -959,11 +978,11 @@ class Orthanc:
         return jobs_joined(now, before, only)
 
     def job(self, identifier: str) -> Job:
-        """A snapshot of one job; `.refresh()`, `.wait()`, `.cancel()` … give new ones."""
+        """A snapshot of one job (GET /jobs/{id}); `.refresh()`, `.wait()`, `.cancel()` … give new ones."""
         return self.rest.jobs.read(identifier)
 
     def changes(self, since: int = 0, *, limit: int | None = None) -> pd.DataFrame:
-        """The change log after number `since`, `limit` rows at most.
+        """The change log (GET /changes) after number `since`, `limit` rows at most.
 
         Indexed by `Seq`, with columns ChangeType, ResourceType, ID and Date (UTC).
         """
@@ -982,19 +1001,19 @@ class Orthanc:
 
         It is saved when you ask for the next change: after a clean stop each change comes exactly once, after a crash
         at least once (`Seq` tells them apart). Without a kept position it begins at `since`, or with what is new from
-        now. The log is asked every `poll` seconds; `idle` ends it after so many seconds without a change.
-        `ResponseError` when the log of this server ends before the kept position: it is another server.
+        now. The log (GET /changes) is asked every `poll` seconds; `idle` ends it after so many seconds without a
+        change. `ResponseError` when the log of this server ends before the kept position: it is another server.
         """
         if types is not None and (isinstance(types, str) or not set(types) <= set(get_args(ChangeType))):
             raise QueryError(f"types is a list of {', '.join(get_args(ChangeType))}.")
         return feed.watch(self.rest, types, state, since=since, poll=poll, idle=idle)
 
     def export_log(self) -> pd.DataFrame:
-        """What was sent to modalities and peers, a row each, where the server keeps a log (LogExportedResources)."""
+        """What was sent to others (GET /exports), a row each, where the server keeps a log (LogExportedResources)."""
         return exports_frame(self.rest.exports.read()["Exports"])
 
     def metrics(self) -> pd.DataFrame:
-        """What the server measures of itself: a row a metric; empty when it does not collect them."""
+        """What the server measures of itself, a row a metric: GET /tools/metrics-prometheus; empty when it does not."""
         return pd.DataFrame([asdict(metric) for metric in self.rest.tools.metrics_prometheus()])
 
     # -- how ----------------------------------------------------------------------------------------------------------

@@ -43,7 +43,7 @@ setup() {
         return
     fi
     .venv/bin/python -m pip --version >/dev/null 2>&1 || make_venv
-    echo "Installing the package into .venv ..." >&2
+    echo "Installing the package into .venv, once; it takes some minutes ..." >&2
     .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[$extras]" ||
         fail "The package could not be installed: see pip above (is there a network, or an index that pip can reach?)."
     echo "$wanted" >"$stamp"

@@ -163,16 +163,20 @@ def tree() -> Path:
 
 
 @pytest.fixture(scope="session")
-def voila(tmp_path_factory: pytest.TempPathFactory) -> Iterator[browser.Server]:
-    """Voilà over a folder of notebooks; tests add theirs."""
+def _has_chromium() -> None:
     if browser.chromium() is None:
         pytest.skip(browser.MISSING)
+
+
+@pytest.fixture(scope="session")
+def voila(_has_chromium: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[browser.Server]:
+    """Voilà over a folder of notebooks; tests add theirs."""
     with browser.voila(tmp_path_factory.mktemp("voila")) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
-def chromium(voila: browser.Server) -> Iterator[Any]:
+def chromium(_has_chromium: None) -> Iterator[Any]:
     """A browser."""
     with browser.browser() as running:
         yield running

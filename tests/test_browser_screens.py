@@ -232,6 +232,7 @@ def test_a_study_opens_and_its_slices_turn_with_the_keyboard_alone(place: Place)
     screen.field("Window").select_option("bone")
     expect(image).not_to_have_attribute("src", before)
     picture(screen, "local-browser")
+    picture(place.screen("stackviewer"), "stack-viewer")
 
 
 def test_what_a_tag_holds_is_text_in_the_local_browser_and_two_clicks_delete(place: Place) -> None:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import ast
-import html.parser
 import re
 import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import pytest
 import typer.main
+from surface import SURFACE
 
 import orthanc_research as ores
 from orthanc_research import errors
@@ -117,21 +117,27 @@ def _check(command: Any, words: list[str], line: str) -> None:
 
 def test_the_reference_has_every_public_name() -> None:
     text = "\n".join(path.read_text() for path in sorted((DOCS / "api").glob("*.md")))
-    listed = set(re.findall(r"^::: orthanc_research\.([\w.]+)", text, re.MULTILINE))
-    last = {name.split(".")[-1] for name in listed}
-    modules = {"errors": set(errors.__all__), "dataset": {"dataset"}, "deid": {"deid"}}
-    covered = last | {
-        name for module, names in modules.items() if module in {n.split(".")[0] for n in listed} for name in names
-    }
-    assert set(ores.__all__) - covered == {"__version__"}
-    for name in listed:
-        assert _there(name), name
+    listed = []
+    for name, members in re.findall(r"^::: (\S+)(?:\n    options:\n      members: \[(.*)\])?", text, re.MULTILINE):
+        found = resolve_name(name)
+        listed.append(found)
+        listed += [getattr(found, member) for member in members.split(", ") if member]
+        listed += [getattr(found, each) for each in getattr(found, "__all__", ()) if not members]
+    assert [name for name, each, of in SURFACE if not of and each not in listed] == []
 
 
-def _there(name: str) -> bool:
-    from pkgutil import resolve_name
-
-    return resolve_name(f"orthanc_research.{name}") is not None
+def test_a_page_or_notebook_that_speaks_of_a_screen_shows_it() -> None:
+    screens = {name for name in ores.widgets.__all__ if name not in ("Panel", "Table")}  # what screens are made of
+    shown = set()
+    for path in [*PAGES, *(ROOT / "notebooks").glob("*.ipynb")]:
+        text = path.read_text()
+        for name in re.findall(rf"\b({'|'.join(screens)})\b", text):
+            picture = re.sub(r"(?<=[a-z])(?=[A-Z])", "-", name).lower() + "-light.png"
+            assert f"screens/{picture})" in text, f"{path.name}: {name}"
+            assert (DOCS / "screens" / picture).exists(), picture
+            assert (DOCS / "screens" / picture.replace("-light", "-dark")).exists(), picture
+            shown.add(name)
+    assert shown == screens
 
 
 @cache
@@ -164,57 +170,3 @@ def test_each_error_has_its_place_and_each_message_is_one_of_ours() -> None:
             # One template has it all, not the pieces of several.
             pattern = "[^\n]*".join(re.escape(piece.strip()) for piece in said.split("…"))
             assert re.search(pattern, messages()), said
-
-
-# -- the site, where it was built ------------------------------------------------------------------------------------
-
-
-class _Links(html.parser.HTMLParser):
-    def __init__(self) -> None:
-        super().__init__()
-        self.targets: list[tuple[str, str]] = []
-        self.ids: set[str] = set()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        for name, value in attrs:
-            if name in ("href", "src") and value is not None:
-                self.targets.append((tag, value))
-            elif name in ("id", "name") and value:
-                self.ids.add(value)
-
-
-@cache
-def _read(path: Path) -> _Links:
-    parser = _Links()
-    parser.feed(path.read_text())
-    return parser
-
-
-@pytest.mark.long
-def test_no_link_of_the_built_site_is_broken_and_no_page_loads_from_elsewhere() -> None:
-    site = ROOT / "site"
-    pages = sorted(site.rglob("*.html"))
-    assert len(pages) > 40, "scripts/docs builds the site first"
-    wrong = []
-    for page in pages:
-        for tag, target in _read(page).targets:
-            parts = urlsplit(target)
-            if parts.scheme in ("http", "https") or target.startswith("//"):
-                if tag != "a" and not target.startswith("https://orthanc_research"):
-                    wrong.append(f"{page.name} loads {target}")
-                continue
-            if parts.scheme or target.startswith("data:"):
-                continue
-            there = (page.parent / unquote(parts.path)).resolve() if parts.path else page
-            if page.name == "404.html" and parts.path.startswith("/"):
-                there = site / parts.path.lstrip("/")
-            if there.is_dir():
-                there /= "index.html"
-            if not there.is_relative_to(site) or not there.exists():
-                wrong.append(f"{page.relative_to(site)} → {target}")
-            elif parts.fragment and there.suffix == ".html" and unquote(parts.fragment) not in _read(there).ids:
-                wrong.append(f"{page.relative_to(site)} → {target}: no such place")
-    assert not wrong
-    for sheet in [*site.rglob("*.css"), *site.rglob("*.js")]:
-        assert not re.search(r"@import\s+[\"']?https?:|url\([\"']?https?:", sheet.read_text(errors="replace")), sheet
-    assert (site / "search" / "search_index.json").stat().st_size > 100_000

@@ -5,57 +5,17 @@ from __future__ import annotations
 import ast
 import inspect
 import re
-from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 from typing import Any
+
+from surface import FUNCTIONS, ROUTE, SURFACE, refers, said
 
 import orthanc_research as ores
 from orthanc_research import errors
-from orthanc_research.accessor import OrthancAccessor
-from orthanc_research.feed import Change
-from orthanc_research.modality import Modality
-from orthanc_research.release._mapping import Mapping
-from orthanc_research.release._plan import Plan
-from orthanc_research.release._run import Run
 
-# What the public surface gives and does not export by name.
-GIVEN = (OrthancAccessor, Change, Modality, Mapping, Plan, Run)
 # What these mean is said once, in the docstring of `Orthanc` and of `Progress`.
 COMMON = {"self", "cls", "progress", "resources", "workers", "criteria", "options", "title"}
-
-
-def surface() -> Iterator[tuple[str, Any, str]]:
-    """(name, object, docstring of its class) of every public function, class, method and property."""
-    found: dict[str, Any] = {name: getattr(ores, name) for name in ores.__all__ if not name.startswith("__")}
-    for module in ("plots", "widgets", "deid", "dataset", "samples"):
-        each = found.pop(module)
-        found |= {f"{module}.{name}": getattr(each, name) for name in each.__all__}
-    found |= {each.__name__: each for each in GIVEN}
-    seen = set()
-    for name, each in sorted(found.items()):
-        if not callable(each) or id(each) in seen:
-            continue
-        seen.add(id(each))
-        yield name, each, ""
-        if inspect.isclass(each):
-            for member, value in vars(each).items():
-                value = getattr(value, "__func__", value)
-                if not member.startswith("_") and (inspect.isfunction(value) or isinstance(value, property)):
-                    yield f"{name}.{member}", value, inspect.getdoc(each) or ""
-
-
-SURFACE = list(surface())
-FUNCTIONS = [(name, each, of) for name, each, of in SURFACE if inspect.isfunction(each)]
-
-
-def said(each: Any, of: str) -> str:
-    """Its docstring and that of its class."""
-    return f"{inspect.getdoc(each) or ''}\n{of}"
-
-
-def refers(text: str) -> bool:
-    """Whether all is said elsewhere: "See `Run.verify`", "`Orthanc.tags`: …", "`find("Study", …)`"."""
-    return bool(re.match(r"(See |As )?`[\w.]+(\(.*\))?`", text))
 
 
 def test_there_is_a_surface_to_look_at() -> None:
@@ -112,6 +72,49 @@ def test_every_option_is_spoken_of() -> None:
         if missing:
             wrong.append(f"{name}: {', '.join(missing)}")
     assert not wrong, "\n" + "\n".join(wrong)
+
+
+COVERED = Path(__file__).parent.parent / "docs" / "rest-coverage.md"
+STANDARD = re.compile(r"PS3\.\d+ (?:section |Table |Annex |§)?(?:[A-Z]\b|\d)|RFC \d+|MIDI-B")
+
+
+def test_what_is_a_reading_of_the_standard_names_its_section() -> None:
+    there = [at for at in SURFACE if re.match(r"orthanc_research\.(pixels|deid)\b", module_of(at[1]))]
+    assert len(there) > 40
+    assert [name for name, each, of in there if not STANDARD.search(said(each, of))] == []
+
+
+def module_of(each: Any) -> str:
+    """Where a function, class or property is made."""
+    return str(getattr(each, "fget", each).__module__)
+
+
+def test_what_asks_a_server_names_the_route() -> None:
+    wrong = []
+    for name, each, _ in FUNCTIONS:
+        if name.partition(".")[0] not in ("Orthanc", "Modality", "Job") or not asks(each.__module__, each.__name__):
+            continue
+        text = inspect.getdoc(each) or ""
+        by_another = re.search(r"`[a-z_]+[`(]", text.partition("\n")[0])  # the verb that does it
+        if not ROUTE.search(text) and not by_another and not re.search("[Nn]othing is (asked|sent)", text):
+            wrong.append(name)
+    assert not wrong, "\n" + "\n".join(wrong)
+
+
+def asks(module: str, name: str) -> bool:
+    """Whether a method uses the wire: itself, or by a private one."""
+    used = {node.attr for node in ast.walk(tree(module)[name]) if isinstance(node, ast.Attribute)}
+    return bool({"rest", "_rest", "_bound", "find", "refresh"} & used) or any(
+        asks(module, each) for each in used if each.startswith("_") and each in tree(module) and each != name
+    )
+
+
+def test_routes_that_are_named_are_routes() -> None:
+    # The page has every route of ours, and what real servers answered: `test_rest_coverage` makes it.
+    ours = [re.sub(r"\{\w+\}", "[^/]+", route) for route in ROUTE.findall(COVERED.read_text())]
+    named = {route for _, each, _ in SURFACE for route in ROUTE.findall(inspect.getdoc(each) or "")}
+    assert len(named) > 30
+    assert [route for route in named if not any(re.fullmatch(one, route) for one in ours)] == []
 
 
 @cache

@@ -9,8 +9,10 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
 import orthanc_research as ores
+from orthanc_research.cli import app
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -40,7 +42,6 @@ def test_the_notebook_example_runs(
 def test_what_follows_it_runs_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    monkeypatch.setenv("LUNG_KEY", "5a" * 32)
     shutil.copytree(ROOT / "datasets", "datasets")
     files = ores.samples.cohort(patients=5, studies=1, slices=8, size=16)
     for each in files:
@@ -49,7 +50,9 @@ def test_what_follows_it_runs_as_well(tmp_path: Path, monkeypatch: pytest.Monkey
         each.PatientID = "4711"  # whom the example asks for
     there, here = (ores.LocalOrthanc(dicom=True, config={"DicomAet": name}) for name in ("PACS", "HERE"))
     with there, here:
-        monkeypatch.setenv("HOME", str(tmp_path))  # for ~/deid; the servers came out of the real one
+        monkeypatch.setenv("HOME", str(tmp_path))  # for ~/deid and ~/keys; the servers came out of the real one
+        (make_key,) = re.findall(r"^    orthanc-research (deid init .*--make-key)", README, re.MULTILINE)[:1]
+        assert CliRunner().invoke(app, make_key.split()).exit_code == 0
         here.introduce(there)
         there.upload(files, progress=False)
         here.upload(files, progress=False)

@@ -17,7 +17,7 @@ _BLANKS = " \t\r\n\0"
 
 
 class Key:
-    """A secret of exactly 32 bytes, from which pseudonyms, UIDs and date offsets follow.
+    """A secret of exactly 32 bytes, from which pseudonyms, UIDs and date offsets follow by HMAC (RFC 2104).
 
     It can be neither pickled nor copied, and its `repr` shows the id alone. `DeidError` for any other length.
     """

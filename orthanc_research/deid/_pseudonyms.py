@@ -18,21 +18,21 @@ def uid_of(key: Key, uid: str, namespace: str = "") -> str:
 
 
 def patient_id_of(key: Key, issuer_and_id: str) -> str:
-    """Ten characters of base32 for a patient; the caller checks that no two patients share one."""
+    """Ten characters of base32 (RFC 4648) for a patient; the caller checks that no two patients share one."""
     return code_of(key, "patient", issuer_and_id)
 
 
 def accession_of(key: Key, accession_number: str) -> str:
-    """Ten characters of base32 for an accession number."""
+    """Ten characters of base32 for an accession number: an SH has at most 16 (PS3.5 section 6.2)."""
     return code_of(key, "accession", accession_number)
 
 
 def days_of(key: Key, patient: str) -> int:
-    """By how many days the dates of a patient move: -3650 to -365."""
+    """By how many days the dates of a patient move (PS3.15 E.3.6): -3650 to -365."""
     number = int.from_bytes(key.digest("days", "", patient)[:8], "big")
     return -(_NEAREST + number % (_FARTHEST - _NEAREST + 1))
 
 
 def code_of(key: Key, purpose: str, value: str, namespace: str = "") -> str:
-    """Ten characters of base32 for any other identifier, by what it is for; `namespace` keeps equal values apart."""
+    """Ten characters of base32 (RFC 4648) for another identifier, by what it is for; `namespace` keeps equals apart."""
     return base64.b32encode(key.digest(purpose, namespace, value))[:_LETTERS].decode("ascii")

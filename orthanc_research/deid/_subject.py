@@ -18,9 +18,9 @@ _FAR = 366 * 200  # days
 class Subject:
     """What one patient becomes; nothing of it is secret.
 
-    `days` are added to every date where the profile shifts or anchors them; `namespace` keys the patient's UIDs besides
-    the key ("" gives one UID the same new UID whoever's it is). `DeidError` for a pseudonym outside A-Z a-z 0-9 . _ -
-    and blanks between, or longer than 64.
+    `days` are added to every date where the profile shifts or anchors them (PS3.15 E.3.6); `namespace` keys the
+    patient's UIDs besides the key ("" gives one UID the same new UID whoever's it is). `DeidError` for a pseudonym
+    outside A-Z a-z 0-9 . _ - and blanks between, or longer than 64.
     """
 
     patient_id: str
@@ -36,7 +36,7 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Deidentified:
-    """One instance after de-identification: the file, its UIDs, and what was done to it.
+    """One instance after de-identification (PS3.15 E.1.1): the file, its UIDs, and what was done to it.
 
     `changes` counts by (path of keywords without item numbers, what was done); `notes` are sentences. Neither holds a
     value that was in the file.

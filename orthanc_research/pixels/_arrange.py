@@ -38,13 +38,14 @@ def arrange(
 
     - `on_missing="nan"`: slices that are not there are NaN in a float array, their SOPInstanceUID "" (not for more
       slices than are there). "split": what lies between gaps is a stack each.
-    - `on_shear="keep"`: the array as acquired, its affine leans. "resample": each slice is moved within its plane,
-      linearly, until the stack stands upright; a float array, NaN where nothing was. Slices stay what they were, so
-      SOPInstanceUIDs stay true; `issues` says that values are interpolated.
+    - `on_shear="keep"`: the array as acquired, its affine (PS3.3 C.7.6.2.1.1) leans. "resample": each slice is moved
+      within its plane, linearly, until the stack stands upright; a float array, NaN where nothing was. Slices stay what
+      they were, so SOPInstanceUIDs stay true; `issues` says that values are interpolated.
     - `on_4d="split"`: a stack for each value of the extra axis. "stack": one stack, dims ("extra", "slice", …), sorted
       by the value; only where something in the headers names the axis.
 
-    `issues` keeps a sentence for everything that was opted into. `QueryError` for any other word.
+    What is left with fewer than `min_slices` positions is "too-few-slices". `issues` keeps a sentence for everything
+    that was opted into. `QueryError` for any other word.
     """
     check_words(on_missing, on_shear, on_4d)
     allowed: set[Code] = set()

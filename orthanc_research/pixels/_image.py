@@ -50,7 +50,7 @@ def pixels_of(
     - "rgb": red, green, blue of a colour image; a palette by the file's own tables, uint8 or uint16 as its entries.
     - "display": uint8 for a screen. Grey is rescaled, then goes through `window`, or the file's first VOI LUT, or each
       frame's first window, or without any of these from the least to the largest value of the file, padding left out;
-      MONOCHROME1 is inverted, so that 0 is black (PS3.3 C.11.2). Colours are cut to 8 bits, and not windowed.
+      MONOCHROME1 is inverted, so that 0 is black (PS3.3 C.11.2, C.7.6.3.1.2). Colours are cut to 8 bits, not windowed.
 
     `window` is (centre, width) in rescaled units, or a `Window`; it belongs to "display". `dtype` asks for another
     type of stored, rescaled or SUV values, `PixelError` when one does not fit. `sop_uid` names the file in an error

@@ -31,7 +31,7 @@ _LARGEST_LABEL = int(np.iinfo(np.uint16).max)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Segments:
-    """Segments on the voxels of a volume.
+    """Segments on the voxels of a volume: of a SEG (PS3.3 C.8.20), or contours of an RTSTRUCT (C.8.8.6).
 
     - `array`: "masks" (segment, slice, row, column), in the order of `labels`: bool, or float32 from 0 to 1 where the
       source says fractions (probability or occupancy). "labels" (slice, row, column): uint16, a segment's number or 0.
@@ -85,7 +85,7 @@ def segments(
     numbers: Collection[int] | None = None,
     form: str = "masks",
 ) -> Segments:
-    """The segments of a SEG or the contours of an RTSTRUCT as masks on the grid of a volume, or of a stack.
+    """The segments of a SEG (PS3.3 C.8.20) or the contours of an RTSTRUCT (C.8.8.6) as masks on a volume or a stack.
 
     They are put where they say that they lie, in mm, in the same frame of reference; which images they name plays no
     part. A SEG's pixels must fall onto the volume's voxels (to 0.1 voxel). A voxel is in a contour when its centre is;

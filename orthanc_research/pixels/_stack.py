@@ -28,7 +28,7 @@ class StackFile(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Stack:
-    """Frames that belong together, and whether they are one volume.
+    """Frames that belong together, and whether they are one volume: by where their planes lie (PS3.3 C.7.6.2.1.1).
 
     `frames` are ordered: along row x column ascending, ties by SOPInstanceUID; without geometry by InstanceNumber; for
     "4d" all slices of the first value of the extra axis, then of the next. `status` is a `Code`, `reason` one sentence

@@ -53,7 +53,7 @@ def _nobody() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A snapshot of a job: it does not change; `refresh()` and the other verbs give new ones.
+    """A snapshot of a job (GET /jobs/{id}): it does not change; `refresh()` and the other verbs give new ones.
 
     `progress` is Orthanc's percentage, which may restart (C-MOVE on 1.12 does): only `state` says whether it is over.
     `content` is what the job says of its work, `error_details` Orthanc's own words. `created` and `completed` are
@@ -127,7 +127,7 @@ class Job:
         )
 
     def refresh(self) -> Job:
-        """The job as it is now: one request. Forgotten jobs come back with that state, unless the end was seen."""
+        """The job as it is now: GET /jobs/{id}. Forgotten jobs come back with that state, unless the end was seen."""
         send = self._bound()
         try:
             return replace(send(read(self.id)), runner=send)
@@ -135,7 +135,7 @@ class Job:
             return self._forgotten()
 
     def wait(self, timeout: float | None = None, progress: Progress | None = None, *, check: bool = True) -> Job:
-        """The job when it has ended, polled after 0.05 s at first and every second at last.
+        """The job when it has ended, by a `refresh` after 0.05 s at first and every second at last.
 
         `JobError` when it failed, was cancelled or was forgotten (with `check=False` the snapshot says so),
         `DeadlineError` after `timeout` seconds; the job itself goes on then, as it does when `progress` is cancelled,

@@ -29,17 +29,8 @@ from orthanc_research.tables.remote import (
 )
 from orthanc_research.tables.schema import LEVELS, ColumnType, Level, column_type, tag_of
 from orthanc_research.tables.selection import Selection, selection
-from orthanc_research.tables.tags import (
-    Row,
-    TagsPlan,
-    empty_tags,
-    join_tags,
-    plan_tags,
-    project,
-    tags_frame,
-    too_long,
-    too_many,
-)
+from orthanc_research.tables.tags import TagsPlan, plan_tags, project, too_long, too_many
+from orthanc_research.tables.tags_frames import Row, empty_tags, join_tags, tags_frame
 from orthanc_research.tables.wanted import Match, Wanted, matches, wanted_rows
 
 __all__ = [

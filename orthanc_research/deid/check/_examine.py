@@ -41,7 +41,7 @@ _UID_WITHIN = re.compile(r"\d+(?:\.\d+){4,}")
 
 
 def examine(original: bytes, output: bytes, *, known: Known, profile: Profile, subject: Subject) -> Examined:
-    """Whether one output keeps what was promised, and gives away nothing that is known of the patient.
+    """Whether one output keeps what was promised (PS3.15 E.1 to E.3), and gives away nothing known of the patient.
 
     Any original and output; pure. `known` is of all of the patient's originals (`Known.of`, joined with `|`). An output
     that cannot be read to its last byte fails. Raises `DeidError` where the original cannot be read.

@@ -42,7 +42,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Examined:
-    """One instance, examined. `passed` when every check is.
+    """One instance, examined by PS3.15 E.1 to E.3. `passed` when every check is.
 
     `uids` are pairs original → output (originals: not for those who get the output); `offsets` the days by which whole
     dates were moved; `patient` a hash that tells patients apart within this process's run: an ID of seven digits can be

@@ -54,7 +54,8 @@ class Known:
     """A patient's own values, folded as they are compared; `a | b` holds both. Its repr says only how many.
 
     `names` are words of the patient's names, `people` of physicians and operators, `numbers` identifiers, `places`
-    institutions and addresses, `dates` and `births` yyyymmdd, `raw` the bytes of names that are not ASCII.
+    institutions and addresses, `dates` and `births` yyyymmdd, `raw` the bytes of names that are not ASCII: what
+    identifies by PS3.15 Table E.1-1, names part by part (PS3.5 section 6.2.1).
     """
 
     names: frozenset[str] = field(default=frozenset(), repr=False)

@@ -13,7 +13,7 @@ __all__ = ["Verdict", "conclude"]
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The whole of a release, examined. `checks` are rows by action and path, the failed ones first.
+    """The whole of a release, examined. `checks` are rows by action of MIDI-B and path, the failed ones first.
 
     `summary()` counts by action; `residual` counts (path, VR, value) of texts in the outputs.
     """
@@ -40,7 +40,10 @@ class Verdict:
 
 
 def conclude(examined: Iterable[Examined]) -> Verdict:
-    """One verdict over instances of any patients and runs. Nothing examined is nothing passed."""
+    """One verdict over instances of any patients and runs. Nothing examined is nothing passed.
+
+    Beside the checks of each: that new UIDs are consistent among all (PS3.15 Table E.1-1a, U), as are pseudonyms.
+    """
     tally: Counter[tuple[str, str, bool, str]] = Counter()
     residual: Counter[tuple[str, str, str]] = Counter()
     ties = _Ties()
