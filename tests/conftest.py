@@ -15,6 +15,7 @@ from typing import Any
 import browser
 import httpx
 import pytest
+from hypothesis import settings
 from pydicom.data import get_testdata_file
 from stock import stock
 
@@ -27,6 +28,10 @@ VERSIONS = ("1.10.1", "1.12.7", "1.13")
 EXTERNAL = os.environ.get("ORTHANC_RESEARCH_TEST_URL")
 ON_DEBIAN = Path("/etc/debian_version").exists() and "ubuntu" not in Path("/etc/os-release").read_text().lower()
 _ran: set[str] = set()
+
+# A busy machine is no fault of what is tested.
+settings.register_profile("house", deadline=None)
+settings.load_profile("house")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

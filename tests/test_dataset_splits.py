@@ -53,7 +53,7 @@ def cases(draw: st.DrawFn) -> tuple[pd.DataFrame, dict[str, float]]:
     return table, {f"s{place}": weight / sum(weights) for place, weight in enumerate(weights)}
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(cases())
 def test_sizes_are_exact_and_strata_are_off_by_one_at_most(case: tuple[pd.DataFrame, dict[str, float]]) -> None:
     table, ratios = case
@@ -72,7 +72,7 @@ def test_sizes_are_exact_and_strata_are_off_by_one_at_most(case: tuple[pd.DataFr
         assert all(abs(counts.get(name, 0) - ratio * len(stratum)) <= 1 + 1e-6 for name, ratio in ratios.items())
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(cases(), st.randoms())
 def test_the_order_of_rows_and_ratios_does_not_matter(case: tuple[pd.DataFrame, dict[str, float]], random: Any) -> None:
     table, ratios = case
@@ -99,7 +99,7 @@ def test_the_order_follows_from_the_key_and_the_seed() -> None:
     assert set(plain[plain == "train"].index) == set(order[:140])
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.lists(st.integers(1, 30), min_size=2, max_size=6), st.integers(0, 3))
 def test_growth_moves_nobody_and_keeps_the_ratios(steps: list[int], strata: int) -> None:
     placed: Any = {}

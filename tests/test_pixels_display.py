@@ -42,7 +42,7 @@ def by_the_book(x: float, centre: float, width: float, function: str) -> float:
     return (x - (centre - 0.5)) / (width - 1) + 0.5
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(NUMBERS, st.integers(-4000, 4000), st.integers(1, 6000), st.sampled_from(["LINEAR", "LINEAR_EXACT", "SIGMOID"]))
 def test_windows_are_the_formulas_of_the_standard(x: float, centre: int, width: int, function: str) -> None:
     values = [x, centre - width / 2, centre + width / 2, centre - 0.5, centre, math.floor(x)]
@@ -52,7 +52,7 @@ def test_windows_are_the_formulas_of_the_standard(x: float, centre: int, width: 
     assert found.dtype == np.float64
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(NUMBERS, st.floats(1e-3, 1e4), st.sampled_from(["LINEAR_EXACT", "SIGMOID"]))
 def test_narrow_windows_are_for_functions_that_allow_them(centre: float, width: float, function: str) -> None:
     values = centre + width * np.array([-0.75, -0.25, 0.25, 0.75])

@@ -349,7 +349,7 @@ def test_a_verdict_quotes_no_header_text() -> None:
 PLACES = st.lists(st.integers(0, 12), min_size=1, max_size=14)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(PLACES, st.sampled_from([AXIAL, (0.0, 1.0, 0.0, 0.0, 0.0, -1.0), (0.6, 0.8, 0.0, 0.0, 0.0, -1.0)]), st.randoms())
 def test_the_order_of_the_input_never_shows(
     places: list[int], orientation: tuple[float, ...], rng: random.Random
@@ -375,7 +375,7 @@ def _seen(stack: Stack) -> tuple[Any, ...]:
 ANGLES = st.floats(-math.pi, math.pi)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(ANGLES, ANGLES, st.floats(0.05, 20), st.floats(0.05, 5), st.floats(0.05, 5), st.integers(3, 40), st.randoms())
 def test_the_affine_maps_indices_to_where_the_header_says(
     a: float, b: float, gap: float, down: float, across: float, count: int, rng: random.Random
@@ -452,11 +452,18 @@ def test_header_from_dataset_reads_values_that_pydicom_cannot_convert(tmp_path: 
     assert frames_of(hostile)[0].code == "bad-header"
 
 
-def test_a_thousand_headers_take_well_below_a_second() -> None:
-    headers = series(*(0.5 * k for k in range(1000)))
-    started = time.perf_counter()
-    assert only(headers).status == "ok"
-    assert time.perf_counter() - started < 0.8
+def test_ten_times_the_headers_take_no_more_than_their_share() -> None:
+    """Its own processor time, the best of three: comparing each header with each other would be a hundred times."""
+
+    def seconds(count: int) -> float:
+        headers, found = series(*(0.5 * k for k in range(count))), []
+        for _ in range(3):
+            started = time.thread_time()
+            assert only(headers).status == "ok"
+            found.append(time.thread_time() - started)
+        return min(found)
+
+    assert seconds(2000) < 40 * seconds(200)
 
 
 def test_the_verdicts_on_pydicoms_own_tree() -> None:

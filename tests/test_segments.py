@@ -113,7 +113,7 @@ def winding(points: npt.NDArray[np.float64], row: float, column: float) -> bool:
 places = st.tuples(st.floats(-3, 12, width=16), st.floats(-3, 12, width=16))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(places, min_size=3, max_size=12))
 def test_a_voxel_is_in_a_polygon_when_its_centre_is(points: Points) -> None:
     polygon = np.array(points)
@@ -121,7 +121,7 @@ def test_a_voxel_is_in_a_polygon_when_its_centre_is(points: Points) -> None:
     assert mask.tolist() == [[winding(polygon, r, c) for c in range(9)] for r in range(8)]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(places, places, places)
 def test_polygons_that_share_an_edge_share_no_voxel_and_lose_none(
     apex: tuple[float, float], begin: tuple[float, float], end: tuple[float, float]

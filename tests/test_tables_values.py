@@ -177,7 +177,7 @@ def test_what_is_no_unicode_is_kept_readable_and_said() -> None:
 
 @pytest.mark.parametrize(("vr", "single"), sorted(KEYWORDS))
 def test_values_that_dicom_allows_are_read_exactly_and_without_an_issue(vr: str, single: bool) -> None:
-    @settings(max_examples=30, deadline=None, database=None)
+    @settings(max_examples=30, database=None)
     @given(st.lists(valid(vr, single), max_size=4))
     def holds(values: list[Any]) -> None:
         problems: Problems = {}
@@ -194,7 +194,7 @@ def test_values_that_dicom_allows_are_read_exactly_and_without_an_issue(vr: str,
 def test_of_no_value_anything_is_lost_without_an_issue(vr: str, single: bool) -> None:
     name = KEYWORDS[vr, single]
 
-    @settings(max_examples=50, deadline=None, database=None)
+    @settings(max_examples=50, database=None)
     @given(st.lists(anything(vr, single), max_size=4))
     def holds(values: list[Any]) -> None:
         problems: Problems = {}
@@ -230,7 +230,7 @@ def test_every_vr_that_a_table_can_hold_is_among_them() -> None:
     }
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.sampled_from(sorted({"ID", "Issues", *FACTS})),
     st.lists(
