@@ -185,13 +185,13 @@ def files(draw: st.DrawFn) -> bytes:
     return encoded(made, draw(st.sampled_from(NATIVE)))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(files())
 def test_any_header_is_walked_as_pydicom_reads_it(content: bytes) -> None:
     assert check(content)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(files(), st.data())
 def test_a_damaged_header_never_gives_other_pixels_than_pydicom(content: bytes, data: st.DataObject) -> None:
     at = data.draw(st.integers(132, len(content) - 1))

@@ -145,7 +145,7 @@ def test_text_that_would_fill_the_memory_is_refused() -> None:
         ores.to_numpy(frame, structured=True)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_of_any_values_the_array_says_what_the_frame_says(data: st.DataObject) -> None:
     vr, single = data.draw(st.sampled_from(sorted(KEYWORDS)))

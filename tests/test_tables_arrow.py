@@ -56,7 +56,7 @@ def test_the_property_tests_meet_every_vr() -> None:
     assert len(OF) > 40
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(frames())
 def test_a_frame_comes_back_from_arrow_as_it_was(frame: pd.DataFrame) -> None:
     table = to_arrow(frame)
@@ -65,7 +65,7 @@ def test_a_frame_comes_back_from_arrow_as_it_was(frame: pd.DataFrame) -> None:
     pd.testing.assert_frame_equal(from_arrow(table), frame, check_exact=True)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(frames())
 def test_a_frame_comes_back_from_both_parquet_readers_as_it_was(
     tmp_path_factory: pytest.TempPathFactory, frame: pd.DataFrame
@@ -97,7 +97,7 @@ def _as_read(name: str, value: Any) -> Any:
     return value.date() if value is not None and column_type(name).kind == "date" else value
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.data())
 def test_joining_frames_of_any_values_changes_no_dtype_and_no_value(data: st.DataObject) -> None:
     names = data.draw(st.lists(st.sampled_from(NAMES), unique=True, max_size=8))

@@ -53,7 +53,7 @@ def test_no_text_begins_as_a_formula_does(value: str, expected: str, tmp_path: P
 
 
 # Delimiters that a spreadsheet may split at, in the settings of some country, without regard for our quotes.
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.lists(
         st.text(st.sampled_from([*DANGEROUS, *' ;,"\n\0ab\u200b\ufeff\u00a0\\']), max_size=8), min_size=1, max_size=3
