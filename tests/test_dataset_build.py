@@ -21,9 +21,10 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from dataset_builds import SMALL, bytes_of, check, load
+from dataset_builds import SMALL, check, load
 from dataset_builds import build as build_of
 from dataset_builds import recipe as small
+from dicom_files import as_file
 from filelock import FileLock
 from pydicom import Dataset
 from pydicom.encaps import encapsulate
@@ -299,7 +300,7 @@ def test_what_cannot_be_decoded_is_a_row_and_the_others_are_built(orthanc: ores.
 def test_values_are_taken_as_written_and_nothing_quotes_them() -> None:
     made = ores.samples.cohort(patients=1, studies=1, slices=3, size=16)[0]
     made.SpecificCharacterSet, made.SeriesDescription = "ISO_IR 192", "Schädel"
-    content = bytes_of(made).replace(b"ORIGINAL\\PRIMARY", b"original\\PRIMARY")
+    content = as_file(made).replace(b"ORIGINAL\\PRIMARY", b"original\\PRIMARY")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         found = short_tags(read_dataset(content), ["SeriesDescription", "ImageType", "Rows", "PixelData", "KVP"])
