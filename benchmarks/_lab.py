@@ -7,6 +7,7 @@ imports do not mix.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -16,8 +17,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -36,10 +37,12 @@ __all__ = [
     "Server",
     "Worker",
     "curl",
+    "in_memory",
     "in_turns",
     "keep",
     "machine",
     "note",
+    "options",
     "table",
     "write_block",
 ]
@@ -230,6 +233,22 @@ def machine(orthanc: str, packages: Iterable[str] = ()) -> dict[str, Any]:
         "versions": found,
         "date": time.strftime("%Y-%m-%d"),
     }
+
+
+def options(name: str, about: str, page: str = "performance.md") -> argparse.ArgumentParser:
+    """What every benchmark takes; each adds its own."""
+    parser = argparse.ArgumentParser(prog=f"scripts/bench {name}", description=about)
+    parser.add_argument("--small", action="store_true", help="small numbers, shown and not kept")
+    parser.add_argument("--docs", action="store_true", help=f"write docs/{page} again and measure nothing")
+    return parser
+
+
+@contextmanager
+def in_memory(name: str) -> Iterator[Path]:
+    """A folder in memory (/dev/shm), where there is such a place."""
+    memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
+    with tempfile.TemporaryDirectory(prefix=f"orthanc-research-{name}-", dir=memory) as folder:
+        yield Path(folder)
 
 
 def keep(name: str, found: Mapping[str, Any]) -> None:

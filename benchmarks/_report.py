@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks._lab import LIMIT, OURS, table, write_block
+from benchmarks._lab import LIMIT, OURS, RESULTS, ROOT, keep, table, write_block
 
-__all__ = ["BATCH", "BLOCKS", "PIXELS", "batch", "build", "far", "pixels", "screens", "write"]
+__all__ = ["BATCH", "BLOCKS", "PIXELS", "batch", "build", "far", "pixels", "publish", "screens", "write"]
 
 Found = Mapping[str, Any]
 Row = Mapping[str, Any]
+
+
+def publish(name: str, found: Found | None, block: Callable[[Found], str], *, kept: bool = True) -> int:
+    """Show what was found; keep it and write the page again, unless it is only to be shown. None: the page alone."""
+    if found is not None:
+        sys.stdout.write(f"\n{block(found)}\n")
+        if not kept:
+            return 0
+        keep(name, found)
+    write(ROOT / "docs" / "performance.md", RESULTS)
+    return 0
 
 
 def write(page: Path, results: Path) -> None:

@@ -12,11 +12,9 @@ script does, and each upload with an empty server.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -26,7 +24,7 @@ from typing import Any
 
 import orthanc_research as ores
 from benchmarks import _data, _report, _slices
-from benchmarks._lab import LIMIT, OURS, RESULTS, ROOT, Measured, Run, Server, Worker, in_turns, keep, machine, note
+from benchmarks._lab import LIMIT, OURS, Measured, Run, Server, Worker, in_memory, in_turns, machine, note, options
 from benchmarks.delay import DelayProxy
 
 __all__ = ["JOBS", "TOOLS", "Sizes", "compare", "main"]
@@ -214,27 +212,18 @@ def _md5(path: Path) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command."""
-    parser = argparse.ArgumentParser(prog="scripts/bench batch", description="Files to a server and back.")
+    parser = options("batch", "Files to a server and back.")
     parser.add_argument("--orthanc", default=COMPARED, help=f"version of the server ({COMPARED})")
     parser.add_argument("--job", choices=JOBS, help="that one only, shown and not kept")
-    parser.add_argument("--small", action="store_true", help="small numbers, shown and not kept")
-    parser.add_argument("--docs", action="store_true", help="write docs/performance.md again and measure nothing")
     given = parser.parse_args(arguments)
+    name, found = f"batch-{given.orthanc}", None
     if not given.docs:
-        memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
-        with (
-            tempfile.TemporaryDirectory(prefix="orthanc-research-batch-", dir=memory) as folder,
-            ores.LocalOrthanc(given.orthanc, Path(folder) / "server") as orthanc,
-        ):
+        with in_memory("batch") as folder, ores.LocalOrthanc(given.orthanc, folder / "server") as orthanc:
             jobs = [given.job] if given.job else JOBS
-            found = compare(orthanc, Path(folder), SMALL if given.small else Sizes(), jobs=jobs)
+            found = compare(orthanc, folder, SMALL if given.small else Sizes(), jobs=jobs)
         name = f"batch-{found['versions']['Orthanc']}"
-        sys.stdout.write("\n" + _report.batch(found) + "\n")
-        if given.small or given.job or name not in _report.BLOCKS:
-            return 0
-        keep(name, found)
-    _report.write(ROOT / "docs" / "performance.md", RESULTS)
-    return 0
+    kept = not given.small and not given.job and name in _report.BLOCKS
+    return _report.publish(name, found, _report.batch, kept=kept)
 
 
 if __name__ == "__main__":

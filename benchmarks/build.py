@@ -11,10 +11,8 @@ verified, file by file, before the next run.
 
 from __future__ import annotations
 
-import argparse
 import shutil
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -24,7 +22,7 @@ from typing import Any
 
 import orthanc_research as ores
 from benchmarks import _report, _slices
-from benchmarks._lab import LIMIT, OURS, RESULTS, ROOT, Run, Server, Worker, in_turns, keep, machine, note
+from benchmarks._lab import LIMIT, OURS, Run, Server, Worker, in_memory, in_turns, machine, note, options
 from benchmarks.batch import away
 
 __all__ = ["NAIVE", "TOOLS", "Sizes", "compare", "main"]
@@ -125,25 +123,15 @@ def _run(worker: Worker, server: Server, what: Mapping[str, Any], folder: Path) 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command."""
-    parser = argparse.ArgumentParser(prog="scripts/bench build", description="A dataset from a server to files.")
-    parser.add_argument("--small", action="store_true", help="small numbers, shown and not kept")
+    parser = options("build", "A dataset from a server to files.")
     parser.add_argument("--once", action="store_true", help="one run a tool")
-    parser.add_argument("--docs", action="store_true", help="write docs/performance.md again and measure nothing")
     given = parser.parse_args(arguments)
+    found = None
     if not given.docs:
-        memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
-        with (
-            tempfile.TemporaryDirectory(prefix="orthanc-research-build-", dir=memory) as folder,
-            ores.LocalOrthanc(COMPARED, Path(folder) / "server") as orthanc,
-        ):
+        with in_memory("build") as folder, ores.LocalOrthanc(COMPARED, folder / "server") as orthanc:
             sizes = SMALL if given.small else Sizes(repeats=1) if given.once else Sizes()
-            found = compare(orthanc, Path(folder), sizes)
-        sys.stdout.write("\n" + _report.build(found) + "\n")
-        if given.small:
-            return 0
-        keep("build", found)
-    _report.write(ROOT / "docs" / "performance.md", RESULTS)
-    return 0
+            found = compare(orthanc, folder, sizes)
+    return _report.publish("build", found, _report.build, kept=not given.small)
 
 
 if __name__ == "__main__":

@@ -12,12 +12,10 @@ run in turns, each in a process of its own.
 
 from __future__ import annotations
 
-import argparse
 import json
 import shutil
 import statistics
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -30,7 +28,22 @@ import pydicom
 
 import orthanc_research as ores
 from benchmarks import _data, _slices, with_orthanc_job, with_ours_deid
-from benchmarks._lab import OURS, RESULTS, ROOT, Run, Server, Worker, in_turns, keep, machine, note, table, write_block
+from benchmarks._lab import (
+    OURS,
+    RESULTS,
+    ROOT,
+    Run,
+    Server,
+    Worker,
+    in_memory,
+    in_turns,
+    keep,
+    machine,
+    note,
+    options,
+    table,
+    write_block,
+)
 
 sys.path.append(str(ROOT / "tests"))  # the cohort and its scorer are not part of the package
 
@@ -336,18 +349,14 @@ def write(page: Path, results: Path) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command."""
-    parser = argparse.ArgumentParser(prog="scripts/bench deid", description="De-identification, beside other tools.")
+    parser = options("deid", "De-identification, beside other tools.", "deid.md")
     parser.add_argument("--orthanc", default=COMPARED, help=f"version of the server ({COMPARED})")
     parser.add_argument("--score", action="store_true", help="what is left alone, no speed")
     parser.add_argument("--speed", action="store_true", help="the speed alone")
-    parser.add_argument("--small", action="store_true", help="small numbers, shown and not kept")
     parser.add_argument("--once", action="store_true", help="one run a tool")
-    parser.add_argument("--docs", action="store_true", help="write docs/deid.md again and measure nothing")
     given = parser.parse_args(arguments)
     if not given.docs:
-        memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
-        with tempfile.TemporaryDirectory(prefix="orthanc-research-deid-", dir=memory) as name:
-            place = Path(name)
+        with in_memory("deid") as place:
             if not given.speed:
                 with ores.LocalOrthanc(given.orthanc, place / "server") as orthanc:
                     _keep("deid-score", scores(orthanc), _score_table, small=given.small)

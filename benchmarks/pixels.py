@@ -11,7 +11,6 @@ been read, so no disk is measured. Each run begins with a new client, as a scrip
 
 from __future__ import annotations
 
-import argparse
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,7 +23,7 @@ from typing import Any
 
 import orthanc_research as ores
 from benchmarks import _report, _slices
-from benchmarks._lab import LIMIT, OURS, RESULTS, ROOT, Server, Worker, in_turns, keep, machine, note
+from benchmarks._lab import LIMIT, OURS, Server, Worker, in_turns, machine, note, options
 
 __all__ = ["JOBS", "VERIFIED", "Sizes", "compare", "main"]
 
@@ -185,22 +184,17 @@ def _checked(workers: Mapping[str, Worker], server: Server, arguments: Mapping[s
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command."""
-    parser = argparse.ArgumentParser(prog="scripts/bench pixels", description="Volumes, beside other clients.")
+    parser = options("pixels", "Volumes, beside other clients.")
     parser.add_argument("--orthanc", default=COMPARED, help=f"version of the server ({COMPARED})")
     parser.add_argument("--job", choices=JOBS, help="that one only, shown and not kept")
-    parser.add_argument("--small", action="store_true", help="small numbers, shown and not kept")
-    parser.add_argument("--docs", action="store_true", help="write docs/performance.md again and measure nothing")
     given = parser.parse_args(arguments)
+    name, found = f"pixels-{given.orthanc}", None
     if not given.docs:
         with ores.LocalOrthanc(given.orthanc) as orthanc:
             found = compare(orthanc, SMALL if given.small else Sizes(), jobs=[given.job] if given.job else tuple(JOBS))
         name = f"pixels-{found['versions']['Orthanc']}"
-        sys.stdout.write("\n" + _report.pixels(found) + "\n")
-        if given.small or given.job or name not in _report.BLOCKS:
-            return 0
-        keep(name, found)
-    _report.write(ROOT / "docs" / "performance.md", RESULTS)
-    return 0
+    kept = not given.small and not given.job and name in _report.BLOCKS
+    return _report.publish(name, found, _report.pixels, kept=kept)
 
 
 if __name__ == "__main__":

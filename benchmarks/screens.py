@@ -10,7 +10,6 @@ click on, with the way to the kernel and back; the frame is in memory by then.
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import sys
 import tempfile
@@ -21,7 +20,7 @@ from typing import Any
 
 import orthanc_research as ores
 from benchmarks import _report, _slices
-from benchmarks._lab import RESULTS, ROOT, Server, keep, machine, note
+from benchmarks._lab import ROOT, Server, machine, note, options
 from benchmarks._wire import recorded
 
 __all__ = ["SMALL", "Sizes", "main", "measure"]
@@ -151,20 +150,14 @@ def _row(what: str, seconds: Sequence[float], most: float) -> dict[str, Any]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command."""
-    parser = argparse.ArgumentParser(prog="scripts/bench screens", description="How long a reader waits.")
+    parser = options("screens", "How long a reader waits.")
     parser.add_argument("--orthanc", help="version of the server")
-    parser.add_argument("--small", action="store_true", help="small numbers, shown and not kept")
-    parser.add_argument("--docs", action="store_true", help="write docs/performance.md again and measure nothing")
     given = parser.parse_args(arguments)
+    found = None
     if not given.docs:
         with ores.LocalOrthanc(given.orthanc) as orthanc:
             found = measure(orthanc, SMALL if given.small else Sizes())
-        sys.stdout.write("\n" + _report.BLOCKS["screens"](found) + "\n")
-        if not given.small:
-            keep("screens", found)
-    if not given.small:
-        _report.write(ROOT / "docs" / "performance.md", RESULTS)
-    return 0
+    return _report.publish("screens", found, _report.screens, kept=not given.small)
 
 
 if __name__ == "__main__":

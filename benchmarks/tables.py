@@ -13,7 +13,6 @@ a new client, as a script does.
 
 from __future__ import annotations
 
-import argparse
 import json
 import shutil
 import sys
@@ -28,7 +27,7 @@ from pydicom.datadict import dictionary_VR, tag_for_keyword
 
 import orthanc_research as ores
 from benchmarks import _data, _report
-from benchmarks._lab import OURS, RESULTS, ROOT, Run, Server, Worker, curl, in_turns, keep, machine, note
+from benchmarks._lab import OURS, RESULTS, Run, Server, Worker, curl, in_turns, machine, note, options
 from benchmarks._wire import Sent
 from benchmarks.delay import DelayProxy
 
@@ -233,30 +232,25 @@ def _wire(server: Server, sent: Sequence[Sent]) -> dict[str, Callable[[], Run]]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command."""
-    parser = argparse.ArgumentParser(prog="scripts/bench tables", description="Tables of tags, beside other clients.")
+    parser = options("tables", "Tables of tags, beside other clients.")
     parser.add_argument("--orthanc", help=f"version of the server ({STEADY}; {NEWER} with --series)")
     parser.add_argument("--series", action="store_true", help="the first table only")
     parser.add_argument("--job", choices=JOBS, help="that table only, in place of the one of an earlier whole run")
     parser.add_argument("--long", action="store_true", help="how a file grows to 100,000 instances, instead")
-    parser.add_argument("--small", action="store_true", help="small numbers, shown and not kept")
-    parser.add_argument("--docs", action="store_true", help="write docs/performance.md again and measure nothing")
     given = parser.parse_args(arguments)
-    sizes = SMALL if given.small else Sizes(per_series=10) if given.series else Sizes()
+    name, measure = ("tables-growth", grow) if given.long else ("tables", compare)
+    if given.series:
+        name, measure = "tables-series", partial(compare, jobs=("series",))
+    elif given.job:
+        measure = partial(compare, jobs=(given.job,))
+    found = None
     if not given.docs:
-        name, measure = ("tables-growth", grow) if given.long else ("tables", compare)
-        if given.series:
-            name, measure = "tables-series", partial(compare, jobs=("series",))
-        elif given.job:
-            measure = partial(compare, jobs=(given.job,))
+        sizes = SMALL if given.small else Sizes(per_series=10) if given.series else Sizes()
         with ores.LocalOrthanc(given.orthanc or (NEWER if given.series else STEADY)) as orthanc:
             found = measure(orthanc, sizes)
-        sys.stdout.write("\n" + _report.BLOCKS[name](found) + "\n")
-        if not given.small:
-            keep(name, _renewed(json.loads((RESULTS / f"{name}.json").read_text()), found) if given.job else found)
-    if given.small:
-        return 0
-    _report.write(ROOT / "docs" / "performance.md", RESULTS)
-    return 0
+        if given.job and not given.small:
+            found = _renewed(json.loads((RESULTS / f"{name}.json").read_text()), found)
+    return _report.publish(name, found, _report.BLOCKS[name], kept=not given.small)
 
 
 if __name__ == "__main__":

@@ -84,12 +84,6 @@ def with_extended_offsets(like: Dataset, frames: Sequence[bytes], syntax: str) -
     return made
 
 
-def file_of(dataset: Dataset) -> bytes:
-    stream = io.BytesIO()
-    dataset.save_as(stream, enforce_file_format=True)
-    return stream.getvalue()
-
-
 def jpeg(array: Array, **options: Any) -> bytes:
     """A baseline JPEG by Pillow, of 8 bits, grey or RGB (which it stores as YCbCr unless `keep_rgb`)."""
     stream = io.BytesIO()

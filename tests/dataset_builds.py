@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pyarrow.parquet as pq
+from dicom_files import as_file
 from pydicom import Dataset
 
 import orthanc_research as ores
 from orthanc_research.dataset import Build, Recipe
 from orthanc_research.dataset._hash import content_hash
 
-__all__ = ["SMALL", "build", "bytes_of", "check", "cohort", "load", "recipe"]
+__all__ = ["SMALL", "build", "check", "cohort", "load", "recipe"]
 
 SMALL = """
 [dataset]
@@ -32,12 +32,6 @@ ratios = { train = 0.5, test = 0.5 }
 """
 
 
-def bytes_of(dataset: Dataset) -> bytes:
-    stream = BytesIO()
-    dataset.save_as(stream, enforce_file_format=True)
-    return stream.getvalue()
-
-
 def cohort(modality: str | None = None, **size: Any) -> list[Dataset]:
     """Small: two patients, a study each, 4 slices of 16 x 16."""
     made = ores.samples.cohort(**{"patients": 2, "studies": 1, "slices": 4, "size": 16, **size})
@@ -45,7 +39,7 @@ def cohort(modality: str | None = None, **size: Any) -> list[Dataset]:
 
 
 def load(orthanc: ores.Orthanc, datasets: list[Dataset]) -> None:
-    report = orthanc.upload([bytes_of(each) for each in datasets], progress=False)
+    report = orthanc.upload([as_file(each) for each in datasets], progress=False)
     assert set(report["status"]) == {"stored"}, report
 
 

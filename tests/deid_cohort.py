@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +12,8 @@ from typing import Any
 import deid_objects as objects
 from deid_people import PEOPLE, Person
 from deid_planting import Planted, Planter
-from pydicom import Dataset, dcmwrite
+from dicom_files import as_file
+from pydicom import Dataset
 
 __all__ = ["Cohort", "File", "cohort"]
 
@@ -64,7 +64,7 @@ def _files(technical: frozenset[str], only: frozenset[str]) -> Iterator[File]:
                     name = f"p{person.number}-s{study}-r{run}-{kind}"
                     planter = Planter(name, person, technical)
                     dataset = make(planter, study)
-                    yield File(name, written(dataset), person, study, run, kind.split("-")[0], tuple(planter.ledger))
+                    yield File(name, as_file(dataset), person, study, run, kind.split("-")[0], tuple(planter.ledger))
 
 
 def _kinds(person: Person, study: int) -> Iterator[tuple[str, Maker, bool]]:
@@ -99,10 +99,3 @@ def _kinds(person: Person, study: int) -> Iterator[tuple[str, Maker, bool]]:
 
 def _numbered(make: Any, number: int) -> Maker:
     return lambda planter, study: make(planter, study, number)
-
-
-def written(dataset: Dataset) -> bytes:
-    """The file, with its preamble."""
-    stream = io.BytesIO()
-    dcmwrite(stream, dataset, enforce_file_format=True)
-    return stream.getvalue()

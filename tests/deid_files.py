@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from typing import Any
 
+from dicom_files import as_file
 from pydicom import Dataset, dcmread
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import UID, CTImageStorage, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
@@ -30,14 +31,8 @@ def made(syntax: str = ExplicitVRLittleEndian, **values: Any) -> Dataset:
     return dataset
 
 
-def written(dataset: Dataset) -> bytes:
-    stream = io.BytesIO()
-    dataset.save_as(stream, enforce_file_format=True)
-    return stream.getvalue()
-
-
 def result(dataset: Dataset | bytes, profile: Profile | None = None, subject: Subject = SUBJECT) -> Deidentified:
-    content = dataset if isinstance(dataset, bytes) else written(dataset)
+    content = dataset if isinstance(dataset, bytes) else as_file(dataset)
     return deidentify(content, profile or Profile(), KEY, subject)
 
 

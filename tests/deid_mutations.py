@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
-from deid_cohort import File, written
+from deid_cohort import File
 from deid_people import plain, uid
+from dicom_files import as_file
 from pydicom import DataElement, Dataset, Sequence, dcmread
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.tag import Tag
@@ -32,7 +33,7 @@ class Mutation:
         for _ in dataset.iterall():  # read now, so that nothing is copied over as it is
             pass
         self.change(dataset, file)
-        return written(dataset)
+        return as_file(dataset)
 
 
 def _set(keyword: str, value: Callable[[File], Any] | str) -> Change:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import struct
 from collections.abc import Callable
 
 import numpy as np
+from dicom_files import as_file
 from PIL import Image
-from pydicom import Dataset, dcmread, dcmwrite
+from pydicom import Dataset, dcmread
 from pydicom.dataset import FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence
@@ -89,12 +91,6 @@ def compressed(kind: str) -> Dataset:
     return ds
 
 
-def written(ds: Dataset) -> bytes:
-    buffer = io.BytesIO()
-    dcmwrite(buffer, ds, enforce_file_format=True)
-    return buffer.getvalue()
-
-
 def output_of(content: bytes, profile: Profile | None = None, subject: Subject = SUBJECT) -> bytes:
     return deidentify(content, profile or Profile(), KEY, subject).content
 
@@ -103,6 +99,13 @@ def spoilt(output: bytes, change: Callable[[Dataset], object]) -> bytes:
     """An output after something was done to its data set."""
     ds = dcmread(io.BytesIO(output))
     change(ds)
-    buffer = io.BytesIO()
-    dcmwrite(buffer, ds, enforce_file_format=True)
-    return buffer.getvalue()
+    return as_file(ds)
+
+
+def csa(**values: bytes) -> bytes:
+    """A CSA header of one value a name."""
+    out = b"SV10\4\3\2\1" + struct.pack("<II", len(values), 77)
+    for name, value in values.items():
+        out += struct.pack("<64si4siii", name.encode(), 1, b"IS", 6, 1, 77)
+        out += struct.pack("<4i", len(value), len(value), 77, len(value)) + value + bytes(-len(value) % 4)
+    return out

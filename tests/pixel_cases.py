@@ -5,13 +5,11 @@ A case is a list of Datasets with pixels in them. Each test says what must hold 
 
 from __future__ import annotations
 
-import io
 import struct
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian
@@ -113,13 +111,6 @@ def item(**elements: Any) -> Dataset:
 def sequence(**elements: Any) -> Sequence:
     """A sequence of one item."""
     return Sequence([item(**elements)])
-
-
-def as_file(dataset: Dataset) -> bytes:
-    """The bytes of a DICOM file."""
-    stream = io.BytesIO()
-    pydicom.dcmwrite(stream, dataset, enforce_file_format=True)
-    return stream.getvalue()
 
 
 def as_short_tags(dataset: Dataset) -> dict[str, Any]:

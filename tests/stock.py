@@ -7,6 +7,7 @@ import zipfile
 from collections.abc import Iterable
 from functools import cache
 
+from dicom_files import as_file
 from pydicom import Dataset
 
 import orthanc_research as ores
@@ -39,8 +40,6 @@ def _zipped(datasets: Iterable[Dataset]) -> tuple[bytes, int]:
     buffer, count = io.BytesIO(), 0
     with zipfile.ZipFile(buffer, "w") as file:
         for dataset in datasets:
-            content = io.BytesIO()
-            dataset.save_as(content, enforce_file_format=True)
-            file.writestr(f"{count:05d}.dcm", content.getvalue())
+            file.writestr(f"{count:05d}.dcm", as_file(dataset))
             count += 1
     return buffer.getvalue(), count

@@ -11,6 +11,7 @@ import codec_files as made
 import numpy as np
 import pytest
 from codec_files import BASELINE, EXTENDED, HTJ2K, J2K, LOSSLESS, LOSSLESS_SV1, LS, RLE, UID_HERE, Array, holding, image
+from dicom_files import as_file
 from pydicom import Dataset, dcmread
 from pydicom.encaps import encapsulate, generate_frames
 
@@ -71,7 +72,7 @@ def test_lossless_syntaxes_are_exact(syntax: str, dtype: str) -> None:
     else:
         coded = image(array, bits=12)
         coded.compress(syntax)
-    got = decode(made.file_of(coded))
+    got = decode(as_file(coded))
     assert got.dtype == array.dtype
     np.testing.assert_array_equal(got[0], array)
 
@@ -188,7 +189,7 @@ def test_frames_in_fragments_are_found_without_and_against_tables(syntax: str, f
 
 def test_frames_with_an_extended_table_are_found() -> None:
     coded = made.with_extended_offsets(image(FRAMES, bits=12), frames_of(J2K), J2K)
-    np.testing.assert_array_equal(decode(made.file_of(coded)), FRAMES)
+    np.testing.assert_array_equal(decode(as_file(coded)), FRAMES)
 
 
 @pytest.mark.parametrize("syntax", [LOSSLESS_SV1, LS, J2K, RLE])

@@ -22,9 +22,10 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from dataset_builds import SMALL, bytes_of, check, cohort, load
+from dataset_builds import SMALL, check, cohort, load
 from dataset_builds import build as build_of
 from dataset_builds import recipe as small
+from dicom_files import as_file
 from filelock import FileLock
 from pydicom import Dataset
 from pydicom.encaps import encapsulate
@@ -284,7 +285,7 @@ def test_a_series_of_which_an_instance_was_stored_again_is_made_again(version: s
         pixels[0, 0] += 1
         other.PixelData = pixels.tobytes()
         time.sleep(1.1)  # LastUpdate has seconds
-        assert orthanc.upload([bytes_of(other)], progress=False)["status"].tolist() == ["stored"]
+        assert orthanc.upload([as_file(other)], progress=False)["status"].tolist() == ["stored"]
         again = build_of(orthanc, small(), tmp_path / "out")
         assert again.status.index[~again.status["reused"]].tolist() == [other.SeriesInstanceUID]
         frames = {each["SOPInstanceUID"]: array for each, array in check(again, small()).frames()}
@@ -318,7 +319,7 @@ def test_what_cannot_be_decoded_is_a_row_and_the_others_are_built(orthanc: ores.
 def test_values_are_taken_as_written_and_nothing_quotes_them() -> None:
     made = ores.samples.cohort(patients=1, studies=1, slices=3, size=16)[0]
     made.SpecificCharacterSet, made.SeriesDescription = "ISO_IR 192", "Schädel"
-    content = bytes_of(made).replace(b"ORIGINAL\\PRIMARY", b"original\\PRIMARY")
+    content = as_file(made).replace(b"ORIGINAL\\PRIMARY", b"original\\PRIMARY")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         found = short_tags(read_dataset(content), ["SeriesDescription", "ImageType", "Rows", "PixelData", "KVP"])

@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dataset_builds import SMALL, build, bytes_of, check, cohort, load, recipe
+from dataset_builds import SMALL, build, check, cohort, load, recipe
+from dicom_files import as_file
 from faults.child import act  # which sets the fork server up
 from pydicom import Dataset, dcmread
 from pydicom.datadict import dictionary_VR, tag_for_keyword
@@ -263,11 +264,11 @@ def test_a_file_that_is_damaged_on_the_server_is_a_row_and_the_others_are_built(
         uids = sorted({str(each.SeriesInstanceUID) for each in given})
         stored = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
-        def file_of(series: str) -> Path:
+        def path_of(series: str) -> Path:
             one = next(each for each in given if each.SeriesInstanceUID == series)
-            return next(path for path, content in stored.items() if content.endswith(bytes_of(one)[-600:]))
+            return next(path for path, content in stored.items() if content.endswith(as_file(one)[-600:]))
 
-        gone, odd = file_of(uids[0]), file_of(uids[1])
+        gone, odd = path_of(uids[0]), path_of(uids[1])
         gone.unlink()
         odd.write_bytes(stored[odd][:-9] + bytes([stored[odd][-9] ^ 1]) + stored[odd][-8:])
         made = build(orthanc, recipe(FRAMES), tmp_path / "out")
@@ -297,7 +298,7 @@ def test_a_volume_is_never_short_of_a_slice_that_does_not_decode(orthanc: ores.O
     last = max((each for each in given if each.SeriesInstanceUID == series), key=lambda each: each.InstanceNumber)
     last.PixelData = last.PixelData[:100]
     other = next(each for each in given if each.SeriesInstanceUID != series)
-    note = dcmread(BytesIO(bytes_of(other)))  # beside the images of its series, and none itself
+    note = dcmread(BytesIO(as_file(other)))  # beside the images of its series, and none itself
     for keyword in ("PixelData", "Rows", "Columns", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"):
         delattr(note, keyword)
     note.SOPInstanceUID = note.file_meta.MediaStorageSOPInstanceUID = UID(f"{other.SOPInstanceUID}.1")
@@ -333,7 +334,7 @@ def _hostile(dataset: Dataset) -> bytes:
 def test_no_value_is_in_a_warning_or_a_log(
     orthanc: ores.Orthanc, tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    contents = [_hostile(dcmread(BytesIO(bytes_of(each)))) for each in cohort("CT")]
+    contents = [_hostile(dcmread(BytesIO(as_file(each)))) for each in cohort("CT")]
     assert set(orthanc.upload(contents, progress=False)["status"]) == {"stored"}
     text = SMALL.replace('"KVP"', '"KVP", "StudyDate", "WindowCenter"')
     caplog.set_level(logging.DEBUG)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from dataset_builds import SMALL, build, bytes_of, check, cohort, load, recipe
+from dataset_builds import SMALL, build, check, cohort, load, recipe
+from dicom_files import as_file
 from pydicom import Dataset
 
 import orthanc_research as ores
@@ -230,7 +231,7 @@ def test_equal_pixels_in_two_folds_are_told(orthanc: ores.Orthanc, tmp_path: Pat
 @pytest.mark.one_version
 def test_a_value_that_does_not_parse_is_an_issue_without_the_value(orthanc: ores.Orthanc, tmp_path: Path) -> None:
     given = cohort("CT")
-    contents = [bytes_of(each) for each in given]
+    contents = [as_file(each) for each in given]
     day = str(given[0].StudyDate).encode()
     contents = [content.replace(day, b"20240132") for content in contents]
     report = orthanc.upload(contents, progress=False)

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from deid_files import KEY, ROOT, SUBJECT, done, item, made, result, written
+from deid_files import KEY, ROOT, SUBJECT, done, item, made, result
+from dicom_files import as_file
 from pydicom import Dataset, dcmread
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, EncapsulatedPDFStorage, ImplicitVRLittleEndian
 
@@ -23,7 +24,7 @@ def test_file_meta_and_preamble_are_made_anew() -> None:
     dataset.file_meta.SourceApplicationEntityTitle = "ST_ELSEWHERE"
     dataset.file_meta.PrivateInformationCreatorUID = UID("1.2.3")
     dataset.file_meta.PrivateInformation = b"Li Wu 4711"
-    outcome = result(b"Li Wu 4711" + written(dataset)[10:])
+    outcome = result(b"Li Wu 4711" + as_file(dataset)[10:])
     found = dcmread(io.BytesIO(outcome.content))
     assert b"ELSEWHERE" not in outcome.content
     assert b"Li Wu" not in outcome.content
@@ -38,7 +39,7 @@ def test_file_meta_and_preamble_are_made_anew() -> None:
 
 
 def test_the_same_comes_out_again_and_other_keys_and_namespaces_give_other_uids() -> None:
-    content = written(made(StudyDate="20200101"))
+    content = as_file(made(StudyDate="20200101"))
     assert result(content).content == result(content).content
     other = deidentify(content, Profile(), KEY, Subject("P001", -1000, namespace="of P001"))
     assert other.sop_instance_uid != result(content).sop_instance_uid
@@ -115,7 +116,7 @@ def spaced(text: str) -> Dataset:
     return dataset
 
 
-PLAIN = written(made())
+PLAIN = as_file(made())
 STUDY = PLAIN.index(b"\x20\0\x0d\0UI")
 
 
@@ -131,12 +132,12 @@ STUDY = PLAIN.index(b"\x20\0\x0d\0UI")
         (PLAIN + struct.pack("<HHI", 0xFFFE, 0xE00D, 0) + bytes(20), "ends before"),
         (PLAIN[:STUDY] + PLAIN[STUDY:].replace(b"UI", b"US", 1), "VR"),
         (PLAIN.replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.9.9.9\0"), "transfer syntax"),
-        (written(made(StudyInstanceUID="")), "no StudyInstanceUID"),
-        (written(made(SOPClassUID=EncapsulatedPDFStorage, EncapsulatedDocument=b"%PDF Li")), "document"),
-        (written(made(SOPClassUID="1.2.840.10008.5.1.4.1.1.9.4.1")), "voice"),
-        (written(made(SOPClassUID="1.2.840.10008.1.3.10")), "DICOMDIR"),
-        (written(made(SOPClassUID="1.2.840.10008.5.1.4.1.1.2.4711")), "not registered"),
-        (written(spaced("Li Wu")), "PixelSpacing"),
+        (as_file(made(StudyInstanceUID="")), "no StudyInstanceUID"),
+        (as_file(made(SOPClassUID=EncapsulatedPDFStorage, EncapsulatedDocument=b"%PDF Li")), "document"),
+        (as_file(made(SOPClassUID="1.2.840.10008.5.1.4.1.1.9.4.1")), "voice"),
+        (as_file(made(SOPClassUID="1.2.840.10008.1.3.10")), "DICOMDIR"),
+        (as_file(made(SOPClassUID="1.2.840.10008.5.1.4.1.1.2.4711")), "not registered"),
+        (as_file(spaced("Li Wu")), "PixelSpacing"),
     ],
 )
 def test_what_cannot_be_done_safely_is_refused_in_a_sentence(content: bytes, why: str) -> None:

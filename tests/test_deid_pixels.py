@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 from codec_files import BASELINE, J2K, LS, RLE
-from deid_files import NATIVE, done, item, made, result, written
+from deid_files import NATIVE, done, item, made, result
+from dicom_files import as_file
 from PIL import Image
 from pydicom import Dataset, dcmread
 from pydicom.encaps import encapsulate, encapsulate_extended, generate_frames, get_frame
@@ -69,7 +70,7 @@ def test_spare_bits_are_cleared_and_values_stay(syntax: str, signed: bool) -> No
     dirty = values | np.array([[0xA000, 0x5000, 0xF000, 0, 0x1000, 0x8000]], np.uint16)
     dataset = image(syntax, dirty, 12, signed=signed)
     found = done(dataset)
-    np.testing.assert_array_equal(found.pixel_array, dcmread(io.BytesIO(written(dataset))).pixel_array)
+    np.testing.assert_array_equal(found.pixel_array, dcmread(io.BytesIO(as_file(dataset))).pixel_array)
     order = ">" if syntax == ExplicitVRBigEndian else "<"
     plain = np.frombuffer(found.PixelData, order + ("i2" if signed else "u2"))
     expected = np.where(values > 2047, values.astype(int) - 4096, values) if signed else values
@@ -112,7 +113,7 @@ def test_overlays_curves_thumbnails_and_padding_go() -> None:
     dataset.ReferencedSeriesSequence = [item(PixelData=NAME, Rows=1)]
     for inner in (dataset.IconImageSequence[0], dataset.ReferencedSeriesSequence[0]):
         inner["PixelData"].VR = "OB"
-    content = NAME + b"\0" * 118 + written(dataset)[128:] + b"\0" * 6
+    content = NAME + b"\0" * 118 + as_file(dataset)[128:] + b"\0" * 6
     outcome = result(content)
     assert NAME not in outcome.content
     found = done(content)
@@ -141,7 +142,7 @@ def test_jpeg_comments_go_from_every_frame_and_the_offset_table_fits(table: bool
 
 
 def dataset_decoded(dataset: Dataset) -> np.ndarray:
-    return np.asarray(dcmread(io.BytesIO(written(dataset))).pixel_array)
+    return np.asarray(dcmread(io.BytesIO(as_file(dataset))).pixel_array)
 
 
 def test_extended_offsets_are_corrected() -> None:

@@ -8,7 +8,8 @@ from importlib.resources import files
 from typing import Any
 
 import pytest
-from deid_files import KEY, NATIVE, SUBJECT, done, item, made, result, written
+from deid_files import KEY, NATIVE, SUBJECT, done, item, made, result
+from dicom_files import as_file
 from pydicom import DataElement, Dataset
 from pydicom._dicom_dict import DicomDictionary
 from pydicom.datadict import keyword_dict
@@ -143,7 +144,7 @@ def test_a_value_is_kept_when_it_is_one(value: str, expected: str | None) -> Non
     vr = "LO" if "Li" in text else DicomDictionary[tag][0]
     dataset.add(DataElement(tag, vr, text, validation_mode=0))
     outcome = result(dataset)
-    found = done(written(dataset)).get(keyword)
+    found = done(as_file(dataset)).get(keyword)
     assert (None if found is None else str(getattr(found, "original_string", found))) == expected
     assert bool(outcome.notes) == (expected is None)
     assert text not in "".join(outcome.notes)
@@ -251,11 +252,11 @@ def test_a_patient_named_like_a_word_is_not_left_in_a_text() -> None:
 
 def test_texts_that_cannot_be_decoded_go() -> None:
     dataset = made(SpecificCharacterSet="ISO_IR 192", Manufacturer="MAKER")
-    content = written(dataset).replace(b"MAKER ", b"M\xc3\x28ER ")
+    content = as_file(dataset).replace(b"MAKER ", b"M\xc3\x28ER ")
     outcome = result(content)
     assert "Manufacturer" not in done(content)
     assert any("Manufacturer" in note for note in outcome.notes)
-    hidden = written(dataset).replace(b"MAKER ", b"M\0Li\0 ")
+    hidden = as_file(dataset).replace(b"MAKER ", b"M\0Li\0 ")
     assert b"Li" not in result(hidden).content[132:]
 
 
@@ -370,7 +371,7 @@ def test_a_technical_text_with_the_patients_name_is_emptied_and_the_makers_stays
 
 def test_more_binary_numbers_than_an_attribute_has_are_something_else() -> None:
     dataset = made(ImplicitVRLittleEndian, Rows=2, Columns=2)
-    content = written(dataset)
+    content = as_file(dataset)
     two = b"\x28\x00\x10\x00" + (2).to_bytes(4, "little") + b"\2\0"
     assert content.count(two) == 1
     text = b"WU LI 4711"
@@ -384,7 +385,7 @@ def test_a_file_without_a_modality_of_the_standard_is_refused() -> None:
 
 
 def test_a_patient_id_that_cannot_be_read_is_nobodys() -> None:
-    content = written(made(PatientID="4711"))
+    content = as_file(made(PatientID="4711"))
     with pytest.raises(DeidError, match="PatientID"):
         result(content.replace(b"4711", b"47\xff1"))
 

@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from deid_originals import SUBJECT, original, output_of, spoilt, written
+from deid_originals import SUBJECT, csa, original, output_of, spoilt
+from dicom_files import as_file
 from PIL import ImageCms
 from pydicom import Dataset
 from pydicom.sequence import Sequence
@@ -55,14 +56,6 @@ def private(vr: str, value: object, number: int = 0x0C) -> Change:
         block.add_new(number, vr, value)
 
     return change
-
-
-def csa(**values: bytes) -> bytes:
-    out = b"SV10\4\3\2\1" + struct.pack("<II", len(values), 77)
-    for name, value in values.items():
-        out += struct.pack("<64si4siii", name.encode(), 1, b"IS", 6, 1, 77)
-        out += struct.pack("<4i", len(value), len(value), 77, len(value)) + value + bytes(-len(value) % 4)
-    return out
 
 
 def header(value: bytes) -> Change:
@@ -195,7 +188,7 @@ def test_what_is_right_passes_and_one_step_worse_does_not(name: str) -> None:
     change, worse, where = CASES[name]
     ds = original()
     change(ds)
-    source = written(ds)
+    source = as_file(ds)
     output = output_of(source)
     assert examined(source, output).failures == ()
     for each in worse:
@@ -205,18 +198,18 @@ def test_what_is_right_passes_and_one_step_worse_does_not(name: str) -> None:
 def test_a_reason_that_the_standard_lists_may_stay_and_an_unlisted_one_may_not() -> None:
     ds = original()
     ds.ReasonForTheAttributeModification = "CORRECT"
-    source = written(ds)
+    source = as_file(ds)
     output = spoilt(output_of(source), put("ReasonForTheAttributeModification", "CORRECT"))
     assert not failures(source, output)
     ds.ReasonForTheAttributeModification = "ZWIEBEL"
-    assert failures(written(ds), spoilt(output, put("ReasonForTheAttributeModification", "ZWIEBEL")))
+    assert failures(as_file(ds), spoilt(output, put("ReasonForTheAttributeModification", "ZWIEBEL")))
 
 
 @pytest.mark.parametrize("keyword", ["InstitutionCodeSequence", "AnatomicRegionSequence"])
 def test_a_dummy_of_a_coded_item_stands_only_where_one_is_due_and_says_nothing(keyword: str) -> None:
     ds = original()
     setattr(ds, keyword, Sequence([item(PatientComments="Zwiebel")]))
-    source = written(ds)
+    source = as_file(ds)
     output = output_of(source)
     assert not failures(source, output)
     assert bool(failures(source, spoilt(output, coded(keyword)))) == (keyword != "InstitutionCodeSequence")
@@ -229,7 +222,7 @@ def test_bits_beside_the_stored_ones_are_clear_wherever_those_lie(high: int, bes
     ds = original()
     stored = np.frombuffer(ds.PixelData, "<u2") << (high - 11)
     ds.HighBit, ds.PixelData = high, stored.astype("<u2").tobytes()
-    source = written(ds)
+    source = as_file(ds)
     output = output_of(source)
     assert not failures(source, output)
     for bit in beside:
@@ -268,7 +261,7 @@ def test_text_in_a_number_is_found_whatever_its_vr() -> None:
     ds = original()
     ds.LargestImagePixelValue = 5
     ds.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
-    source = written(ds)
+    source = as_file(ds)
     output = output_of(source)
     assert not failures(source, output)
     number, text = b"\x28\0\7\1\2\0\0\0\5\0", b"\x28\0\7\1\x0a\0\0\0QZZMARKER "
@@ -276,7 +269,7 @@ def test_text_in_a_number_is_found_whatever_its_vr() -> None:
     found = failures(source.replace(number, text), output.replace(number, text))
     assert found == {"LargestImagePixelValue"}
     ds = original()
-    source = written(ds)
+    source = as_file(ds)
     change = lambda ds: ds.add_new(0x00280010, "LO", "QZZMARKER")  # noqa: E731
     assert "Rows" in failures(spoilt(source, change), spoilt(output_of(source), change))
 
@@ -289,12 +282,12 @@ def test_a_private_number_is_one_where_no_vr_says_so(number: int, wrong: bytes) 
     ds.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
     right = {0x0C: b"1000", 0x0A: b"\x24\0", 0x0E: struct.pack("<3d", 1, 0, 0)}[number]
     private("UN", right, number)(ds)
-    source = written(ds)
+    source = as_file(ds)
     output = output_of(source)
     assert right in output
     assert not failures(source, output)
     private("UN", wrong, number)(ds)
-    source = written(ds)
+    source = as_file(ds)
     assert not failures(source, output_of(source))
     assert failures(source, spoilt(output, private("UN", wrong, number))) == {f"(0019,xx{number:02X})"}
 
@@ -302,7 +295,7 @@ def test_a_private_number_is_one_where_no_vr_says_so(number: int, wrong: bytes) 
 def test_short_words_of_places_are_words_and_our_own_words_are_known() -> None:
     ds = original()
     ds.InstitutionName = "Klinik Prof. Park, Safe Harbor"
-    source = written(ds)
+    source = as_file(ds)
     output = output_of(source)
     assert not failures(source, output)
     search = search_for(Known.of(source))
@@ -321,7 +314,7 @@ def of_nobody(study: str, subject: Subject) -> Examined:
     ds.PatientID = ""
     ds.StudyInstanceUID, ds.SOPInstanceUID = study, study + ".1"
     ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
-    source = written(ds)
+    source = as_file(ds)
     output = deidentify(source, Profile(), Key(bytes(32)), subject).content
     found = examined(source, output, subject=subject)
     assert found.passed
@@ -340,7 +333,7 @@ def test_a_uid_that_is_none_may_be_mapped_where_uids_stay() -> None:
     profile = Profile(options=frozenset({"retain_uids"}))
     ds = original()
     ds.FrameOfReferenceUID = "QZZMARKER"
-    source = written(ds)
+    source = as_file(ds)
     output = output_of(source, profile)
     assert not failures(source, output, profile)
     assert failures(source, spoilt(output, put("FrameOfReferenceUID", "QZZMARKER")), profile) == {"FrameOfReferenceUID"}

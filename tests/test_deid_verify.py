@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from deid_originals import KEY, SUBJECT, compressed, original, output_of, spoilt, written
+from deid_originals import KEY, SUBJECT, compressed, csa, original, output_of, spoilt
+from dicom_files import as_file
 from PIL import ImageCms
 from pydicom import Dataset, dcmread
 from pydicom.encaps import encapsulate, generate_frames
@@ -27,7 +28,7 @@ from orthanc_research.deid.check._leaks import leaks_in_bytes, leaks_in_text, se
 from orthanc_research.deid.check._siemens import is_reduced
 from orthanc_research.errors import DeidError
 
-ORIGINAL = written(original())
+ORIGINAL = as_file(original())
 KNOWN = Known.of(ORIGINAL)
 OUTPUT = output_of(ORIGINAL)
 Change = Callable[[Dataset], object]
@@ -62,7 +63,7 @@ def test_what_the_engine_makes_is_right(profile: Profile) -> None:
 
 @pytest.mark.parametrize("kind", ["jpeg", "j2k", "rle"])
 def test_compressed_outputs_are_right_without_a_codec(kind: str) -> None:
-    source = written(compressed(kind))
+    source = as_file(compressed(kind))
     assert look(output_of(source), source).failures == ()
 
 
@@ -218,7 +219,7 @@ def test_one_thing_that_is_wrong_is_found(name: str) -> None:
 
 
 def test_two_uids_that_changed_places_are_found() -> None:
-    other = written(original(2))
+    other = as_file(original(2))
     one = look(OUTPUT)
     two = look(spoilt(output_of(other), swapped), other)
     assert not conclude([one, two]).passed
@@ -240,7 +241,7 @@ def test_an_element_that_is_there_twice_is_no_output() -> None:
 
 @pytest.mark.parametrize("kind", ["jpeg", "j2k"])
 def test_a_comment_in_a_compressed_frame_is_found_and_so_is_another_frame(kind: str) -> None:
-    source = written(compressed(kind))
+    source = as_file(compressed(kind))
     output = output_of(source)
     frame = next(generate_frames(dcmread(io.BytesIO(output)).PixelData, number_of_frames=1))
     comment = b"Ludenscheidt"
@@ -257,7 +258,7 @@ def test_a_comment_in_a_compressed_frame_is_found_and_so_is_another_frame(kind: 
 
 
 def test_an_rle_header_holds_nothing_else() -> None:
-    source = written(compressed("rle"))
+    source = as_file(compressed("rle"))
     output = output_of(source)
     frame = next(generate_frames(dcmread(io.BytesIO(output)).PixelData, number_of_frames=1))
     hidden = spoilt(output, put("PixelData", encapsulate([frame[:40] + b"Li" + frame[42:]])))
@@ -267,7 +268,7 @@ def test_an_rle_header_holds_nothing_else() -> None:
 def test_a_deflated_stream_has_no_second_one_behind_it() -> None:
     ds = original()
     ds.file_meta.TransferSyntaxUID = UID("1.2.840.10008.1.2.1.99")
-    source = written(ds)
+    source = as_file(ds)
     output = output_of(source)
     assert look(output, source).failures == ()
     packed = zlib.compressobj(wbits=-15)
@@ -278,7 +279,7 @@ def test_big_endian_values_are_the_same_values() -> None:
     ds = original()
     ds.file_meta.TransferSyntaxUID = UID("1.2.840.10008.1.2.2")
     ds.PixelData = np.frombuffer(ds.PixelData, "<u2").astype(">u2").tobytes()
-    source = written(ds)
+    source = as_file(ds)
     output = output_of(source)
     assert look(output, source).failures == ()
     assert failed(look(spoilt(output, put("Rows", 17)), source)) >= {("text_retained", "Rows")}
@@ -301,7 +302,7 @@ def test_ordinary_words_may_stand_where_they_belong_and_it_is_told(
     ds = original()
     ds.PatientName = name
     setattr(ds, keyword, value)
-    source = written(ds)
+    source = as_file(ds)
     output = spoilt(output_of(source), put(keyword, value))
     examined = look(output, source, known=Known.of(source))
     assert examined.passed == passes
@@ -318,15 +319,6 @@ def test_of_a_colour_profile_only_texts_may_be_blanked() -> None:
     assert not is_blanked(old, old[: text + 12] + b"Li" + old[text + 14 :])
     assert not is_blanked(old, old[: colour + 8] + bytes(4) + old[colour + 12 :])
     assert not is_blanked(old, old[:-1])
-
-
-def csa(**values: bytes) -> bytes:
-    """A CSA header of one value a name."""
-    out = b"SV10\4\3\2\1" + struct.pack("<II", len(values), 77)
-    for name, value in values.items():
-        out += struct.pack("<64si4siii", name.encode(), 1, b"IS", 6, 1, 77)
-        out += struct.pack("<4i", len(value), len(value), 77, len(value)) + value + bytes(-len(value) % 4)
-    return out
 
 
 def test_of_a_csa_header_only_numbers_of_the_original_may_stay() -> None:
@@ -455,7 +447,7 @@ def test_residual_lists_what_the_output_still_says() -> None:
 def examined_of(number: int, patient: str, subject: Subject, key: Key = KEY) -> Examined:
     ds = original(number)
     ds.PatientID = patient
-    source = written(ds)
+    source = as_file(ds)
     output = deidentify(source, Profile(), key, subject).content
     return examine(source, output, known=Known.of(source), profile=Profile(), subject=subject)
 

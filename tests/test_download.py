@@ -6,7 +6,6 @@ import copy
 import csv
 import errno
 import hashlib
-import io
 import os
 import signal
 import stat
@@ -23,6 +22,7 @@ import httpx
 import pandas as pd
 import pydicom
 import pytest
+from dicom_files import as_file
 from faults import Proxy
 from stock import stock
 
@@ -40,17 +40,11 @@ def slices(count: int, size: int = 16) -> list[pydicom.Dataset]:
     return ores.samples.cohort(patients=1, studies=1, size=size, slices=max(3, count))[:count]
 
 
-def encoded(dataset: pydicom.Dataset) -> bytes:
-    buffer = io.BytesIO()
-    pydicom.dcmwrite(buffer, dataset, enforce_file_format=True)
-    return buffer.getvalue()
-
-
 def changed(dataset: pydicom.Dataset, **values: Any) -> bytes:
     other = copy.deepcopy(dataset)
     for keyword, value in values.items():
         setattr(other, keyword, value)
-    return encoded(other)
+    return as_file(other)
 
 
 def files(folder: Path) -> dict[str, str]:
@@ -210,7 +204,7 @@ def test_an_instance_that_was_stored_again_is_brought_again(version: str, tmp_pa
         orthanc.download(orthanc.series(), tmp_path, progress=False)
         # The same size, another content: a size alone would not tell.
         new = changed(dataset, SeriesDescription=dataset.SeriesDescription[::-1])
-        assert len(new) == len(encoded(dataset))
+        assert len(new) == len(as_file(dataset))
         orthanc.upload(new, progress=False)
         ledger = orthanc.download(orthanc.series(), tmp_path, progress=False)
         assert counts(ledger) == {"done": 1, "already-there": 1}
@@ -372,7 +366,7 @@ def test_a_large_file_goes_on_where_it_stopped(
     orthanc: ores.Orthanc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_transfer, "_PART", 4096)
-    content = encoded(slices(1, size=128)[0])
+    content = as_file(slices(1, size=128)[0])
     parts = -(-len(content) // 4096)
     assert parts > 6
     orthanc.upload(content, progress=False)
@@ -400,7 +394,7 @@ def test_a_part_that_is_not_of_this_file_does_no_harm(
     orthanc: ores.Orthanc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rest_of_it: bytes
 ) -> None:
     monkeypatch.setattr(_transfer, "_PART", 4096)
-    content = encoded(slices(1, size=128)[0])
+    content = as_file(slices(1, size=128)[0])
     md5 = hashlib.md5(content).hexdigest()
     orthanc.upload(content, progress=False)
     instance = orthanc.instances().index[0]
@@ -421,7 +415,7 @@ def test_a_proxy_that_does_not_know_parts_is_no_obstacle(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(_transfer, "_PART", 4096)
-    content = encoded(slices(1, size=128)[0])
+    content = as_file(slices(1, size=128)[0])
 
     class Whole(Faulty):
         def handle_request(self, request: httpx.Request) -> httpx.Response:
@@ -504,7 +498,7 @@ def test_the_same_uids_under_two_patients_do_not_collide(orthanc: ores.Orthanc, 
     for order, name in ((patients.index, "there"), (patients.index[::-1], "back")):
         for patient in order:
             assert counts(orthanc.download(patient, tmp_path / name, progress=False)) == {"done": 3}
-    content = {hashlib.md5(each).hexdigest() for each in [*map(encoded, originals), *copies]}
+    content = {hashlib.md5(each).hexdigest() for each in [*map(as_file, originals), *copies]}
     for name in ("together", "there", "back"):
         found = dicom(tmp_path / name)
         assert set(found.values()) == content
@@ -541,7 +535,7 @@ def test_what_others_put_there_is_never_overwritten(orthanc: ores.Orthanc, tmp_p
     ledger = orthanc.download(orthanc.series(), tmp_path, layout="{SOPInstanceUID}.dcm", progress=False)
     assert counts(ledger) == {"already-there": 2, "done": 1}
     assert theirs.read_bytes() == b"mine"
-    assert {hashlib.md5(encoded(each)).hexdigest() for each in (one, two, three)} <= set(dicom(tmp_path).values())
+    assert {hashlib.md5(as_file(each)).hexdigest() for each in (one, two, three)} <= set(dicom(tmp_path).values())
 
 
 WRONG_LAYOUTS = [

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from pixel_cases import PT, Each, as_file, as_short_tags, item, make_mosaic, make_series, make_slice
+from dicom_files import as_file
+from pixel_cases import PT, Each, as_short_tags, item, make_mosaic, make_series, make_slice
 from pydicom import Dataset, dcmread
 from pydicom.filebase import DicomBytesIO
 

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pydicom
 import pytest
-from pixel_cases import as_file, make_slice
+from dicom_files import as_file
+from pixel_cases import make_slice
 from pydicom import Dataset
 from pydicom.data import get_testdata_file
 from pydicom.pixels.processing import apply_color_lut

@@ -11,10 +11,10 @@ import nibabel
 import numpy as np
 import numpy.typing as npt
 import pytest
+from dicom_files import as_file
 from pixel_cases import (
     LEGACY_CT,
     Each,
-    as_file,
     as_short_tags,
     columns_of,
     make_dose,

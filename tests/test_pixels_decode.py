@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pydicom
 import pytest
+from dicom_files import as_file
 from pydicom import Dataset
 from pydicom.data import get_testdata_file
 from pydicom.dataset import FileMetaDataset
@@ -60,12 +60,6 @@ def image(
     return made
 
 
-def file_of(dataset: Dataset) -> bytes:
-    stream = io.BytesIO()
-    dataset.save_as(stream, enforce_file_format=True)
-    return stream.getvalue()
-
-
 RAMP = np.arange(12 * 10, dtype=np.uint16).reshape(12, 10)
 
 
@@ -78,7 +72,7 @@ def test_the_dtype_is_the_sources_and_the_values_are_what_was_written(dtype: str
     low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if kind.kind == "i" else (0, 2**bits - 1)
     values = np.linspace(low, high, 120).astype(kind).reshape(12, 10)
     words = values & np.array(2**bits - 1, dtype=np.uint64).astype(kind) if bits < 8 * kind.itemsize else values
-    array = decode(file_of(image(words, bits=bits, syntax=syntax)))
+    array = decode(as_file(image(words, bits=bits, syntax=syntax)))
     assert array.dtype == kind
     assert array.shape == (1, 12, 10)
     assert array.flags.c_contiguous
@@ -108,7 +102,7 @@ def test_values_that_sit_high_in_the_word_are_moved_down() -> None:
 
 def test_frames_come_first() -> None:
     frames = np.arange(3 * 12 * 10, dtype=np.uint16).reshape(3, 12, 10)
-    np.testing.assert_array_equal(decode(file_of(image(frames))), frames)
+    np.testing.assert_array_equal(decode(as_file(image(frames))), frames)
 
 
 def test_big_endian_gives_native_words() -> None:
@@ -181,7 +175,7 @@ def test_cut_pixel_data_are_refused(missing: int) -> None:
     with pytest.raises(PixelError, match=f"{UID_HERE}.*cut: {240 - missing} bytes of 240"):
         decode(made)
     with pytest.raises(PixelError, match=UID_HERE):
-        decode(file_of(image(RAMP))[:-missing])
+        decode(as_file(image(RAMP))[:-missing])
 
 
 def test_a_cut_file_never_gives_pixels_whatever_its_syntax() -> None:
@@ -220,7 +214,7 @@ def test_absurd_claims_are_refused_before_memory_is_taken() -> None:
 
 
 def test_a_deflated_file_that_is_cut_gives_no_pixels() -> None:
-    whole = file_of(image(RAMP, syntax=DeflatedExplicitVRLittleEndian))
+    whole = as_file(image(RAMP, syntax=DeflatedExplicitVRLittleEndian))
     for length in range(300, len(whole) - 8, 5):
         assert isinstance(tried(whole[:length]), PixelError), length
 
@@ -267,7 +261,7 @@ def test_what_is_not_dicom_is_said_so(data: bytes) -> None:
 
 
 def test_a_file_without_preamble_is_read() -> None:
-    whole = file_of(image(RAMP))
+    whole = as_file(image(RAMP))
     meta = int.from_bytes(whole[140:144], "little")  # FileMetaInformationGroupLength
     bare = whole[144 + meta :]
     assert read_dataset(bare).file_meta.TransferSyntaxUID == ExplicitVRLittleEndian

@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import pydicom
 import pytest
+from dicom_files import as_file
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pixel_cases import as_file, columns_of, item, make_enhanced, make_slice
+from pixel_cases import columns_of, item, make_enhanced, make_slice
 from pydicom import Dataset
 from pydicom.data import get_testdata_file
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi_lut

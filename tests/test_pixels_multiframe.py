@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pydicom
 import pytest
+from dicom_files import as_file
 from pixel_cases import (
     ENHANCED_MR,
     ENHANCED_PET,
@@ -17,7 +18,6 @@ from pixel_cases import (
     PARAMETRIC_MAP,
     US_MULTIFRAME,
     XA,
-    as_file,
     as_short_tags,
     columns_of,
     csa_header,

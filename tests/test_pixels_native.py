@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import struct
 from contextlib import suppress
 from pathlib import Path
@@ -11,9 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from dicom_files import as_file
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pixel_cases import as_file, make_slice
+from pixel_cases import make_slice
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
@@ -41,9 +41,7 @@ def by_pydicom(content: bytes) -> npt.NDArray[Any]:
 
 def encoded(dataset: Dataset, syntax: str = ExplicitVRLittleEndian) -> bytes:
     dataset.file_meta.TransferSyntaxUID = UID(syntax)
-    buffer = io.BytesIO()
-    dataset.save_as(buffer, enforce_file_format=True)
-    return buffer.getvalue()
+    return as_file(dataset)
 
 
 def check(content: bytes) -> bool:

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from dicom_files import as_file
 from hypothesis import given
 from hypothesis import strategies as st
-from pixel_cases import Each, as_file, make_enhanced, make_series, make_slice
+from pixel_cases import Each, make_enhanced, make_series, make_slice
 from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 import orthanc_research as ores

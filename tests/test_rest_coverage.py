@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from coverage_cases import CASES, REFUSED, Arguments, World
+from dicom_files import as_file
 
 import orthanc_research as ores
 from orthanc_research import errors
@@ -53,19 +54,9 @@ def call_of(rest: Any, name: str, given: Arguments, world: World) -> Call[Any]:
     area, _, route_name = name.partition(".")
     positional, named = given(world)
     if name == "instances.upload" and not isinstance(positional[0], bytes):
-        positional = (_encoded(positional[0]),)
+        positional = (as_file(positional[0]),)
     call: Call[Any] = getattr(getattr(rest, area), route_name).call(*positional, **named)
     return call
-
-
-def _encoded(dataset: Any) -> bytes:
-    import io
-
-    import pydicom
-
-    buffer = io.BytesIO()
-    pydicom.dcmwrite(buffer, dataset, enforce_file_format=True)
-    return buffer.getvalue()
 
 
 def send(world: World, call: Call[Any], *, awaited: bool) -> Any:

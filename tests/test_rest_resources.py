@@ -14,8 +14,10 @@ from typing import Any
 
 import pydicom
 import pytest
+from dicom_files import as_file
 from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
+from refusals import refused
 
 import orthanc_research as ores
 from orthanc_research import errors
@@ -23,22 +25,6 @@ from orthanc_research.capabilities import Feature
 from orthanc_research.rest import AsyncRest, Connection, Rest
 
 UNKNOWN = "-".join(["00000000"] * 5)
-
-
-def written(dataset: Dataset) -> bytes:
-    stream = io.BytesIO()
-    dataset.save_as(stream, enforce_file_format=True)
-    return stream.getvalue()
-
-
-def refused(
-    rest: Rest, send: Callable[[], object], error: type[Exception] = errors.QueryError, match: str | None = None
-) -> None:
-    """Nothing was sent."""
-    rest.capabilities()
-    with rest.counting() as requests, pytest.raises(error, match=match):
-        send()
-    assert requests == []
 
 
 def only_with(rest: Rest, feature: Feature, send: Callable[[], Any]) -> Any:
@@ -60,7 +46,7 @@ def packed(contents: list[bytes]) -> bytes:
 @pytest.fixture(scope="session")
 def made() -> list[bytes]:
     """A patient with two studies, each of 5 CT and 3 MR."""
-    return [written(dataset) for dataset in ores.samples.cohort(patients=1, studies=2, size=16, slices=3)]
+    return [as_file(dataset) for dataset in ores.samples.cohort(patients=1, studies=2, size=16, slices=3)]
 
 
 @pytest.fixture
@@ -112,7 +98,7 @@ def test_what_cannot_be_stored_says_why(rest: Rest) -> None:
     nameless.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
     nameless.SOPClassUID, nameless.SOPInstanceUID = pydicom.uid.CTImageStorage, "1.2.3"
     with pytest.raises(errors.NotFoundError) as missing:
-        rest.instances.upload(written(nameless))
+        rest.instances.upload(as_file(nameless))
     assert missing.value.orthanc_status == 21
 
 
@@ -261,7 +247,7 @@ def test_tags_come_in_three_forms(rest: Rest, instance: str) -> None:
 def test_long_values_are_null_until_they_are_asked_for(rest: Rest, ct_small: Path) -> None:
     dataset = pydicom.dcmread(ct_small)
     dataset.ImageComments = "x" * 300
-    identifier = rest.instances.upload(written(dataset))["ID"]
+    identifier = rest.instances.upload(as_file(dataset))["ID"]
     (series,) = rest.series.list()
     assert rest.instances.tags(identifier)["0020,4000"] is None
     assert rest.instances.tags(identifier, form="full")["0020,4000"]["Type"] == "TooLong"
@@ -364,7 +350,7 @@ def test_the_pdf_within(rest: Rest, instance: str, ct_small: Path) -> None:
     dataset.SOPClassUID, dataset.SOPInstanceUID = pydicom.uid.EncapsulatedPDFStorage, "1.2.3.4"
     dataset.Modality, dataset.EncapsulatedDocument = "DOC", document
     dataset.MIMETypeOfEncapsulatedDocument = "application/pdf"
-    identifier = rest.instances.upload(written(dataset))["ID"]
+    identifier = rest.instances.upload(as_file(dataset))["ID"]
     assert rest.instances.pdf(identifier) == document
     for other in (instance, UNKNOWN):
         with pytest.raises(errors.NotFoundError):

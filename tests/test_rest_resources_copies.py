@@ -12,7 +12,9 @@ from typing import Any
 
 import pydicom
 import pytest
+from dicom_files import as_file
 from pydicom import Dataset
+from refusals import refused
 
 import orthanc_research as ores
 from orthanc_research import errors
@@ -23,24 +25,8 @@ UNKNOWN = "-".join(["00000000"] * 5)
 IMPLICIT = "1.2.840.10008.1.2"
 
 
-def written(dataset: Dataset) -> bytes:
-    stream = io.BytesIO()
-    dataset.save_as(stream, enforce_file_format=True)
-    return stream.getvalue()
-
-
 def parsed(content: bytes) -> Dataset:
     return pydicom.dcmread(io.BytesIO(content))
-
-
-def refused(
-    rest: Rest, send: Callable[[], object], error: type[Exception] = errors.QueryError, match: str | None = None
-) -> None:
-    """Nothing was sent."""
-    rest.capabilities()
-    with rest.counting() as requests, pytest.raises(error, match=match):
-        send()
-    assert requests == []
 
 
 def finished(rest: Rest, answer: dict[str, Any]) -> Job:
@@ -70,7 +56,7 @@ def first_below(rest: Rest, area: Any, resource: str) -> Dataset:
 @pytest.fixture(scope="session")
 def made() -> list[bytes]:
     """A patient with two studies, each of 5 CT and 3 MR."""
-    return [written(dataset) for dataset in ores.samples.cohort(patients=1, studies=2, size=16, slices=3)]
+    return [as_file(dataset) for dataset in ores.samples.cohort(patients=1, studies=2, size=16, slices=3)]
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pydicom
 import pytest
+from dicom_files import as_file
 from PIL import Image
 from pydicom.data import get_testdata_file
 
@@ -41,9 +42,7 @@ def pam(content: bytes) -> npt.NDArray[Any]:
 
 
 def stored(rest: Rest, dataset: pydicom.Dataset) -> str:
-    stream = io.BytesIO()
-    dataset.save_as(stream, enforce_file_format=True)
-    return str(rest.instances.upload(stream.getvalue())["ID"])
+    return str(rest.instances.upload(as_file(dataset))["ID"])
 
 
 @pytest.fixture

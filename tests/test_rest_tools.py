@@ -12,6 +12,7 @@ from typing import Any
 import pydicom
 import pytest
 from PIL import Image
+from refusals import refused
 
 from orthanc_research import errors
 from orthanc_research.local import OrthancServer
@@ -32,15 +33,6 @@ def picture(kind: str, size: int = 8) -> bytes:
 @pytest.fixture
 def instance(rest: Rest, ct_small: Path) -> str:
     return str(rest.instances.upload(ct_small.read_bytes())["ID"])
-
-
-def refused(
-    rest: Rest, build: Callable[[], object], error: type[Exception] = errors.QueryError, match: str = "."
-) -> None:
-    """Nothing was sent."""
-    with rest.counting() as requests, pytest.raises(error, match=match):
-        build()
-    assert requests == []
 
 
 def members(archive: bytes) -> list[bytes]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 
 import pydicom
 import pytest
+from dicom_files import as_file
 from stock import stock
 
 import orthanc_research as ores
@@ -99,7 +99,7 @@ def test_a_cap_shows_when_the_archive_has_outgrown_it(version: str, monkeypatch:
         orthanc.upload(data[:2], progress=False)
         assert len(orthanc.series()) == 1
         for dataset in data:
-            orthanc.rest.instances.upload(_bytes(dataset))
+            orthanc.rest.instances.upload(as_file(dataset))
         monkeypatch.setattr("orthanc_research.search._FRESH", 0.0)
         if other:
             assert len(orthanc.series()) == 12
@@ -145,7 +145,7 @@ def test_a_find_of_several_pages_is_of_one_moment(orthanc: ores.Orthanc) -> None
             coming = [*late]
             late.clear()
             for dataset in coming:
-                orthanc.rest.instances.upload(_bytes(dataset))
+                orthanc.rest.instances.upload(as_file(dataset))
 
     orthanc.rest._client.hooks.append(hook)
     try:
@@ -164,7 +164,7 @@ def test_pages_that_never_fit_are_an_error_not_an_answer(orthanc: ores.Orthanc) 
         studies.setdefault(str(dataset.StudyInstanceUID), []).append(dataset)
     waiting = list(studies.values())
     for dataset in [each for study in waiting[:6] for each in study]:
-        orthanc.rest.instances.upload(_bytes(dataset))
+        orthanc.rest.instances.upload(as_file(dataset))
     assert len(orthanc.studies()) == 6
     waiting = waiting[6:]
     logs: list[str] = []
@@ -174,7 +174,7 @@ def test_pages_that_never_fit_are_an_error_not_an_answer(orthanc: ores.Orthanc) 
             logs.append(target)
             if len(logs) % 2 == 0 and waiting:  # each time just before the end of the log is read again
                 for dataset in waiting.pop():
-                    orthanc.rest.instances.upload(_bytes(dataset))
+                    orthanc.rest.instances.upload(as_file(dataset))
 
     orthanc.rest._client.hooks.append(hook)
     try:
@@ -195,7 +195,7 @@ def test_a_busy_archive_can_be_read_all_the_same(orthanc: ores.Orthanc) -> None:
 
     def hook(method: str, target: str) -> None:
         if target == "tools/find" and late:
-            orthanc.rest.instances.upload(_bytes(late.pop()))
+            orthanc.rest.instances.upload(as_file(late.pop()))
 
     orthanc.rest._client.hooks.append(hook)
     try:
@@ -205,9 +205,3 @@ def test_a_busy_archive_can_be_read_all_the_same(orthanc: ores.Orthanc) -> None:
         orthanc.rest._client.hooks.remove(hook)
     assert len(frame) == 6
     assert [target for _, target in requests].count("changes?last") == 2
-
-
-def _bytes(dataset: pydicom.Dataset) -> bytes:
-    buffer = io.BytesIO()
-    pydicom.dcmwrite(buffer, dataset, enforce_file_format=True)
-    return buffer.getvalue()

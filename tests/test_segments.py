@@ -11,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import pydicom
 import pytest
+from dicom_files import as_file
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pixel_cases import Each, as_file, item, make_series
+from pixel_cases import Each, item, make_series
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 

@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pytest
-from pixel_cases import MR, Each, as_file, make_mosaic, make_series, make_slice
+from dicom_files import as_file
+from pixel_cases import MR, Each, make_mosaic, make_series, make_slice
 from pydicom.uid import BasicTextSRStorage, generate_uid
 from screens import HOSTILE, foreign, picture, threads, words
 from volume_cases import volume_of

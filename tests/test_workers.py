@@ -16,6 +16,7 @@ import codec_files as made
 import numpy as np
 import pytest
 from codec_files import LOSSLESS_SV1, holding, image
+from dicom_files import as_file
 
 import orthanc_research as ores
 from orthanc_research import decoding, workers
@@ -30,7 +31,7 @@ VALUES = np.random.default_rng(3).integers(0, 4096, (16, 24)).astype(np.uint16)
 def jpeg_file(**header: Any) -> bytes:
     coded = holding(image(VALUES, bits=12), [made.jpeg_lossless(VALUES, 1, 12)], LOSSLESS_SV1, **header)
     coded.file_meta.MediaStorageSOPInstanceUID = coded.SOPInstanceUID
-    return made.file_of(coded)
+    return as_file(coded)
 
 
 def crash_on_the_second(content: bytes, sop_uid: str) -> np.ndarray[Any, Any]:
