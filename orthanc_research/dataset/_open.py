@@ -101,8 +101,8 @@ class OpenDataset(Loaders):
     def frames(self, series_uid: str | None = None) -> Iterator[tuple[dict[str, Any], Array]]:
         """(columns, stored values) of each frame of a series, in the order of InstanceNumber; one group in memory.
 
-        Without `series_uid`, of all series, one after the other. `QueryError` for a series that is not here, or without frames;
-        `DatasetError` for a damaged file.
+        Without `series_uid`, of all series, one after the other. `QueryError` for a series that is not here, or without
+        frames; `DatasetError` for a damaged file.
         """
         if series_uid is not None:
             return read_frames(self._frames_file(series_uid))
