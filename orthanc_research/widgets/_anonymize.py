@@ -21,8 +21,8 @@ from orthanc_research.release._places import check_house
 from orthanc_research.release._run import Run
 from orthanc_research.widgets._anonymize_fields import file_name
 from orthanc_research.widgets._anonymize_plan import PlanPanel
-from orthanc_research.widgets._base import guard, text
 from orthanc_research.widgets._form import Code, Confirm, Field, button, call, show_call
+from orthanc_research.widgets._guard import guard, text
 
 __all__ = ["AnonymizePanel"]
 
