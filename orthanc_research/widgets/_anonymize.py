@@ -256,6 +256,8 @@ def _with(before: pd.DataFrame | None, now: pd.DataFrame) -> pd.DataFrame:
     """The ledger of all rows, as those of a later run say it."""
     if before is None or not len(before):
         return now
-    whole = before.copy()
-    whole.loc[now.index] = now
+    left = before[~before.index.isin(now.index)]
+    # Not row by row into the old one: a column of whole numbers takes no objects, which a run that did nothing has.
+    whole = (pd.concat([left, now]) if len(left) else now).reindex(before.index)
+    whole.attrs = before.attrs
     return whole
