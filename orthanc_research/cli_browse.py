@@ -116,6 +116,8 @@ def _serve(kind: Any, folder: Path, port: int) -> None:
                 "connection_dir_root": str(folder),
                 "tornado_settings": {"headers": headers},
             },
+            # On a busy machine what the cell shows comes later than the 4 s of the default: the page would stay empty.
+            VoilaExecutor={"iopub_timeout": 120},
             # Sockets in the folder: at a port, who else is on this machine could read along what a kernel shows.
             KernelManager={"transport": "ipc" if len(os.fsencode(folder)) <= _LONGEST else "tcp"},
         )

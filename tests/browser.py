@@ -111,7 +111,7 @@ def serving(command: list[str], url: str, folder: Path) -> Iterator[None]:
         subprocess.Popen(command, env=private(folder), cwd=folder, stdout=log, stderr=log) as process,
     ):
         try:
-            end = time.monotonic() + 60
+            end = time.monotonic() + 180
             while not answers(url):
                 if process.poll() is not None or time.monotonic() > end:
                     raise RuntimeError((folder / "log").read_text())
@@ -138,6 +138,7 @@ def voila(folder: Path) -> Iterator[Server]:
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     options = ["--no-browser", f"--port={port}", "--Voila.ip=127.0.0.1", "--show_tracebacks=True"]
+    options.append("--VoilaExecutor.iopub_timeout=120")  # after 4 s, as it is, the page of a slow kernel stays empty
     with serving([sys.executable, "-m", "voila", *options, str(notebooks)], f"{url}/", folder):
         yield Server(url, notebooks)
 
@@ -162,7 +163,7 @@ class Screen:
         """The page at `url`, once its screen is there."""
         screen = cls(running.new_page(viewport={"width": 1100, "height": 900}))
         screen.page.goto(url, timeout=_WAIT)
-        screen.page.wait_for_function(_THERE)
+        screen.page.wait_for_function(_THERE, timeout=2 * _WAIT)
         screen.check()
         return screen
 
@@ -226,6 +227,22 @@ class Screen:
             " return e.labels?.[0]?.textContent || e.getAttribute('aria-label') || e.textContent.trim(); }"
         )
         return found
+
+    def start(self) -> None:
+        """Put the keyboard before the first thing in this screen."""
+        self.root.evaluate(
+            "element => { element.tabIndex = -1; element.focus(); element.removeAttribute('tabindex'); }"
+        )
+
+    def keys(self, name: str, *keys: str) -> None:
+        """Tab to what has this text or label, and press these keys; what begins with = is typed."""
+        self.tab_to(name)
+        for key in keys:
+            if key.startswith("="):
+                self.page.keyboard.press("Control+a")
+                self.page.keyboard.type(key[1:])
+            else:
+                self.page.keyboard.press(key)
 
     def tab_to(self, name: str, *, most: int = 120) -> None:
         """Press Tab until what has this text or label, in this screen, has the keyboard."""

@@ -76,6 +76,29 @@ def short() -> Iterator[Path]:
         yield Path(name)
 
 
+def chosen_ones_are_taken(screen: Screen) -> None:
+    """What is chosen in the browser is what the tab of de-identification is about, once it is taken."""
+    browser, panel = screen.part(".ores-localbrowser"), screen.part(".ores-anonymizepanel")
+    tabs = screen.page.get_by_role("tab")
+    tabs.filter(has_text="De-identify").click()
+    panel.says("Choose studies, patients or series in This Orthanc; then take them here.")
+    screen.button("Take what is chosen in This Orthanc").click()
+    panel.says("Nothing is chosen in This Orthanc.")
+    tabs.filter(has_text="This Orthanc").click()
+    browser.button("Find").click()
+    browser.says("4 studies.")
+    browser.choose("Rows", 0, 2)
+    tabs.filter(has_text="De-identify").click()
+    screen.button("Take what is chosen in This Orthanc").click()
+    panel.says("Taken.")
+    assert "2 studies selected" in panel.root.inner_text()
+    panel.button("Orthanc's own").click()
+    panel.button("De-identify").click()
+    panel.root.get_by_text("De-identify 2 studies by Orthanc's own engine?").wait_for()
+    panel.button("No").click()
+    tabs.filter(has_text="This Orthanc").click()
+
+
 def test_the_page_is_for_this_machine_and_its_token_and_leaves_nothing(
     cohort: ores.Orthanc, chromium: Any, short: Path
 ) -> None:
@@ -96,9 +119,11 @@ def test_the_page_is_for_this_machine_and_its_token_and_leaves_nothing(
         page.on("response", lambda response: away.append(response.url))
         page.goto(url)
         page.wait_for_selector(".ores-localbrowser", state="attached")
-        for name in ("Remote archives", "Upload", "Jobs", "This Orthanc"):
+        assert page.locator(".ores-overviewpanel").count() == 0  # a server is not counted before anybody asks
+        for name in ("Remote archives", "Upload", "Jobs", "Overview", "This Orthanc"):
             page.get_by_role("tab", name=name).click()
-        screen.button("Find").click()
+        screen.part(".ores-overviewpanel").says("4 studies, 8 series.")
+        chosen_ones_are_taken(screen)
         screen.check()
         assert [each for each in away if not each.startswith((base, "data:", "blob:"))] == []
 

@@ -26,7 +26,7 @@ import ipywidgets, pandas as pd, time
 from IPython.display import display
 from orthanc_research.errors import CancelledError, QueryError
 from orthanc_research.widgets import Panel, Table
-from orthanc_research.widgets._base import guard, text
+from orthanc_research.widgets._guard import guard, text
 from orthanc_research.widgets._form import Confirm, Field, call, show_call
 
 HOSTILE = {HOSTILE!a}

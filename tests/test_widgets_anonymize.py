@@ -19,7 +19,7 @@ import orthanc_research as ores
 from orthanc_research.deid import Key, Profile
 from orthanc_research.rest._retry import Budget
 from orthanc_research.widgets import AnonymizePanel
-from orthanc_research.widgets._anonymize import OWN
+from orthanc_research.widgets._anonymize import OWN, _with
 from orthanc_research.widgets._anonymize_fields import day, file_name, folder_name
 from orthanc_research.widgets._anonymize_form import FOLDER, HERE, OTHER
 from orthanc_research.widgets._anonymize_shown import before_and_after, kept_back
@@ -239,6 +239,19 @@ def test_what_failed_is_asked_for_again_and_the_ledger_stays_whole(archive: ores
     assert rows_of(panel)["AnonymizedID"].iloc[0] == made  # what was done was not done again
     assert len(archive.studies()) == 4
     panel.close()
+
+
+def test_a_later_run_says_what_became_of_its_rows_and_the_others_stay() -> None:
+    before = pd.DataFrame(
+        {"status": ["unknown", "failed"], "instances": pd.array([None, 3], dtype="Int64")}, index=["a", "b"]
+    )
+    before.attrs["orthanc"] = {"level": "Study"}
+    now = pd.DataFrame({"status": ["done"], "instances": pd.Series([4], dtype="object", index=["a"])}, index=["a"])
+    whole = _with(before, now)
+    assert whole["status"].to_dict() == {"a": "done", "b": "failed"}
+    assert whole["instances"].tolist() == [4, 3]
+    assert whole.attrs == before.attrs
+    assert _with(before, now.reindex(["b", "a"])).index.tolist() == ["a", "b"]
 
 
 # -- a release --------------------------------------------------------------------------------------------------------

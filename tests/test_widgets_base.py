@@ -15,8 +15,8 @@ import pytest
 from orthanc_research.errors import CancelledError, QueryError, UnreachableError
 from orthanc_research.progress import Progress
 from orthanc_research.widgets import Panel, Table
-from orthanc_research.widgets._base import guard
 from orthanc_research.widgets._form import Confirm, Field, button, call, on_enter, show_call
+from orthanc_research.widgets._guard import guard
 
 SCRIPT = "<img src=x onerror=alert(1)>"
 HOSTILE = [

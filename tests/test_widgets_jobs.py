@@ -105,7 +105,7 @@ def state(monitor: JobMonitor, job: str) -> str | None:
 
 
 def row_of(monitor: JobMonitor, job: str) -> int:
-    return list(monitor.results.index).index(job)
+    return list(monitor.table.frame.index).index(job)
 
 
 def test_a_job_is_seen_from_its_start_to_its_end(orthanc: ores.LocalOrthanc, watch: Make) -> None:
@@ -147,6 +147,26 @@ def test_jobs_are_cancelled_in_two_steps_with_their_number(orthanc: ores.LocalOr
     choose(monitor.table, row_of(monitor, one))
     click(monitor, "ores-job-cancel")
     assert monitor.status == "All jobs that are chosen have ended."
+
+
+def test_no_row_moves_away_from_under_a_click_when_jobs_come(orthanc: ores.LocalOrthanc, watch: Make) -> None:
+    old = [start(orthanc, "gone"), start(orthanc, "gone")]
+    monitor = watch(orthanc)
+    until(lambda: len(monitor.results) >= 2)
+    before = list(monitor.table.frame.index)
+    assert set(old) <= set(before)
+    assert part(monitor, "ores-job-newest").disabled
+    at = row_of(monitor, old[0])
+    new = [start(orthanc, "gone"), start(orthanc, "gone")]
+    until(lambda: set(new) <= set(monitor.results.index))
+    choose(monitor.table, at)  # where it was seen before the others came
+    assert monitor.selected.index.tolist() == [old[0]]
+    assert list(monitor.table.frame.index)[: len(before)] == before
+    assert monitor.results.index[0] in new  # in Python the newest are first
+    click(monitor, "ores-job-newest")
+    assert list(monitor.table.frame.index) == list(monitor.results.index)
+    assert monitor.selected.index.tolist() == [old[0]]
+    assert part(monitor, "ores-job-newest").disabled
 
 
 def test_jobs_pause_go_on_and_start_again(orthanc: ores.LocalOrthanc, watch: Make) -> None:
@@ -330,6 +350,7 @@ def test_faults_are_said_and_closing_leaves_no_thread(
         (monitor, "_chosen", partial(click, monitor, "ores-job-cancel")),
         (orthanc, "job", partial(click, monitor, "ores-job-pause")),
         (orthanc, "jobs", monitor._soon.set),
+        (monitor, "_show_jobs", monitor._on_newest),
     ):
         with monkeypatch.context() as patch:
             monitor.say("")

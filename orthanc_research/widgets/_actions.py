@@ -19,8 +19,9 @@ from orthanc_research.orthanc import Orthanc
 from orthanc_research.progress import Progress
 from orthanc_research.tables import selection
 from orthanc_research.widgets._anonymize_fields import folder_name
-from orthanc_research.widgets._base import Panel, guard
+from orthanc_research.widgets._base import Panel
 from orthanc_research.widgets._form import Code, Confirm, Field, button, call, show_call
+from orthanc_research.widgets._guard import guard
 from orthanc_research.widgets._search import labels
 from orthanc_research.widgets._table import Table
 

@@ -21,8 +21,8 @@ from orthanc_research.release._places import check_house
 from orthanc_research.release._run import Run
 from orthanc_research.widgets._anonymize_fields import file_name
 from orthanc_research.widgets._anonymize_plan import PlanPanel
-from orthanc_research.widgets._base import guard, text
 from orthanc_research.widgets._form import Code, Confirm, Field, button, call, show_call
+from orthanc_research.widgets._guard import guard, text
 
 __all__ = ["AnonymizePanel"]
 
@@ -256,6 +256,8 @@ def _with(before: pd.DataFrame | None, now: pd.DataFrame) -> pd.DataFrame:
     """The ledger of all rows, as those of a later run say it."""
     if before is None or not len(before):
         return now
-    whole = before.copy()
-    whole.loc[now.index] = now
+    left = before[~before.index.isin(now.index)]
+    # Not row by row into the old one: a column of whole numbers takes no objects, which a run that did nothing has.
+    whole = (pd.concat([left, now]) if len(left) else now).reindex(before.index)
+    whole.attrs = before.attrs
     return whole

@@ -22,8 +22,8 @@ from orthanc_research.widgets._anonymize_fields import (
     key_name,
     variable_name,
 )
-from orthanc_research.widgets._base import guard, text
 from orthanc_research.widgets._form import Code, Field
+from orthanc_research.widgets._guard import guard, text
 
 __all__ = ["Release", "ReleaseForm"]
 

@@ -20,8 +20,9 @@ from orthanc_research.release.project import Project
 from orthanc_research.tables import selection as selection_of
 from orthanc_research.widgets._anonymize_form import Release, ReleaseForm
 from orthanc_research.widgets._anonymize_shown import before_and_after, kept_back
-from orthanc_research.widgets._base import Panel, guard
+from orthanc_research.widgets._base import Panel
 from orthanc_research.widgets._form import Confirm, button
+from orthanc_research.widgets._guard import guard
 from orthanc_research.widgets._table import Table
 
 __all__ = ["PlanPanel"]
@@ -48,7 +49,7 @@ class PlanPanel(Panel):
         self._looked_at: list[str] = []  # the rows that were asked about
         self._previewed: list[dict[str, Any]] = []
         self._form = ReleaseForm(orthanc, targets, profile, self._on_form, self.fail)
-        self._plan_button = button("Plan", "ores-plan", self._on_plan, icon="list")
+        self._plan_button = button("Plan", "ores-plan", self._on_plan)
         self._planning = ipywidgets.VBox([self._form.widget, ipywidgets.HBox([self._plan_button])])
         self._problems, self._warning = ipywidgets.HTML(), ipywidgets.HTML()
         self._problems.add_class("ores-problems")

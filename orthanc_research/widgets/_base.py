@@ -8,75 +8,31 @@ only at its own end.
 
 from __future__ import annotations
 
-import functools
 import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from datetime import datetime
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import ipywidgets
 import traitlets
 
 from orthanc_research import rest
-from orthanc_research.errors import CancelledError, Error, UnreachableError
+from orthanc_research.errors import CancelledError, UnreachableError
 from orthanc_research.markup import escape
 from orthanc_research.parallel import reporting
-from orthanc_research.progress import Progress, Silent
+from orthanc_research.progress import Progress
+from orthanc_research.widgets._guard import guard, sentence, text
 from orthanc_research.widgets._style import style
+from orthanc_research.widgets._told import Told
 
-__all__ = ["Panel", "guard", "sentence", "still_wanted", "text"]
+__all__ = ["Panel"]
 
-_A_SECOND = 10  # trait updates; more of them and the browser falls behind
 _LEAVE = 10.0  # seconds that a thread of a closed panel is waited for
 _STOPPING = "Stopping …"
 
-P = ParamSpec("P")
 T = TypeVar("T")
-Self = TypeVar("Self", bound="Fails")
-
-
-class Fails(Protocol):
-    """What has handlers: a panel, or a part of one that hands its failures on."""
-
-    def fail(self, failure: BaseException) -> None:
-        """Say what went wrong."""
-
-
-def guard(handler: Callable[Concatenate[Self, P], T]) -> Callable[Concatenate[Self, P], T | None]:
-    """A method that is a widget's handler: whatever it raises is a sentence in the panel's status line, and None."""
-
-    @functools.wraps(handler)
-    def guarded(self: Self, *args: P.args, **kwargs: P.kwargs) -> T | None:
-        try:
-            return handler(self, *args, **kwargs)
-        except Exception as failure:  # noqa: BLE001  # a handler has no caller who would see it
-            self.fail(failure)
-            return None
-
-    return guarded  # type: ignore[return-value]  # mypy names its first parameter
-
-
-def still_wanted(progress: Progress) -> None:
-    """`CancelledError` when the user asked to stop: for work whose result is then not to be shown."""
-    if progress.cancelled:
-        raise CancelledError("It was stopped on request.")
-
-
-def text(value: object, *, classes: str = "", tag: str = "span") -> ipywidgets.HTML:
-    """A line of text that is never markup, and in which `$` is a dollar."""
-    return ipywidgets.HTML(f'<{tag} class="{classes}">{escape(value)}</{tag}>')
-
-
-def sentence(failure: BaseException) -> str:
-    """What a screen says about a failure."""
-    if isinstance(failure, Error):
-        return str(failure)
-    if isinstance(failure, OSError) and failure.strerror:  # the disk; a path may hold a name
-        return f"{failure.strerror}; .failure says where."
-    # Its words may hold what a file says about a patient.
-    return f"{type(failure).__name__}: a fault of this program, not of your data; .failure holds it."
 
 
 class Panel(traitlets.HasTraits):
@@ -171,7 +127,7 @@ class Panel(traitlets.HasTraits):
                 return
             if self._run is not None:
                 self._run.progress.cancel()
-            run = self._run = _Run(_Told(self), what, once)
+            run = self._run = _Run(Told(self._news_of), what, once)
             thread = threading.Thread(target=self._work, args=(run, work, done), name="orthanc-research-panel")
             self._threads = [each for each in self._threads if each.is_alive()]
             self._threads.append(thread)
@@ -243,8 +199,13 @@ class Panel(traitlets.HasTraits):
                 thread.join(max(0.0, until - time.monotonic()))
         _close(self.widget)
 
+    def _news_of(self, progress: Told, count: int, total: int | None, note: str) -> None:
+        with self._lock:
+            if self._run is not None and self._run.progress is progress:
+                self._show(count, total, note)
+
     def _show(self, count: int, total: int | None, note: str) -> None:
-        """The bar and the words beside it; called at most ten times a second."""
+        """The bar and the words beside it."""
         self._bar.max = max(total or 1, 1)
         self._bar.value = min(count, self._bar.max) if total else 0
         of = f"{count:,} of {total:,}" if total else f"{count:,}" if count else ""
@@ -254,67 +215,10 @@ class Panel(traitlets.HasTraits):
 class _Run:
     """One task: what it is, and how it is told to stop."""
 
-    def __init__(self, progress: _Told, what: str, once: bool) -> None:
+    def __init__(self, progress: Told, what: str, once: bool) -> None:
         self.progress = progress
         self.what = what
         self.once = once
-
-
-class _Told(Silent):
-    """A panel's progress: at most ten times a second, and then what is newest."""
-
-    def __init__(self, panel: Panel) -> None:
-        super().__init__()
-        self._panel = panel
-        self._guard = threading.Lock()
-        self._count, self._total, self._unit, self._note = 0, 0, "", ""
-        self._next = 0.0
-        self._later: threading.Timer | None = None
-        self._over = False
-
-    def total(self, count: int | None, unit: str = "") -> None:
-        with self._guard:
-            self._count, self._total, self._unit = 0, count or 0, unit
-        self._tell()
-
-    def advance(self, count: int = 1) -> None:
-        with self._guard:
-            self._count += count
-        self._tell()
-
-    def note(self, text: str) -> None:
-        with self._guard:
-            self._note = text
-        self._tell()
-
-    def close(self) -> None:
-        with self._guard:
-            self._over = True
-            if self._later is not None:
-                self._later.cancel()
-
-    def _tell(self) -> None:
-        """Show the state now, or as soon as it may be: what comes last is not lost when nothing comes after it."""
-        with self._guard:
-            wait = self._next - time.monotonic()
-            if self._over or self._later is not None:
-                return
-            if wait > 0:
-                self._later = threading.Timer(wait, self._tell_late)
-                self._later.daemon = True
-                self._later.start()
-                return
-            self._next = time.monotonic() + 1 / _A_SECOND
-            count, total, note = self._count, self._total, f"{self._unit} {self._note}".strip()
-        panel = self._panel
-        with panel._lock:
-            if panel._run is not None and panel._run.progress is self:
-                panel._show(count, total or None, note)
-
-    def _tell_late(self) -> None:
-        with self._guard:
-            self._later = None
-        self._tell()
 
 
 def _line(sentence: str, *, failed: bool) -> str:

@@ -11,7 +11,7 @@ import ipywidgets
 
 from orthanc_research.errors import QueryError
 from orthanc_research.markup import escape
-from orthanc_research.widgets._base import sentence
+from orthanc_research.widgets._guard import sentence
 
 __all__ = ["Code", "Confirm", "Field", "button", "call", "complete", "on_enter", "period", "show_call"]
 
@@ -28,9 +28,9 @@ class Code(str):
         return str(self)
 
 
-def button(description: str, kind: str, act: Callable[[], Any], icon: str = "") -> ipywidgets.Button:
+def button(description: str, kind: str, act: Callable[[], Any]) -> ipywidgets.Button:
     """A button as wide as what it says, of this CSS class."""
-    made = ipywidgets.Button(description=description, icon=icon, layout={"width": "auto"})
+    made = ipywidgets.Button(description=description, layout={"width": "auto"})
     made.add_class(kind)
     made.on_click(lambda _: act())
     return made

@@ -16,8 +16,9 @@ from orthanc_research.orthanc import Orthanc
 from orthanc_research.parallel import reporting
 from orthanc_research.progress import Progress, Silent
 from orthanc_research.rest import Job, once
-from orthanc_research.widgets._base import Panel, guard
+from orthanc_research.widgets._base import Panel
 from orthanc_research.widgets._form import Confirm, button, call, show_call
+from orthanc_research.widgets._guard import guard
 from orthanc_research.widgets._table import Table
 
 __all__ = ["JobMonitor"]
@@ -32,6 +33,9 @@ _PAST = {"cancel": "Cancelled", "pause": "Paused", "resume": "Resumed", "resubmi
 
 class JobMonitor(Panel):
     """The jobs of a server, newest first: `JobMonitor(orthanc)` in a cell; `jobs=[…]` for these alone.
+
+    Jobs that come while it is open stand below the others, so that no row moves away from under a click; "Newest
+    first" puts them on top.
 
     `results` is all of them as `orthanc.jobs()` gives them, `selected` the rows that are chosen. A job that the server
     forgets before its end was seen stays, as "Forgotten": its result is unknown. It looks every 0.2 s while something
@@ -55,7 +59,9 @@ class JobMonitor(Panel):
         show_call(self._call, "orthanc.jobs", {} if self._only is None else {"only": self._only})
         verbs = ("pause", "resume", "resubmit")
         actions = [button(verb.capitalize(), f"ores-job-{verb}", partial(self._on_action, verb)) for verb in verbs]
-        self._compose([self._call, self.table.widget, ipywidgets.HBox([self._cancel.widget, *actions])])
+        self._newest = button("Newest first", "ores-job-newest", self._on_newest)
+        self._newest.disabled = True
+        self._compose([self._call, self.table.widget, ipywidgets.HBox([self._cancel.widget, *actions, self._newest])])
         self._on_choice()
         # Nobody waits for it: a script that ends without close() ends.
         self._poller = threading.Thread(target=self._poll, name="orthanc-research-jobs", daemon=True)
@@ -96,7 +102,7 @@ class JobMonitor(Panel):
                 self._returned()
                 if frame.equals(self.results):
                     return False
-                self.table.show(frame, keep=True)
+                self._show_jobs(_where_they_were(frame, self.table.frame))
                 self.results, self.selected = frame, self.table.selected  # once they are on the screen
                 return True
         except CancelledError:
@@ -105,6 +111,15 @@ class JobMonitor(Panel):
             self._blind = failure
             self.fail(failure)
             return False
+
+    def _show_jobs(self, frame: pd.DataFrame) -> None:
+        self.table.show(frame, keep=True)
+        self._newest.disabled = bool(frame["Created"].is_monotonic_decreasing)
+
+    @guard
+    def _on_newest(self) -> None:
+        with self._lock:
+            self._show_jobs(self.results)
 
     # -- acting -------------------------------------------------------------------------------------------------------
 
@@ -157,6 +172,18 @@ class JobMonitor(Panel):
             self.say(" ".join([*parts, *refused[:1]]), failed=bool(refused))
 
         self.task(verb, work, done, once=True)
+
+
+def _where_they_were(frame: pd.DataFrame, shown: pd.DataFrame) -> pd.DataFrame:
+    """The jobs that are shown in the order in which they are, and those that are new below them, the newest last.
+
+    A browser tells the place of a row that was clicked, not which job it was: were another job there by now, a click
+    on one would cancel its neighbour.
+    """
+    if shown.empty:
+        return frame
+    new = frame.index.difference(shown.index, sort=False)
+    return frame.loc[[*shown.index.intersection(frame.index, sort=False), *new[::-1]]]
 
 
 def _refusal(orthanc: Orthanc, verb: str, job: str) -> str | None:

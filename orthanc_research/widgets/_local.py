@@ -18,8 +18,9 @@ from orthanc_research.progress import Progress
 from orthanc_research.rest import Level
 from orthanc_research.tables import reading_order
 from orthanc_research.widgets._actions import Actions
-from orthanc_research.widgets._base import Panel, guard, still_wanted
+from orthanc_research.widgets._base import Panel
 from orthanc_research.widgets._form import Code, button, call, on_enter, show_call
+from orthanc_research.widgets._guard import guard, still_wanted
 from orthanc_research.widgets._search import SearchForm
 from orthanc_research.widgets._table import Table
 from orthanc_research.widgets._thumbs import Thumbnails, pictures
@@ -70,7 +71,7 @@ class LocalBrowser(Panel):
         self.thumbnails = Thumbnails(self._on_thumbnail)
         self.viewer = StackViewer()
         self.viewer.widget.layout.display = "none"
-        self.actions = Actions(orthanc, self._acted_on, self.refresh)
+        self.actions = Actions(orthanc, self.acted_on, self.refresh)
         traitlets.dlink((self.actions, "results"), (self, "results"))
         self._build()
 
@@ -265,7 +266,8 @@ class LocalBrowser(Panel):
 
     # -- acting -------------------------------------------------------------------------------------------------------
 
-    def _acted_on(self) -> pd.DataFrame:
+    def acted_on(self) -> pd.DataFrame:
+        """What the buttons act on: the chosen series, or the chosen studies or patients."""
         return self.series_table.selected if self.act_on.value else self.table.selected
 
 

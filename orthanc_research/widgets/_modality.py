@@ -14,8 +14,9 @@ from orthanc_research.modality import many
 from orthanc_research.orthanc import Orthanc
 from orthanc_research.progress import Progress
 from orthanc_research.tables import LEVELS, Level
-from orthanc_research.widgets._base import Panel, guard
+from orthanc_research.widgets._base import Panel
 from orthanc_research.widgets._form import Confirm, button, call, on_enter, show_call
+from orthanc_research.widgets._guard import guard
 from orthanc_research.widgets._query import QueryForm
 from orthanc_research.widgets._table import Table
 from orthanc_research.widgets._views import (

@@ -14,8 +14,9 @@ from orthanc_research import plots
 from orthanc_research.orthanc import Orthanc
 from orthanc_research.progress import Progress
 from orthanc_research.tables import OVERVIEW_COLUMNS, overview_frame, overview_series, reading_order
-from orthanc_research.widgets._base import Panel, guard, still_wanted, text
+from orthanc_research.widgets._base import Panel
 from orthanc_research.widgets._form import button, call, show_call
+from orthanc_research.widgets._guard import guard, still_wanted, text
 from orthanc_research.widgets._table import Table
 
 __all__ = ["OverviewPanel"]

@@ -16,7 +16,7 @@ from orthanc_research.markup import visible
 from orthanc_research.orthanc import Orthanc
 from orthanc_research.progress import Progress
 from orthanc_research.tables import middle_instances
-from orthanc_research.widgets._base import still_wanted
+from orthanc_research.widgets._guard import still_wanted
 from orthanc_research.widgets._picture import FORMAT, bitmap, blank, size
 
 __all__ = ["MOST", "Thumbnails", "pictures"]

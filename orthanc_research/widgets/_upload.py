@@ -15,8 +15,9 @@ from orthanc_research.markup import escape
 from orthanc_research.orthanc import Orthanc
 from orthanc_research.progress import Progress
 from orthanc_research.rest import once
-from orthanc_research.widgets._base import Panel, guard
+from orthanc_research.widgets._base import Panel
 from orthanc_research.widgets._form import Field, button, call, on_enter, show_call
+from orthanc_research.widgets._guard import guard
 from orthanc_research.widgets._table import Table
 
 __all__ = ["UploadPanel"]

@@ -7,28 +7,22 @@ from functools import partial
 from typing import Any
 
 import ipywidgets
-import numpy.typing as npt
 import pandas as pd
-import traitlets
 
 from orthanc_research import resolve
-from orthanc_research.errors import Error, PixelError, QueryError
+from orthanc_research.errors import Error, QueryError
 from orthanc_research.markup import escape
 from orthanc_research.orthanc import Orthanc, client_of
-from orthanc_research.pixels import Stack, Volume, Window
+from orthanc_research.pixels import Stack, Volume
 from orthanc_research.progress import Progress
-from orthanc_research.widgets._base import Panel, guard, still_wanted
-from orthanc_research.widgets._form import call, show_call
-from orthanc_research.widgets._picture import FORMAT, bitmap, blank, size
-from orthanc_research.widgets._slices import Shown, Slices, StackSlices, VolumeSlices
-from orthanc_research.widgets._window import WindowForm
+from orthanc_research.widgets._guard import guard, still_wanted
+from orthanc_research.widgets._slices import Slices, StackSlices, VolumeSlices
+from orthanc_research.widgets._viewer_slice import SlicePanel
 
 __all__ = ["StackViewer"]
 
-_LINES = 400  # of the tags of a slice; a browser gets them anew with each
 
-
-class StackViewer(Panel):
+class StackViewer(SlicePanel):
     """The slices of a series on an Orthanc, of a `Stack` of it, or of a `Volume` in memory.
 
     >>> ores.widgets.StackViewer(orthanc.series(Modality="CT").iloc[:1])  # doctest: +SKIP
@@ -44,16 +38,12 @@ class StackViewer(Panel):
     `units`; `selected` the Orthanc ID of its instance (of a `Volume` its SOPInstanceUID). `go(k)` shows another.
     """
 
-    index = traitlets.Int(-1, read_only=True)
-
     def __init__(self, series: Any = None, orthanc: Orthanc | None = None) -> None:
         super().__init__("Slices")
         self._parts: list[Slices] = []
         self._slices: Slices | None = None
-        self._shown: Shown | None = None
         self._wanted, self._step, self._quiet = 0, 1, False
         self._reader: object | None = None
-        self._series: Any = None
         self._build()
         if series is not None:
             self.show(series, orthanc)
@@ -61,35 +51,18 @@ class StackViewer(Panel):
     def _build(self) -> None:
         self._part = ipywidgets.Dropdown(description="Part", layout={"width": "40em", "display": "none"})
         self._verdict = ipywidgets.HTML()
-        self._image = ipywidgets.Image(value=blank(), format=FORMAT, layout={"display": "none"})
-        self._caption = ipywidgets.HTML("<span></span>")
         self._slider = ipywidgets.IntSlider(
             1, 1, 1, description="Slice", disabled=True, layout={"width": "36em"}, style={"description_width": "4em"}
         )
-        self.windows = WindowForm()
-        self._tags = ipywidgets.HTML()
-        self._with_tags = ipywidgets.Checkbox(True, description="Tags of the slice", indent=False)
-        self._same = call()
         for widget, kind in (
             (self._part, "part"),
             (self._verdict, "verdict"),
-            (self._image, "image"),
-            (self._caption, "caption"),
             (self._slider, "slice"),
-            (self._tags, "tags"),
-            (self._with_tags, "with-tags"),
         ):
             widget.add_class(f"ores-{kind}")
         self._part.observe(self._on_part, "value")
         self._slider.observe(self._on_slide, "value")
-        self.windows.preset.observe(self._on_preset, "value")
-        self.windows.centre.box.observe(self._on_window, "value")
-        self.windows.width.box.observe(self._on_window, "value")
-        self._with_tags.observe(self._on_tags, "value")
-        picture = ipywidgets.VBox([self._image, self._caption, self._slider, self.windows.widget, self._with_tags])
-        both = ipywidgets.HBox([picture, self._tags])
-        both.add_class("ores-beside")
-        self._compose([self._part, self._verdict, both, self._same])
+        self._compose([self._part, self._verdict, self._beside(self._slider), self._same])
 
     # -- what is shown ------------------------------------------------------------------------------------------------
 
@@ -129,35 +102,6 @@ class StackViewer(Panel):
             self._verdict.value = ""
             self._part.layout.display = "none"
             self._slider.disabled = True
-
-    def _wipe(self) -> None:
-        """No slice is shown: what was there would be taken for one of what comes."""
-        self._shown = None
-        self._tags.value = self._same.value = ""
-        self._caption.value = "<span></span>"
-        self._image.value, self._image.layout.display = blank(), "none"
-        self.selected = None
-        self.set_trait("index", -1)
-
-    @property
-    def array(self) -> npt.NDArray[Any] | None:
-        """The values of the slice shown, (row, column[, sample]), float32 or as stored: `values` says which."""
-        return None if self._shown is None else self._shown.array
-
-    @property
-    def values(self) -> str:
-        """What `array` holds: "rescaled" or "stored" (colours, and what cannot be rescaled); "" for no picture."""
-        return "" if self._shown is None else self._shown.values
-
-    @property
-    def units(self) -> str:
-        """Of `array`."""
-        return "" if self._shown is None else self._shown.units
-
-    @property
-    def window(self) -> Window | None:
-        """The window that the picture went through; None for a table of the file, and for colours."""
-        return None if self._shown is None or self._shown.colour else self.windows.chosen or self._shown.window
 
     def go(self, k: int) -> None:
         """Show slice `k`, counted from 0; `QueryError` when there is none."""
@@ -284,78 +228,6 @@ class StackViewer(Panel):
             finally:
                 self._quiet = False
             self._paint()
-
-    # -- drawing ------------------------------------------------------------------------------------------------------
-
-    def _draw(self, k: int, shown: Shown) -> None:
-        first, self._shown = self._shown is None, shown
-        self.windows.offer(shown, first=first)
-        self._paint()
-        self._list()
-        self.selected = shown.instance or None
-        self.set_trait("index", k)
-
-    def _paint(self) -> None:
-        shown = self._shown
-        if shown is None:
-            return
-        reason, told = shown.reason, [shown.caption]
-        picture = None
-        if shown.paint is not None:
-            try:
-                picture = shown.paint(self.windows.chosen)
-            except PixelError as error:
-                reason = str(error)
-        if picture is not None:
-            wide, tall = size(picture.shape[0], picture.shape[1], shown.aspect)
-            self._image.layout.width, self._image.layout.height = f"{wide}px", f"{tall}px"
-            self._image.value = bitmap(picture)
-            told.append("colours" if shown.colour else f"{shown.values}, {shown.units}")
-        self._image.layout.display = "none" if picture is None else ""
-        self._caption.value = f"<span>{escape(' · '.join([*told, reason] if reason else told))}</span>"
-        self.windows.tell(self.window)
-        self._tell_call(shown)
-
-    def _tell_call(self, shown: Shown) -> None:
-        if isinstance(self._series, Volume):
-            self._same.value = ""
-            return
-        asked: dict[str, Any] = {"instance": shown.instance, "values": "display"}
-        window = self.windows.chosen
-        if window is not None:
-            asked["window"] = (window.centre, window.width) if window.function == "LINEAR" else window
-        show_call(self._same, "orthanc.pixels", asked)
-
-    def _list(self) -> None:
-        shown = self._shown
-        if shown is None or not (self._with_tags.value or shown.paint is None):
-            self._tags.value = ""
-            return
-        lines = shown.lines()
-        most = _LINES if shown.paint is not None else len(lines)
-        more = [f"… and {len(lines) - most} more"] if len(lines) > most else []
-        told = "\n".join(map(escape, [*lines[:most], *more]))
-        self._tags.value = f'<pre tabindex="0" aria-label="Tags of the slice">{told}</pre>'
-
-    @guard
-    def _on_tags(self, _: dict[str, Any]) -> None:
-        self._list()
-
-    # -- windows ------------------------------------------------------------------------------------------------------
-
-    @guard
-    def _on_preset(self, change: dict[str, Any]) -> None:
-        with self._lock:
-            if not self.windows.quiet and self._shown is not None:
-                self.windows.take(change["new"], self._shown)
-                self._paint()
-
-    @guard
-    def _on_window(self, _: dict[str, Any]) -> None:
-        with self._lock:
-            if not self.windows.quiet and self._shown is not None:
-                self.windows.enter()
-                self._paint()
 
 
 def _of_series(orthanc: Orthanc, series: str, progress: Progress) -> list[Slices]:
