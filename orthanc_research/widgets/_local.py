@@ -267,7 +267,7 @@ class LocalBrowser(Panel):
     # -- acting -------------------------------------------------------------------------------------------------------
 
     def acted_on(self) -> pd.DataFrame:
-        """What the buttons act on: the chosen series, or the chosen studies or patients."""
+        """The rows that the buttons act on: those of the chosen series, or of the chosen studies or patients."""
         return self.series_table.selected if self.act_on.value else self.table.selected
 
 
