@@ -142,7 +142,7 @@ class Panel(traitlets.HasTraits):
                 result = work(progress)
             with self._lock:
                 if self._run is run:
-                    self._away = None
+                    self._returned()  # before what `done` says, which may be nothing
                     done(result)
         except BaseException as failure:  # noqa: BLE001  # nobody sees what a thread raises
             with self._lock:
