@@ -408,9 +408,8 @@ def test_a_de_identification_that_is_cancelled_goes_on(place: Place, name: str, 
         cancelled(place, screen, kind)
     screen.says("Resume and retry does the rest.")
     assert re.search("not-sent|unknown|not-done", "".join(screen.rows("Rows")))
-    for _ in range(5):  # what was on its way may be half done when it is looked for
-        screen.button("Resume and retry failed").click()
-        expect(screen.root.locator(".ores-working:visible")).to_have_count(0)
-        if all(line.startswith("done") for line in screen.rows("Rows")):
-            break
-    screen.says("2 rows: 2 done.")
+    screen.button("Resume and retry failed").click()
+    if name == "release":
+        screen.says("2 rows: 2 done.")
+    else:  # the server went on with what it had been asked for
+        screen.says("2 rows: 1 partial, 1 done. Copies were left behind:")

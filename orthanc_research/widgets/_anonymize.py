@@ -212,6 +212,8 @@ class AnonymizePanel(PlanPanel):
         left = [state for state in states if state not in _DONE]
         counts = ", ".join(f"{states.count(each):,} {each}" for each in dict.fromkeys(states))
         again = "Resume and retry does the rest." if set(left) - {"blocked"} else ""
+        if "partial" in left:
+            again = "Copies were left behind: the error of that row in .results says how they go; then resume."
         own = "No row is releasable: this engine is for use in the house." if "engine" in frame.columns else ""
         rows = "row" if len(states) == 1 else "rows"
         said = [f"{len(states):,} {rows}: {counts}." if states else "There was nothing to do.", more, again, own]

@@ -1,0 +1,127 @@
+"""Ten thousand rows in Chromium: a page of them is drawn, and what is chosen on others stays."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from browser import Screen, Server
+from pages import expect, opened, unharmed
+from pydicom import Dataset
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian
+
+import orthanc_research as ores
+
+pytestmark = pytest.mark.one_version
+MANY = 10_000
+MADE = f"""
+jobs = [f"00000000-0000-0000-0000-{{number:012}}" for number in range({MANY})]
+screens = [
+    widgets.LocalBrowser(orthanc), widgets.JobMonitor(orthanc, jobs), widgets.UploadPanel(orthanc),
+    widgets.AnonymizePanel(orthanc, orthanc.studies()),
+]
+"""
+
+
+def _file(number: int) -> bytes:
+    """A study of a patient: what the standard asks for, and nothing that takes time to store."""
+    dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = CTImageStorage
+    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = UID(f"2.25.{10**20 + number}3")
+    dataset.SeriesInstanceUID, dataset.StudyInstanceUID = f"2.25.{10**20 + number}2", f"2.25.{10**20 + number}1"
+    dataset.PatientID, dataset.PatientName = f"P{number:05}", f"MANY^{number:05}"
+    dataset.StudyDate, dataset.Modality = "20200101", "CT"
+    buffer = io.BytesIO()
+    dataset.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()
+
+
+def _zipped() -> bytes:
+    """All of them. One file is made; the others are it with another number, which is as long."""
+    first, mark = _file(0), b"2.25.1000000000000000"
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for number in range(MANY):
+            file = first.replace(mark + b"00000", mark + b"%05d" % number)
+            archive.writestr(
+                f"{number:05}.dcm", file.replace(b"P00000", b"P%05d" % number).replace(b"^00000", b"^%05d" % number)
+            )
+    return buffer.getvalue()
+
+
+@pytest.fixture(scope="module")
+def here() -> Iterator[ores.LocalOrthanc]:
+    """A server with ten thousand studies."""
+    with ores.LocalOrthanc() as orthanc:
+        assert len(orthanc.rest.instances.upload_zip(_zipped())) == MANY
+        yield orthanc
+
+
+@pytest.fixture(scope="module")
+def _page(chromium: Any, voila: Server, here: ores.LocalOrthanc) -> Iterator[Screen]:
+    page = opened(chromium, voila, here, MADE)
+    yield page
+    page.close()
+
+
+@pytest.fixture
+def page(_page: Screen) -> Iterator[Screen]:
+    yield _page
+    unharmed(_page)
+
+
+def leafed(screen: Screen, label: str, within: str = ".ores-table") -> None:
+    """Two pages of the table with this label are looked at, with a row chosen on the first, and a page back."""
+    table = screen.root.locator(within).filter(has=screen.page.get_by_role("listbox", name=label, exact=True)).last
+    where, list_ = table.locator(".ores-where"), table.locator("select")
+    expect(where).to_have_text(f"{label} 1-200 of {MANY:,}")
+    expect(list_.locator("option")).to_have_count(200)
+    list_.select_option(index=[0])
+    table.get_by_role("button", name="Next").click()
+    expect(where).to_have_text(f"{label} 201-400 of {MANY:,}")
+    expect(list_.locator("option")).to_have_count(200)
+    assert list_.evaluate("list => list.selectedOptions.length") == 0
+    table.get_by_role("button", name="Previous").click()
+    expect(where).to_have_text(f"{label} 1-200 of {MANY:,}")
+    screen.page.wait_for_function("list => list.selectedOptions.length === 1", arg=list_.element_handle())
+
+
+def test_ten_thousand_studies_of_a_server(page: Screen) -> None:
+    screen = page.part(".ores-localbrowser")
+    screen.button("Find").click()
+    screen.says(f"{MANY:,} studies.")
+    leafed(screen, "Rows")
+
+
+def test_ten_thousand_jobs(page: Screen) -> None:
+    leafed(page.part(".ores-jobmonitor"), "Jobs")
+
+
+def test_ten_thousand_files(page: Screen, tmp_path: Path) -> None:
+    screen = page.part(".ores-uploadpanel")
+    with zipfile.ZipFile(tmp_path / "many.zip", "w") as archive:
+        for number in range(MANY):
+            archive.writestr(f"{number:05}", b"")
+    screen.field("Folder").fill(str(tmp_path / "many.zip"))
+    screen.button("Scan").click()
+    screen.says("Nothing is sent yet.")
+    leafed(screen, "Files")
+
+
+def test_ten_thousand_studies_are_de_identified_until_they_are_cancelled(page: Screen) -> None:
+    screen = page.part(".ores-anonymizepanel")
+    screen.button("Orthanc's own").click()
+    screen.button("De-identify").click()
+    expect(screen.root.locator(".ores-confirm:visible")).to_contain_text(f"De-identify {MANY:,} studies")
+    screen.button("Yes, de-identify").click()
+    expect(screen.root.locator(".ores-working:visible")).to_contain_text(f" of {MANY:,}")
+    screen.button("Cancel").click()
+    screen.says(f"{MANY:,} rows: ")
+    leafed(screen, "Rows")
