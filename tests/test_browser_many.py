@@ -17,7 +17,7 @@ from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian
 
 import orthanc_research as ores
 
-pytestmark = pytest.mark.one_version
+pytestmark = [pytest.mark.one_version, pytest.mark.long]  # to store ten thousand studies takes a minute
 MANY = 10_000
 MADE = f"""
 jobs = [f"00000000-0000-0000-0000-{{number:012}}" for number in range({MANY})]
