@@ -34,7 +34,8 @@ __all__ = ["Modality", "RetrieveMethod", "many"]
 RetrieveMethod = Literal["C-MOVE", "C-GET"]
 # C-FIND has no pages: an archive that is asked for everything answers everything, or breaks off.
 MANY = 1000
-_PAGE = 10_000  # UIDs of one find
+# UIDs of one find: Orthanc holds each answer against each of them. Of 10,000 studies, 114 s in one find, 11 s in 34.
+_PAGE = 300
 
 
 def many(frame: pd.DataFrame) -> str:
@@ -116,7 +117,7 @@ class Modality:
         return frame[frame[name] == uid]
 
     def here(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """What `find` returned, with what of it is here: one POST /tools/find for 10,000 rows.
+        """What `find` returned, with what of it is here: a POST /tools/find for each 300 rows.
 
         `InstancesHere` is their number, `Here` "yes" (as many as the archive announces), "part", "some" (it announces
         none), "no", or NA for an identifier that no find can ask for alone. It is a number: a retrieve holds instance
