@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -190,8 +191,8 @@ class Screen:
         """The status line of the screen."""
         return self.root.locator(f":scope > {STATUS}")  # not those of the screens within it
 
-    def says(self, text: str) -> None:
-        """Wait until the status line has this text in it."""
+    def says(self, text: str | re.Pattern[str]) -> None:
+        """Wait until the status line has this text, or a match of it, in it."""
         from playwright.sync_api import expect
 
         expect(self.status).to_contain_text(text)
