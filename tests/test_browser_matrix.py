@@ -320,7 +320,7 @@ def test_what_files_and_servers_say_is_text_on_every_screen(place: Place) -> Non
 # -- cancel in the middle ---------------------------------------------------------------------------------------------
 
 
-# Each holds a request back and clicks between two states of a screen; plain tests of each panel do so without a browser.
+# A request is held back, and a click comes between two states of a screen. Each panel's own tests do so without it.
 WHILE_HELD = pytest.mark.long
 
 
