@@ -15,6 +15,7 @@ import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,9 @@ import orthanc_research as ores
 from orthanc_research import errors, fetch
 from orthanc_research.database import Database, DiskError
 from orthanc_research.deid import Key, Profile
-from orthanc_research.release import _carry
+from orthanc_research.release import _away, _carry
+from orthanc_research.release._away import Away
+from orthanc_research.release._bench import Bench
 from orthanc_research.release._places import PlaceError, Removed
 from orthanc_research.release._run import Run
 from orthanc_research.release._server import OrthancSource
@@ -524,6 +527,35 @@ def test_the_mapping_hides_itself_and_forgets(tmp_path: Path) -> None:
     assert here.lookup(original).empty
     left = b"".join(path.read_bytes() for path in files(tmp_path / "project"))
     assert original.encode() not in left
+
+
+class EndsJustThen(Future[Any]):
+    """One that ends in the moment in which who waited so long gives up waiting."""
+
+    def result(self, timeout: float | None = None) -> Any:
+        if timeout is not None:
+            raise TimeoutError
+        return super().result()
+
+
+class JustThen(Executor):
+    def submit(self, *_: Any, **__: Any) -> Any:
+        future = EndsJustThen()
+        future.set_result(3)
+        return future
+
+
+def test_what_ends_as_it_is_looked_at_has_not_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = Key.parse(KEY)
+    bench = Bench(1, key, PROFILE)
+    bench._threads.shutdown()
+    bench._threads = JustThen()  # type: ignore[assignment]
+    assert bench.call(len, "") == 3
+    bench.close()
+    monkeypatch.setattr(_away, "executor_of", lambda executor, *_: executor)
+    away = Away(JustThen(), "LUNG_KEY", key, PROFILE, tmp_path, ores.Silent())
+    assert away.call(len, "") == 3
+    away.close()
 
 
 @pytest.mark.parametrize("where", ["file", "env"])

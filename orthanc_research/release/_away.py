@@ -6,7 +6,7 @@ import pickle
 import secrets
 import threading
 from collections.abc import Callable
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, wait
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypeVar
@@ -66,19 +66,16 @@ class Away:
             future: Future[R] = self._executor.submit(_done, _Sealed(pickle.dumps((function, arguments))), *self._given)
         except Exception as error:  # noqa: BLE001 - each executor has its own for being broken
             raise _lost(error) from None
-        while True:
-            try:
-                return future.result(_LOOK)
-            except TimeoutError as error:
-                if future.done():
-                    raise _lost(error) from None
-                if unwanted():
-                    future.cancel()
-                    raise CancelledError("Nobody waits for this any more.") from None
-            except DeidError:
-                raise
-            except Exception as error:  # noqa: BLE001 - each executor has its own for a worker that died
-                raise _lost(error) from None
+        while not wait([future], _LOOK).done:  # not by result(_LOOK): what ends just then would be a TimeoutError
+            if unwanted():
+                future.cancel()
+                raise CancelledError("Nobody waits for this any more.")
+        try:
+            return future.result()
+        except DeidError:
+            raise
+        except Exception as error:  # noqa: BLE001 - each executor has its own for a worker that died
+            raise _lost(error) from None
 
     def close(self) -> None:
         """The executor is the caller's."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from queue import LifoQueue
 from typing import Any, TypeVar
@@ -41,15 +41,11 @@ class Bench:
         worker = self._free.get()
         try:
             future: Future[R] = self._threads.submit(self._ask, worker, function, arguments)
-            while True:
-                try:
-                    return future.result(_LOOK)
-                except TimeoutError:
-                    if future.done():
-                        raise  # it is the work's own
-                    if unwanted():
-                        worker.close()
-                        raise CancelledError("Nobody waits for this any more.") from None
+            while not wait([future], _LOOK).done:  # not by result(_LOOK): what ends just then would be a TimeoutError
+                if unwanted():
+                    worker.close()
+                    raise CancelledError("Nobody waits for this any more.")
+            return future.result()
         finally:
             self._free.put(worker)
 
