@@ -327,10 +327,11 @@ WHILE_HELD = pytest.mark.long
 def cancelled(place: Place, screen: Screen, kind: str) -> None:
     """Click Cancel while a request of this kind waits, and let it go."""
     place.gate.wait()
-    screen.root.locator(".ores-working:visible .ores-cancel").last.click()
+    working = screen.root.locator(":scope > .ores-working:visible")  # and not that of a viewer inside it
+    working.locator(".ores-cancel").click()
     screen.says("Stopping …")
     place.gate.open()
-    expect(screen.root.locator(".ores-working:visible")).to_have_count(0)
+    expect(working).to_have_count(0)
 
 
 @WHILE_HELD
