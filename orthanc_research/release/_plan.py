@@ -136,8 +136,8 @@ class Plan:
     ) -> Run:
         """Do it: the copies of all planned rows are made, examined and stored; the others stay as they are.
 
-        `workers` are processes. Each copy is held against its original before it is stored, and its digest afterwards; at
-        the end everything is held together. Ctrl-C and a crash are safe: `project.resume()` does the rest. Originals
+        `workers` are processes. Each copy is held against its original before it is stored, and its digest after;
+        at the end everything is held together. Ctrl-C and a crash are safe: `project.resume()` does the rest. Originals
         are only read. `QueryError` when another process works on the project; `DeidError` when the disk of the
         project fails, and when the plan is out of date.
 
