@@ -320,10 +320,6 @@ def test_what_files_and_servers_say_is_text_on_every_screen(place: Place) -> Non
 # -- cancel in the middle ---------------------------------------------------------------------------------------------
 
 
-# A request is held back, and a click comes between two states of a screen. Each panel's own tests do so without it.
-WHILE_HELD = pytest.mark.long
-
-
 def cancelled(place: Place, screen: Screen, kind: str) -> None:
     """Click Cancel while a request of this kind waits, and let it go."""
     place.gate.wait()
@@ -334,7 +330,6 @@ def cancelled(place: Place, screen: Screen, kind: str) -> None:
     expect(working).to_have_count(0)
 
 
-@WHILE_HELD
 @pytest.mark.parametrize(("name", "act"), [("localbrowser", "Find"), ("overviewpanel", "Read again")])
 def test_a_search_that_is_cancelled_leaves_what_was_there(place: Place, name: str, act: str) -> None:
     screen = place.screen(name)
@@ -351,7 +346,6 @@ def test_a_search_that_is_cancelled_leaves_what_was_there(place: Place, name: st
     screen.says("stud")
 
 
-@WHILE_HELD
 def test_a_slice_that_is_cancelled_leaves_the_one_before(place: Place) -> None:
     screen = place.screen("stackviewer")
     caption, handle = screen.root.locator(".ores-caption"), screen.root.locator(".ores-slice .noUi-handle")
@@ -368,7 +362,6 @@ def test_a_slice_that_is_cancelled_leaves_the_one_before(place: Place) -> None:
     expect(caption).to_contain_text("Slice 1 of 10")
 
 
-@WHILE_HELD
 def test_an_upload_that_is_cancelled_goes_on(place: Place) -> None:
     screen = place.screen("uploadpanel")
     ores.samples.cohort(place.folder / "more", patients=1, studies=1, slices=20, size=16, seed=6)
@@ -384,7 +377,6 @@ def test_an_upload_that_is_cancelled_goes_on(place: Place) -> None:
     screen.says("Every file is stored, and is there as it was sent.")
 
 
-@WHILE_HELD
 def test_an_action_on_jobs_is_cancelled_between_two(place: Place) -> None:
     screen = place.screen("jobmonitor")
     with place.peer.shut("POST /instances"):
@@ -401,7 +393,6 @@ def test_an_action_on_jobs_is_cancelled_between_two(place: Place) -> None:
     expect(options(screen, "Running")).to_have_count(0)
 
 
-@WHILE_HELD
 @pytest.mark.parametrize(("name", "kind"), [("own", "bulk-anonymize"), ("release", "/attachments/dicom")])
 def test_a_de_identification_that_is_cancelled_goes_on(place: Place, name: str, kind: str) -> None:
     screen = place.screen(name)
