@@ -12,7 +12,7 @@ from pydicom import Dataset
 from orthanc_research import samples, write_table
 from orthanc_research.dataset._manifest import write_manifest
 from orthanc_research.export import frame_rows, write_frames
-from orthanc_research.pixels import decode
+from orthanc_research.pixels import decode, frames_of
 
 __all__ = ["build", "by_series", "tables"]
 
@@ -63,7 +63,7 @@ def build(folder: Path, datasets: Sequence[Dataset] | None = None, **facts: Any)
         rows = [
             row
             for each in sorted(group, key=lambda d: d.get("InstanceNumber") or 0)
-            for row in frame_rows(each, decode(each))
+            for row in frame_rows(frames_of(each), decode(each))
         ]
         write_frames(folder / "frames" / f"{uid}.parquet", rows, {})
     for name, frame in tables(made).items():

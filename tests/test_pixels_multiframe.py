@@ -544,7 +544,7 @@ def test_decode_and_frames_agree_on_how_many_there_are() -> None:
 def test_an_exported_frame_has_the_place_and_slope_of_its_own(tmp_path: Path) -> None:
     own = [item(RescaleSlope=k + 1, RescaleIntercept=0, RescaleType="US") for k in range(3)]
     enhanced = make_enhanced(pixels(3), columns_of(3), own={"PixelValueTransformationSequence": own})
-    rows = frame_rows(enhanced, decode(enhanced))
+    rows = frame_rows(frames_of(enhanced), decode(enhanced))
     assert write_frames(tmp_path / "frames.parquet", rows, {}) == 3
     for k, (columns, array) in enumerate(read_frames(tmp_path / "frames.parquet")):
         assert (columns["FrameNumber"], columns["RescaleSlope"]) == (k + 1, k + 1)
@@ -552,7 +552,7 @@ def test_an_exported_frame_has_the_place_and_slope_of_its_own(tmp_path: Path) ->
         np.testing.assert_array_equal(array, pixels(3)[k])
     enhanced.NumberOfFrames = 3
     enhanced.PerFrameFunctionalGroupsSequence = enhanced.PerFrameFunctionalGroupsSequence[:2]
-    assert {row.frame.position for row in frame_rows(enhanced, pixels(3))} == {None}
+    assert {row.frame.position for row in frame_rows(frames_of(enhanced), pixels(3))} == {None}
 
 
 def test_the_volume_from_a_server_is_the_one_from_the_files(orthanc: ores.Orthanc) -> None:

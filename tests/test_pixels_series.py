@@ -17,6 +17,7 @@ from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
 import orthanc_research as ores
 from orthanc_research import errors
 from orthanc_research.pixels import (
+    PlainFiles,
     PlainSeries,
     Reading,
     Volume,
@@ -28,7 +29,6 @@ from orthanc_research.pixels import (
     stacks_of,
     volume_from,
 )
-from orthanc_research.pixels._decode import read_plain
 from orthanc_research.pixels._series import _reorder
 
 
@@ -41,12 +41,11 @@ def same(one: Volume, other: Volume) -> bool:
 
 def check_file(content: bytes) -> bool:
     """Whether the file is plain; if so, it must give pydicom's frame and values."""
-    found = read_plain(content)
+    found = PlainFiles().read(content)
     if found is None:
         return False
-    header, values = found
-    assert frames_of(header) == frames_of(read_dataset(content))
-    np.testing.assert_array_equal(values, decode(read_dataset(content)))
+    assert found.frames == frames_of(read_dataset(content))
+    np.testing.assert_array_equal(found.values, decode(read_dataset(content)))
     return True
 
 
@@ -81,7 +80,7 @@ def test_a_number_that_is_written_as_a_sequence_is_not_taken_as_absent() -> None
         for size, end in ((0, b""), (0xFFFFFFFF, b"\xfe\xff\xdd\xe0\0\0\0\0")):
             changed = content[: at + 4] + b"SQ\0\0" + size.to_bytes(4, "little") + end + content[at + 8 + length :]
             assert decode(changed).shape == (1, 6, 5)
-            assert read_plain(changed) is None
+            assert PlainFiles().read(changed) is None
     assert check_file(content)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,10 +15,9 @@ from orthanc_research.dataset._short import short_tags
 from orthanc_research.dataset._versions import syntax_of
 from orthanc_research.decoding import decode_isolated
 from orthanc_research.export import FrameRow, frame_rows
-from orthanc_research.pixels import read_dataset
-from orthanc_research.pixels._decode import read_elements
+from orthanc_research.pixels import PlainFiles, frames_of, read_dataset
 
-__all__ = ["Instance", "read_instance"]
+__all__ = ["Instance", "Reader"]
 
 _CHARSET = 0x00080005
 
@@ -32,23 +31,29 @@ class Instance:
     syntax: str
 
 
-def read_instance(content: bytes, columns: Sequence[str], *, many: bool = False) -> Instance:
-    """Read it, a plain file by one walk and any other by pydicom; `PixelError` when it does not decode.
+class Reader:
+    """Reads the instances of a series, by several threads: plain files by what they share, any other by pydicom."""
 
-    `many` as of `decode_isolated`. Pixels may be a view of `content`.
-    """
-    wanted = {_CHARSET, *(tag for tag in map(tag_for_keyword, columns) if tag is not None)}
-    found = read_elements(content, wanted)
-    if found is not None:
-        header, array, elements = found
-        return Instance(frame_rows(header, array), short_tags(_raw(elements, wanted), columns), header["0002,0010"])
-    dataset = read_dataset(content)
-    tags = short_tags(dataset, columns)
-    array = decode_isolated(content, str(tags.get("0008,0018", "")), many=many, view=True)
-    return Instance(frame_rows(dataset, array), tags, syntax_of(dataset))
+    def __init__(self, columns: Sequence[str], *, many: bool = False) -> None:
+        """`columns` are the keywords of the tags to give; `many` as of `decode_isolated`."""
+        self._columns = columns
+        self._wanted = {_CHARSET, *(tag for tag in map(tag_for_keyword, columns) if tag is not None)}
+        self._files = PlainFiles(self._wanted)
+        self._many = many
+
+    def read(self, content: bytes) -> Instance:
+        """Read one; `PixelError` when it does not decode. Pixels may be a view of `content`."""
+        found = self._files.read(content)
+        if found is not None:
+            tags = short_tags(_raw(found.elements, self._wanted), self._columns)
+            return Instance(frame_rows(found.frames, found.values), tags, found.header["0002,0010"])
+        dataset = read_dataset(content)
+        tags = short_tags(dataset, self._columns)
+        array = decode_isolated(content, str(tags.get("0008,0018", "")), many=self._many, view=True)
+        return Instance(frame_rows(frames_of(dataset), array), tags, syntax_of(dataset))
 
 
-def _raw(elements: dict[int, tuple[str, bytes]], wanted: set[int]) -> Dataset:
+def _raw(elements: Mapping[int, tuple[str, bytes]], wanted: set[int]) -> Dataset:
     """As pydicom would have read them: what turns values into text is in one place."""
     raw: dict[BaseTag, DataElement | RawDataElement] = {}
     for tag in wanted & elements.keys():

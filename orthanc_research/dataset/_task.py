@@ -17,7 +17,7 @@ from orthanc_research import fetch, headers
 from orthanc_research.dataset._failure import failed
 from orthanc_research.dataset._forms import series_alone, write_forms
 from orthanc_research.dataset._hash import FramesHash
-from orthanc_research.dataset._instance import Instance, read_instance
+from orthanc_research.dataset._instance import Instance, Reader
 from orthanc_research.dataset._manifest import done, mark_done
 from orthanc_research.dataset._names import files_of, parts
 from orthanc_research.dataset._sections import Geometry
@@ -213,12 +213,12 @@ def _number(file: str) -> tuple[int, str]:
 
 def _read(task: Task, rest: Rest | None, names: Sequence[str], progress: Progress) -> Read:
     """Each file, from the server by its MD5 or from the disk, and what is in it; its failure is its outcome."""
-    many, within = len(names) >= _MANY, Within(progress)
+    reader, within = Reader(task.columns, many=len(names) >= _MANY), Within(progress)
 
     def get(name: str) -> Instance:
         if rest is None or task.files:
-            return read_instance(Path(name).read_bytes(), task.columns, many=many)
-        found = read_instance(fetch.file(rest, name, verify=True), task.columns, many=many)
+            return reader.read(Path(name).read_bytes())
+        found = reader.read(fetch.file(rest, name, verify=True))
         within.advance()
         return found
 

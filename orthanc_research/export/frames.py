@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydicom import Dataset
 
 from orthanc_research.errors import DatasetError, QueryError
 from orthanc_research.export._options import OWNER, PARQUET, existing
 from orthanc_research.files import atomic_path
-from orthanc_research.pixels import Frame, frames_of
+from orthanc_research.pixels import Frame
 
 __all__ = [
     "AXES",
@@ -92,12 +91,8 @@ class FrameRow:
     array: npt.NDArray[Any] = field(repr=False)
 
 
-def frame_rows(dataset: Dataset | Mapping[str, Any], array: npt.NDArray[Any]) -> list[FrameRow]:
-    """The rows of one decoded instance, `array` as `pixels.decode` gives it: (frame, row, column[, sample]).
-
-    Of the header, also as `pixels.frames_of` takes it.
-    """
-    frames = frames_of(dataset)
+def frame_rows(frames: Sequence[Frame], array: npt.NDArray[Any]) -> list[FrameRow]:
+    """The rows of one instance, of what `pixels.frames_of` and `pixels.decode` give: (frame, row, column[, sample])."""
     if len(frames) != len(array):  # a file whose frames cannot be told apart: none of them has a place
         frames = [dataclasses.replace(frames[0], position=None)] * len(array)
     return [FrameRow(frame, number, image) for number, (frame, image) in enumerate(zip(frames, array, strict=True), 1)]

@@ -37,7 +37,7 @@ from orthanc_research.export.plan import ChangedError, Planned, check, compare, 
 from orthanc_research.export.volumes import SUFFIXES, owner_of_volume, owner_of_volumes, write_volume
 from orthanc_research.files import private_folder, sweep
 from orthanc_research.parallel import thread_map
-from orthanc_research.pixels import Reading, Volume
+from orthanc_research.pixels import Reading, Volume, frames_of
 from orthanc_research.progress import Progress, Within
 from orthanc_research.rest import Rest, is_server_gone
 
@@ -328,7 +328,8 @@ def _rows(
         for outcome in outcomes:
             done += 1
             try:
-                yield from frame_rows(*outcome.get())
+                dataset, array = outcome.get()
+                yield from frame_rows(frames_of(dataset), array)
             except PixelError as error:
                 problems.append(str(error))
     if done < len(instances):

@@ -11,6 +11,7 @@ Verdicts need headers only; pixels are decoded only for what is known to be a vo
 
 from __future__ import annotations
 
+from ._alike import PlainFile, PlainFiles
 from ._arrange import arrange
 from ._codecs import needs_isolation
 from ._codes import CODES, Code
@@ -54,6 +55,8 @@ __all__ = [
     "ImageValues",
     "Opened",
     "Overlay",
+    "PlainFile",
+    "PlainFiles",
     "PlainSeries",
     "Reading",
     "Reference",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -26,12 +26,9 @@ from orthanc_research.quiet import quiet
 from ._codecs import CODECS, UNNAMED, available, decode_frame
 from ._codestream import FrameError
 from ._encapsulated import frames_in
-from ._header import header_from_elements
-from ._kinds import POINTING
 from ._native import Plain, meta_syntax, plain
-from ._wanted import TAGS
 
-__all__ = ["decode", "decoded", "read_dataset", "read_elements", "read_plain", "transfer_syntax"]
+__all__ = ["decode", "decoded", "plain_values", "read_dataset", "transfer_syntax"]
 
 Array = npt.NDArray[Any]
 
@@ -125,7 +122,7 @@ def decode(source: bytes | Dataset, sop_uid: str = "") -> Array:
 def decoded(source: bytes | Dataset, sop_uid: str = "") -> Array:
     """As `decode`, but the array may be a read-only view of the file's bytes: for who copies it anyway."""
     if isinstance(source, bytes) and (found := plain(source)) is not None:
-        return _plain_values(source, found)
+        return plain_values(source, found)
     try:
         dataset = read_dataset(source, pixels_only=True) if isinstance(source, bytes) else source
         return _decode(dataset, f"SOP instance {_uid(dataset, sop_uid)}")
@@ -135,25 +132,8 @@ def decoded(source: bytes | Dataset, sop_uid: str = "") -> Array:
         raise
 
 
-def read_plain(source: bytes) -> tuple[dict[str, Any], Array] | None:
-    """(header as of `header_from_dataset`, what `decoded` gives), by one walk; None for what is no plain file."""
-    found = read_elements(source)
-    return None if found is None else found[:2]
-
-
-def read_elements(
-    source: bytes, more: Collection[int] = ()
-) -> tuple[dict[str, Any], Array, dict[int, tuple[str, bytes]]] | None:
-    """As `read_plain`, and the elements themselves, those of the tags in `more` among them: tag → (VR, value)."""
-    found = plain(source, header=True, more=more)
-    known = {} if found is None else {tag: each for tag, each in found.elements.items() if tag in TAGS}
-    header = None if found is None else header_from_elements(known, found.syntax)
-    if found is None or header is None or header.get("0008,0060") in POINTING:  # what these refer to was passed over
-        return None
-    return header, _plain_values(source, found), found.elements
-
-
-def _plain_values(source: bytes, found: Plain) -> Array:
+def plain_values(source: bytes, found: Plain) -> Array:
+    """What `decoded` gives for a plain file."""
     bits, shape = found.facts["BitsAllocated"], (found.frames, found.rows, found.columns)
     values = np.frombuffer(source, _dtype(found.facts, bits), math.prod(shape), found.offset)
     return _clean(values.reshape(shape), found.facts, bits, ExplicitVRLittleEndian)

@@ -7,8 +7,9 @@ comes after `frames_of` does not know where a frame came from.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from pydicom import Dataset
@@ -24,10 +25,20 @@ from ._mosaic import Mosaic, is_mosaic, mosaic_of
 from ._references import Reference, references_of
 from ._suv import SuvFacts, suv_facts
 
-__all__ = ["EXTRA_AXES", "Frame", "Window", "frames_of", "tiles_of"]
+__all__ = ["EXTRA_AXES", "Frame", "Window", "frame_like", "frames_of", "tiles_of"]
 
 EXTRA_AXES = ("temporal_position", "b_value", "echo_time", "trigger_time", "acquisition_number")
 """What may tell two slices at one position apart, in the order in which it is asked."""
+
+# name in `extra` → where it is said
+_EXTRA = (
+    ("inversion_time", "0018,9079"),
+    ("inversion_time", "0018,0082"),
+    ("flip_angle", "0018,1314"),
+    ("time_offset", "0020,930d"),
+    ("frame_reference_time", "0054,1300"),
+    ("acquisition_time", "0008,0032"),
+)
 
 # Complex Image Component (PS3.3 C.8.13.3.1.1), and how vendors write it from value 3 of ImageType on
 _COMPONENTS = {
@@ -141,13 +152,26 @@ def frames_of(header: Header | Dataset, instance: str = "") -> list[Frame]:
     base, changes, wrong = frame_changes(header)
     references = references_of(header) if kind_of(header) or text(header, "0008,0060") == "RTDOSE" else ()
     made: list[Frame] = []
-    known = tuple(_extra(base))
+    known = _extra(base)
     for index, change in enumerate(changes):
         if made and change.keys() <= {"extra"}:  # a frame of a cine, and there may be thousands
             made.append(replace(made[0], index=index, extra=(*change.get("extra", ()), *known)))
         else:
             made.append(_frame({**base, **change}, instance, index, wrong, references))
     return made
+
+
+def frame_like(frame: Frame, header: Header, changed: Collection[str], instance: str) -> Frame | None:
+    """The frame of a header that differs from that of `frame`, the only one of its file, under these keys alone.
+
+    None where that is more than one field each, and `frames_of` has to tell.
+    """
+    if frame.code != "ok" or frame.suv is not None or frame.mosaic is not None or not _OWN.keys() >= set(changed):
+        return None
+    own = {name: said(header) for name, said in {_OWN[key] for key in changed}}
+    if own.get("position", ()) is None or own.get("sop_uid") == "":
+        return None
+    return replace(frame, instance=instance, **own)
 
 
 def tiles_of(frame: Frame) -> list[Frame]:
@@ -176,14 +200,14 @@ def _frame(header: Header, instance: str, index: int, wrong: str, references: tu
     code, reason = verdict_of(header, tiled, wrong)
     slope, intercept, units = rescale_of(header)
     return Frame(
-        sop_uid=text(header, "0008,0018"),
+        sop_uid=_sop_uid(header),
         instance=instance,
         index=index,
         series_uid=text(header, "0020,000e"),
         sop_class=text(header, "0008,0016"),
         modality=text(header, "0008,0060"),
         image_type=texts(header, "0008,0008"),
-        instance_number=_integer(header, "0020,0013"),
+        instance_number=_instance_number(header),
         frame_of_reference=text(header, "0020,0052"),
         transfer_syntax=text(header, "0002,0010"),
         position=position_of(header),
@@ -205,14 +229,14 @@ def _frame(header: Header, instance: str, index: int, wrong: str, references: tu
         b_value=_b_value(header),
         echo_time=_first(header, "0018,9082", "0018,0081"),
         trigger_time=_first(header, "0020,9153", "0018,1060"),
-        acquisition_number=_first(header, "0020,9156", "0020,0012"),
+        acquisition_number=_acquisition_number(header),
         code=code,
         reason=reason,
         float_bits=float_bits(header),
         component=_component(header),
         stack_id=text(header, "0020,9056"),
-        extra=tuple(_extra(header)),
-        windows=tuple(_windows(header)),
+        extra=_extra(header),
+        windows=_windows(header),
         lossy=text(header, "0028,2110") == "01",
         lut=modality_lut(header),
         suv=suv_facts(header),
@@ -241,29 +265,21 @@ def _component(header: Header) -> str:
     return _COMPONENTS.get(said, "")
 
 
-def _extra(header: Header) -> Iterator[tuple[str, float]]:
+def _extra(header: Header) -> tuple[tuple[str, float], ...]:
     """What no other field says, most telling first."""
-    yield from header.get("extra", ())
-    for name, key in (
-        ("inversion_time", "0018,9079"),
-        ("inversion_time", "0018,0082"),
-        ("flip_angle", "0018,1314"),
-        ("time_offset", "0020,930d"),
-        ("frame_reference_time", "0054,1300"),
-        ("acquisition_time", "0008,0032"),
-    ):
-        value = usable(header, key)
-        if value is not None:
-            yield name, value
+    found = [(name, usable(header, key)) for name, key in _EXTRA]
+    return (*header.get("extra", ()), *((name, value) for name, value in found if value is not None))
 
 
-def _windows(header: Header) -> Iterator[Window]:
+def _windows(header: Header) -> tuple[Window, ...]:
     centres, widths = numbers(header, "0028,1050") or (), numbers(header, "0028,1051") or ()
     said = texts(header, "0028,1055")
     function = text(header, "0028,1056") or "LINEAR"
-    for k, (centre, width) in enumerate(zip(centres, widths, strict=False)):
-        if math.isfinite(centre) and math.isfinite(width) and width > 0:
-            yield Window(centre, width, said[k] if k < len(said) else "", function)
+    return tuple(
+        Window(centre, width, said[k] if k < len(said) else "", function)
+        for k, (centre, width) in enumerate(zip(centres, widths, strict=False))
+        if math.isfinite(centre) and math.isfinite(width) and width > 0
+    )
 
 
 def _b_value(header: Header) -> float | None:
@@ -282,8 +298,16 @@ def _first(header: Header, *keys: str) -> float | None:
     return next((value for key in keys if (value := usable(header, key)) is not None), None)
 
 
-def _integer(header: Header, key: str) -> int | None:
-    value = usable(header, key)
+def _acquisition_number(header: Header) -> float | None:
+    return _first(header, "0020,9156", "0020,0012")
+
+
+def _sop_uid(header: Header) -> str:
+    return text(header, "0008,0018")
+
+
+def _instance_number(header: Header) -> int | None:
+    value = usable(header, "0020,0013")
     return None if value is None else int(value)
 
 
@@ -293,3 +317,14 @@ def _or(value: int | None, default: int) -> int:
 
 def _or_float(value: float | None, default: float) -> float:
     return default if value is None else value
+
+
+# What slices of one series differ in, and a frame has in a field that nothing else depends on.
+_OWN: Mapping[str, tuple[str, Callable[[Header], Any]]] = {
+    "0008,0018": ("sop_uid", _sop_uid),
+    "0020,0013": ("instance_number", _instance_number),
+    "0020,0012": ("acquisition_number", _acquisition_number),
+    "0020,0032": ("position", position_of),
+    **dict.fromkeys(("0028,1050", "0028,1051", "0028,1055"), ("windows", _windows)),
+    **dict.fromkeys((key for _, key in _EXTRA), ("extra", _extra)),
+}

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from ._wanted import ASIDE, SEQUENCES, TAGS
 
-__all__ = ["Plain", "meta_syntax", "plain"]
+__all__ = ["FACTS", "META", "Plain", "longer", "meta_syntax", "plain"]
 
 _EXPLICIT = b"1.2.840.10008.1.2.1"
 _IMPLICIT = b"1.2.840.10008.1.2"
@@ -32,6 +32,8 @@ _NUMBERS = {
 }
 _FRAMES, _PHOTOMETRIC = 0x00280008, 0x00280004
 _WANTED = {*_NUMBERS.values(), _FRAMES, _PHOTOMETRIC}
+FACTS = frozenset({*_WANTED, _META_SYNTAX})
+"""What `Plain` is made of, besides the heads."""
 _VALUES = {tag for tag, key in TAGS.items() if key not in SEQUENCES}
 # Sequences that say something of the frame itself: files with one are parsed.
 _TELLING = {tag for tag, key in TAGS.items() if key in SEQUENCES - ASIDE}
@@ -65,8 +67,11 @@ _SHORT = {
     ]
 }
 _UNDEFINED = 0xFFFFFFFF
+META = 132  # behind the preamble and its four letters
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _DEEPEST = 8
+
+Heads = list[tuple[int, int, int]]
 
 _explicit = struct.Struct("<HH2sH").unpack_from
 _implicit = struct.Struct("<HHI").unpack_from
@@ -80,6 +85,8 @@ class Plain:
 
     `facts` holds BitsAllocated, BitsStored, HighBit and PixelRepresentation under their keywords; `elements` those of
     `TAGS` that are there, tag → (VR, "" in implicit files; value), when they were asked for, and `syntax` their syntax.
+    `heads` are where the walk looked, one behind the other from `META` to the pixels: (from, to, tag), 0 for the tag
+    within a sequence.
     """
 
     frames: int
@@ -89,6 +96,7 @@ class Plain:
     facts: dict[str, int]
     elements: dict[int, tuple[str, bytes]] = field(default_factory=dict, repr=False)
     syntax: str = ""
+    heads: list[tuple[int, int, int]] = field(default_factory=list, repr=False)
 
 
 class _UnusualError(Exception):
@@ -101,12 +109,13 @@ def plain(content: bytes, *, header: bool = False, more: Collection[int] = ()) -
     `more` are further tags that the header is to have; one that is a sequence makes the file unusual.
     """
     try:
-        syntax, start = _syntax(content)
+        heads: Heads = []
+        syntax, start = _syntax(content, heads)
         if syntax not in (_EXPLICIT, _IMPLICIT):
             return None
         elements: dict[int, tuple[str, bytes]] | None = {} if header else None
-        found, offset, length = _elements(content, start, elements, more, explicit=syntax == _EXPLICIT)
-        return _described(found, offset, length, elements or {}, syntax.decode("ascii"))
+        found, offset, length = _elements(content, start, elements, more, heads, explicit=syntax == _EXPLICIT)
+        return _described(found, offset, length, elements or {}, syntax.decode("ascii"), heads)
     except (_UnusualError, struct.error):
         return None
 
@@ -114,18 +123,19 @@ def plain(content: bytes, *, header: bool = False, more: Collection[int] = ()) -
 def meta_syntax(content: bytes) -> str | None:
     """The transfer syntax of the meta information; None where that is not as PS3.10 §7.1 has it."""
     try:
-        return _syntax(content)[0].decode("ascii").strip(" \0") or None
+        return _syntax(content, [])[0].decode("ascii").strip(" \0") or None
     except (_UnusualError, struct.error, UnicodeDecodeError):
         return None
 
 
-def _syntax(content: bytes) -> tuple[bytes, int]:
+def _syntax(content: bytes, heads: Heads) -> tuple[bytes, int]:
     """The transfer syntax, and where the dataset starts."""
-    if content[128:132] != b"DICM":
+    if content[128:META] != b"DICM":
         raise _UnusualError
-    at, syntax, last = 132, b"", 0
+    at, syntax, last = META, b"", 0
     while content[at : at + 2] == b"\2\0":
-        tag, _, start, length = _element(content, at, explicit=True)
+        tag, _, start, length = _with_vr(content, at)
+        heads.append((at, start, tag))
         if tag <= last or length == _UNDEFINED:
             raise _UnusualError
         last, at = tag, start + length
@@ -135,7 +145,13 @@ def _syntax(content: bytes) -> tuple[bytes, int]:
 
 
 def _elements(
-    content: bytes, at: int, elements: dict[int, tuple[str, bytes]] | None, more: Collection[int], *, explicit: bool
+    content: bytes,
+    at: int,
+    elements: dict[int, tuple[str, bytes]] | None,
+    more: Collection[int],
+    heads: Heads,
+    *,
+    explicit: bool,
 ) -> tuple[dict[int, bytes], int, int]:
     """The wanted values, and start and length of the pixels, which are the last element; the header into `elements`."""
     found: dict[int, bytes] = {}
@@ -143,6 +159,7 @@ def _elements(
     element = _with_vr if explicit else _without_vr
     while True:
         tag, vr, start, length = element(content, at)
+        heads.append((at, start, tag))
         if tag <= last:
             raise _UnusualError
         last = tag
@@ -154,7 +171,7 @@ def _elements(
         if (tag in _TELLING and elements is not None) or (value and (vr == b"SQ" or length == _UNDEFINED)):
             raise _UnusualError
         if length == _UNDEFINED:
-            at = _sequence_end(content, start, vr, 0, explicit=explicit)
+            at = _sequence_end(content, start, vr, 0, heads, explicit=explicit)
             continue
         at = start + length
         if tag in _WANTED:
@@ -165,12 +182,8 @@ def _elements(
             elements[tag] = vr.decode("ascii"), content[start:at]
 
 
-def _element(content: bytes, at: int, *, explicit: bool) -> tuple[int, bytes, int, int]:
-    """(tag, VR, where the value starts, its length) of the element at `at`; the VR is empty where none is written."""
-    return _with_vr(content, at) if explicit else _without_vr(content, at)
-
-
 def _without_vr(content: bytes, at: int) -> tuple[int, bytes, int, int]:
+    """(tag, VR, where the value starts, its length) of the element at `at`; the VR is empty: none is written."""
     group, number, length = _implicit(content, at)
     return group << 16 | number, b"", at + 8, length
 
@@ -184,24 +197,46 @@ def _with_vr(content: bytes, at: int) -> tuple[int, bytes, int, int]:
     return group << 16 | number, vr, at + 12, _u32(content, at + 8)[0]
 
 
-def _sequence_end(content: bytes, at: int, vr: bytes, depth: int, *, explicit: bool) -> int:
+def longer(content: bytes, at: int, head: bytes, *, explicit: bool) -> tuple[int, int] | None:
+    """(where the value starts, its length) of the element at `at`; None unless it differs from `head` in length alone.
+
+    A walk then goes on behind it as it did behind the element that had that head.
+    """
+    element = _with_vr if explicit and head[:2] != b"\xfe\xff" else _without_vr
+    try:
+        tag, vr, start, length = element(content, at)
+        other, same, _, before = element(head, 0)
+    except (_UnusualError, struct.error):
+        return None
+    alike = tag == other and vr == same and tag not in (_ITEM_END, _SEQUENCE_END)
+    return (start, length) if alike and _UNDEFINED not in (length, before) else None
+
+
+def _sequence_end(content: bytes, at: int, vr: bytes, depth: int, heads: Heads, *, explicit: bool) -> int:
     """Behind the delimiter of a sequence of undefined length, whose first item is at `at`."""
     if (explicit and vr != b"SQ") or depth > _DEEPEST:  # UN of undefined length is implicit within
         raise _UnusualError
     while True:
         group, number, length = _implicit(content, at)
+        heads.append((at, at + 8, 0))
         tag, at = group << 16 | number, at + 8
         if tag == _SEQUENCE_END and length == 0:
             return at
         if tag != _ITEM:
             raise _UnusualError
-        at = at + length if length != _UNDEFINED else _item_end(content, at, depth, explicit=explicit)
+        at = at + length if length != _UNDEFINED else _item_end(content, at, depth, heads, explicit=explicit)
 
 
-def _item_end(content: bytes, at: int, depth: int, *, explicit: bool) -> int:
+def _item_end(content: bytes, at: int, depth: int, heads: Heads, *, explicit: bool) -> int:
+    element = _with_vr if explicit else _without_vr
     while _u16(content, at)[0] != 0xFFFE:
-        _, vr, start, length = _element(content, at, explicit=explicit)
-        at = start + length if length != _UNDEFINED else _sequence_end(content, start, vr, depth + 1, explicit=explicit)
+        _, vr, start, length = element(content, at)
+        heads.append((at, start, 0))
+        if length != _UNDEFINED:
+            at = start + length
+        else:
+            at = _sequence_end(content, start, vr, depth + 1, heads, explicit=explicit)
+    heads.append((at, at + 8, 0))
     group, number, length = _implicit(content, at)
     if group << 16 | number != _ITEM_END or length:
         raise _UnusualError
@@ -209,7 +244,12 @@ def _item_end(content: bytes, at: int, depth: int, *, explicit: bool) -> int:
 
 
 def _described(
-    found: dict[int, bytes], offset: int, length: int, elements: dict[int, tuple[str, bytes]], syntax: str
+    found: dict[int, bytes],
+    offset: int,
+    length: int,
+    elements: dict[int, tuple[str, bytes]],
+    syntax: str,
+    heads: Heads,
 ) -> Plain:
     if any(len(found.get(tag, b"")) != 2 for tag in _NUMBERS.values()):
         raise _UnusualError
@@ -230,4 +270,4 @@ def _described(
         or length != size + size % 2
     ):
         raise _UnusualError
-    return Plain(frames, rows, columns, offset, facts, elements, syntax)
+    return Plain(frames, rows, columns, offset, facts, elements, syntax, heads)

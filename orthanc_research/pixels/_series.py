@@ -16,9 +16,9 @@ import numpy.typing as npt
 
 from orthanc_research.errors import PixelError
 
-from ._decode import read_plain
+from ._alike import PlainFile, PlainFiles
 from ._filler import Filler
-from ._frames import Frame, frames_of
+from ._frames import Frame
 from ._geometry import normal_of
 from ._kinds import orientation_of, position_of
 from ._reading import Reading
@@ -69,12 +69,13 @@ class PlainSeries:
     them.
     """
 
-    def __init__(self, how: Reading, count: int, first: Frame) -> None:
+    def __init__(self, how: Reading, count: int, files: PlainFiles, first: Frame) -> None:
         source = first.dtype
         if source is None:
             raise PixelError(f"SOP instance {first.sop_uid}: there is no type for its values.")
         describe([first], how.values)
         self._how = how
+        self._files = files
         self._source = source
         usual = source if how.values == "stored" else np.dtype(np.float32)
         self._array = np.empty((count, first.rows, first.columns), dtype=voxel_type(how.dtype, usual))
@@ -84,12 +85,13 @@ class PlainSeries:
     @classmethod
     def like(cls, how: Reading, count: int, content: bytes) -> PlainSeries | None:
         """One for `count` files like this one; None when it is no plain slice."""
-        found = _slice(content, "")
-        return None if found is None else cls(how, count, found[0])
+        files = PlainFiles()
+        found = _slice(files.read(content))
+        return None if found is None else cls(how, count, files, found[0])
 
     def put(self, place: int, instance: str, content: bytes) -> bool:
         """A file's slice; False when the file is not like the first, and the series has to be read by its headers."""
-        found = _slice(content, instance)
+        found = _slice(self._files.read(content, instance))
         if found is None or found[1].shape != self._array.shape[1:] or found[1].dtype != self._source:
             return False
         frame, image = found
@@ -114,15 +116,11 @@ class PlainSeries:
         return Filler.filled(stack, self._how.values, self._array).volume()
 
 
-def _slice(content: bytes, instance: str) -> tuple[Frame, Array] | None:
-    found = read_plain(content)
-    if found is None:
+def _slice(found: PlainFile | None) -> tuple[Frame, Array] | None:
+    if found is None or len(found.frames) != 1 or len(found.values) != 1:
         return None
-    header, values = found
-    frames = frames_of(header, instance)
-    if len(frames) != 1 or len(values) != 1 or frames[0].code != "ok" or frames[0].modality_lut:
-        return None
-    return frames[0], values[0]
+    (frame,) = found.frames
+    return (frame, found.values[0]) if frame.code == "ok" and not frame.modality_lut else None
 
 
 def _reorder(array: Array, order: Sequence[int]) -> None:
