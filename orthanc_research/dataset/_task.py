@@ -41,6 +41,7 @@ __all__ = ["Task", "run_task"]
 
 Row = dict[str, Any]
 Read = Generator[Outcome[str, Instance], None, None]
+_MADE = 2  # another number when the same is made into something else: files of before are made again then
 _MANY = 16  # files, as of `fetch`: for them a process for JPEG 2000 pays
 _STOPPED = "It was stopped on request."
 _NO_IMAGE = "there are no pixels in it."
@@ -74,7 +75,7 @@ class Task:
     def inputs(self) -> str:
         """What tells whether what is on the disk was made of the same."""
         mark = b"" if self.planned is None else self.planned.mark
-        return f"{self.recipe} {mark.hex()} {self.state}"
+        return f"{_MADE} {self.recipe} {mark.hex()} {self.state}"
 
 
 def run_task(task: Task, rest: Rest | None = None, progress: Progress | None = None) -> Row:

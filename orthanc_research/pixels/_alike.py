@@ -37,6 +37,11 @@ class PlainFile:
     values: npt.NDArray[Any] = field(repr=False)
     elements: Mapping[int, tuple[str, bytes]] = field(repr=False)
 
+    @property
+    def syntax(self) -> str:
+        """The TransferSyntaxUID."""
+        return str(self.header["0002,0010"])
+
 
 class PlainFiles:
     """Reads files that may be alike, by several threads and in any order.
