@@ -74,8 +74,6 @@ class _Known:
     def __init__(self, content: bytes, found: Plain, file: PlainFile) -> None:
         explicit = found.syntax == ExplicitVRLittleEndian
         self._layout = Layout(content, found.heads, {*FACTS, *found.elements}, explicit=explicit)
-        read = self._layout.read(content)
-        self._values = [] if read is None else read[0]
         self._plain = found
         self._size = len(content) - found.offset
         self._header, self._frames, self._elements = file.header, file.frames, file.elements
@@ -86,7 +84,7 @@ class _Known:
         if read is None or len(content) - read[1] != self._size:
             return None
         values, offset = read
-        pairs = zip(self._layout.tags, self._values, values, strict=True)
+        pairs = zip(self._layout.tags, self._layout.values, values, strict=True)
         changed = {tag: value for tag, before, value in pairs if before != value}
         if not FACTS.isdisjoint(changed):
             return None

@@ -17,9 +17,7 @@ __all__ = ["Layout"]
 
 
 class Layout:
-    """The heads of a file that was walked, and which values are wanted: those of `wanted` that it has, but of sequences
-    none. `tags` are theirs, (tag, VR), in the order of the file.
-    """
+    """The heads of a file that was walked. `tags` are those of `wanted` that it has, in its order; `values` theirs."""
 
     def __init__(self, content: bytes, heads: Heads, wanted: Collection[int], *, explicit: bool) -> None:
         self._explicit = explicit
@@ -28,12 +26,16 @@ class Layout:
         ends = [end for _, end, _ in heads]
         self._gaps = [after - end for end, after in zip(ends, [*starts[1:], ends[-1]], strict=True)]
         self._tags = [tag if tag in wanted else 0 for _, _, tag in heads]
-        self._meta = sum(head[:2] == b"\2\0" for head in self._heads)  # explicit in every syntax
+        # The meta information comes first, and is explicit in every syntax.
+        self._meta = next((place for place, head in enumerate(self._heads) if head[:2] != b"\2\0"), 0)
         self.tags = [tag for tag in self._tags if tag]
+        self.values = [
+            content[end : end + gap] for end, gap, tag in zip(ends, self._gaps, self._tags, strict=True) if tag
+        ]
         self._parts: dict[int, _Part] = {}
 
     def read(self, content: bytes) -> tuple[list[bytes], int] | None:
-        """(the wanted values, where the pixels start); None where a walk would have gone another way."""
+        """(`values` of another file, where its pixels start); None where a walk would have gone another way there."""
         if content[META - 4 : META] != b"DICM":
             return None
         values: list[bytes] = []

@@ -96,7 +96,7 @@ class Plain:
     facts: dict[str, int]
     elements: dict[int, tuple[str, bytes]] = field(default_factory=dict, repr=False)
     syntax: str = ""
-    heads: list[tuple[int, int, int]] = field(default_factory=list, repr=False)
+    heads: Heads = field(default_factory=list, repr=False)
 
 
 class _UnusualError(Exception):
