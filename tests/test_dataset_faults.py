@@ -40,7 +40,7 @@ from orthanc_research.pixels import _decode
 UNCACHED = {"MaximumStorageCacheSize": 0}
 FRAMES = SMALL.replace('also = ["npz"]', "").replace('require = "volume"', 'require = "none"')
 RELEASED = SMALL + '[anonymize]\nproject = "env:ORES_PROJECT"\nprofile = "research"\n'
-EVENTS = ("open", "os.rename", "os.remove", "os.mkdir")
+EVENTS = ("open", "os.rename", "os.remove", "os.mkdir", "os.link", "sqlite3.connect")
 Auth = tuple[str, str] | None
 
 
