@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import itertools
+import json
 import logging
 import os
 import random
@@ -19,6 +20,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from dataset_builds import SMALL, build, check, cohort, load, recipe
 from dicom_files import as_file
@@ -365,6 +367,9 @@ def test_a_build_says_what_it_was_made_with(orthanc: ores.Orthanc, tmp_path: Pat
     (decoder,) = manifest["decoders"]["1.2.840.10008.1.2.1"]
     assert decoder.startswith("numpy ")
     assert made.retry(progress=False).decoders == manifest["decoders"]  # of what was built before as well
+    for path in made.folder.glob("*.parquet"):  # a file that is found alone still says what made it
+        about = json.loads(pq.read_schema(path).metadata[b"orthanc_research"])
+        assert (about["recipe"], about["schema"]) == (manifest["recipe"], 1)
     facts = (made.folder / "build.json").read_text()
     assert all(word in facts for word in ("started", "ended", "pyarrow", "1.2.840.10008.1.2.1"))
     _HASHES.add(made.content_hash)
