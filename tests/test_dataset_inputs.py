@@ -7,14 +7,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from dataset_builds import SMALL, build, check, cohort, load, recipe
 from dicom_files import as_file
 from pydicom import Dataset
+from pydicom.uid import RLELossless
 
 import orthanc_research as ores
 from orthanc_research import deid
-from orthanc_research.dataset import Recipe
+from orthanc_research.dataset import Recipe, _select
 from orthanc_research.errors import DatasetError, QueryError, UnsupportedError
 from orthanc_research.local import OrthancServer
 
@@ -27,6 +29,35 @@ def renamed(datasets: list[Dataset], **values: Callable[[Dataset], str]) -> list
             setattr(each, keyword, value(each))
         each.file_meta.MediaStorageSOPInstanceUID = each.SOPInstanceUID
     return datasets
+
+
+def test_a_plan_counts_what_a_build_would_hold_and_only_reads(
+    orthanc: ores.Orthanc, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = cohort(patients=3, slices=6)
+    packed, torn, *_ = sorted({str(each.SeriesInstanceUID) for each in given})
+    given.remove(next(each for each in given if each.SeriesInstanceUID == torn and each.InstanceNumber == 3))
+    for each in given:
+        each.PatientSex = "F" if each.PatientID == given[0].PatientID else "M"
+        if each.SeriesInstanceUID == packed:
+            each.compress(RLELossless, generate_instance_uid=False)
+    load(orthanc, given)
+    text = PIXELS.replace("[splits]", '[splits]\nstratify = ["PatientSex"]').replace('"KVP"', '"PatientID", "StudyID"')
+    monkeypatch.setattr(_select, "available", lambda syntax: () if syntax == RLELossless else ("one",))
+    with orthanc.rest.counting() as requests:
+        plan = recipe(text).plan(orthanc, progress=False)
+    kept = [each for each in given if each.SeriesInstanceUID != torn]
+    assert plan.counts == {
+        "found": 6, "series": 5, "patients": 3, "studies": 3, "instances": len(kept),
+        "GB": pytest.approx(sum(len(as_file(each)) for each in kept) / 1e9),
+    }  # fmt: skip
+    assert plan.drops.to_dict() == {"geometry: missing-slices": 1}
+    assert plan.strata.to_dict() == {("F",): 1, ("M",): 2}
+    assert plan.identifying == ("PatientID", "StudyID")
+    assert plan.decoders == ("pylibjpeg pylibjpeg-rle",)
+    assert "pylibjpeg-rle" in plan._repr_html_()
+    reads = {target.partition("?")[0] for method, target in requests if method != "GET"}
+    assert reads <= {"tools/find", "tools/bulk-content"}
 
 
 @pytest.mark.one_version
@@ -203,6 +234,7 @@ def test_a_profile_of_one_s_own_lies_beside_the_recipe(
     public = json.dumps(dataset.manifest) + "".join(
         path.read_text() for path in made.folder.rglob("*") if path.suffix in (".toml", ".md", ".json")
     )
+    public += "".join(str(pq.read_schema(path).metadata) for path in made.folder.rglob("*.parquet"))
     assert wanted.hash not in public
     assert str(given[0].PatientID) not in public
     for name, content in (("none.json", None), ("odd.json", "{"), ("../mine.json", ""), ("best", "")):
