@@ -12,6 +12,7 @@ import time
 import warnings
 import zipfile
 import zlib
+from collections import Counter
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import suppress
 from multiprocessing import get_context
@@ -246,9 +247,13 @@ def test_a_de_identified_dataset_leads_back_to_no_source(
     for level in ("patients", "studies", "series", "instances"):
         secret |= set(getattr(orthanc.rest, level).list())
     assert len(secret) > 400
+    called = [*dataset.series.index, *dataset.instances.index, *dataset.splits.index]
+    seen = Counter[str]()
     for path in build.folder.rglob("*"):
         content = str(path.relative_to(build.folder)).encode() + (_opened(path) if path.is_file() else b"")
         assert not [each for each in secret if each.encode() in content], path.name
+        seen[path.suffix] += any(str(each).encode() in content for each in called)  # looked for in the same way
+    assert min(seen[each] for each in (".parquet", ".gz", ".json")) > 0
     assert {path.suffix for path in build.folder.rglob("*")} >= {".parquet", ".gz", ".json", ".md", ".toml", ".pdf"}
     private = tmp_path / "project" / "datasets" / recipe.dataset.name
     assert {path.name for path in private.iterdir()} == {"recipe.lock.json", "splits.lock.json"}
