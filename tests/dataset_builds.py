@@ -71,4 +71,5 @@ def check(made: Build, wanted: Recipe) -> ores.dataset.OpenDataset:
             assert len(database.execute(f"select * from '{path}'").fetchall()) == len(table)
     assert (made.folder / "README.md").exists() == wanted.outputs.card
     assert not list(made.folder.rglob(".ores-*"))
+    assert not [path for path in made.folder.rglob("*") if path.stat().st_mode & 0o077]
     return dataset

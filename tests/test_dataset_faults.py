@@ -30,7 +30,7 @@ from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import RawDataElement
 from pydicom.tag import Tag
 from pydicom.uid import UID, RawDataStorage, RLELossless
-from test_gates_disk import SmallDisk, disk  # noqa: F401 - a fixture
+from test_gates_disk import STEPS, SmallDisk, disk, failing  # noqa: F401 - a fixture
 
 import orthanc_research as ores
 from orthanc_research import files
@@ -170,6 +170,40 @@ def test_a_disk_that_is_full_at_any_write_says_how_much_it_needs_and_is_gone_on_
         assert " MB" in said
         assert plan.build(folder, progress=False).content_hash == right.content_hash
         assert right.verify().empty
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+@pytest.mark.one_version
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
+def test_a_disk_that_fails_at_any_step_is_told_and_gone_on_from(
+    orthanc: ores.Orthanc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    load(orthanc, cohort("CT", patients=1, slices=3))
+    plan = recipe().plan(orthanc, progress=False)
+    right = plan.build(tmp_path / "right", progress=False)
+    told = 0
+    for owner, name in STEPS:
+        for at in itertools.count(1):
+            folder = tmp_path / f"{name}-{at}"
+            with monkeypatch.context() as patch:
+                hit = failing(patch, owner, name, at, number)
+                try:
+                    made = plan.build(folder, workers=1, progress=False)
+                except DatasetError as error:
+                    said = [str(error)]
+                else:
+                    said = made.status["error"].dropna().tolist()
+                    # Some file systems cannot flush a folder: the file in it is whole, and nothing is said.
+                    assert said or not hit or (name == "fsync" and made.content_hash == right.content_hash)
+            if not hit:
+                break
+            told += bool(said)
+            words = ("disk is full", " MB") if number == errno.ENOSPC else (os.strerror(number),)
+            assert all(word in each for each in said for word in words), said
+            assert not list(folder.rglob("*.partial"))
+            assert plan.build(folder, progress=False).content_hash == right.content_hash, (name, at)
+    assert told > 20
 
 
 @pytest.mark.long
