@@ -10,7 +10,18 @@ import numpy as np
 import pytest
 from codec_fuzz import Ended, fuzz
 from pydicom import dcmread
-from pydicom.uid import UID
+from pydicom.uid import (
+    JPEG2000,
+    UID,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+    RLELossless,
+)
 
 from orthanc_research.errors import PixelError
 from orthanc_research.pixels import decode, needs_isolation
@@ -104,14 +115,39 @@ def test_thousands_of_mutations_crash_and_hang_nothing(realdata: Path) -> None:
     files = compressed(realdata)
     ends = list(fuzz(list(files), [(k, seed) for seed in range(10_000, 10_200) for k in range(len(files))]))
     counted = check(ends, list(files.values()))
-    print()
-    for syntax in sorted(set(map(str, files.values()))):
-        verdicts: Counter[str] = Counter()
-        for (of, _, verdict), count in counted.items():
-            verdicts[verdict] += count if of == syntax else 0
-        print(f"{UID(syntax).name}: {dict(verdicts)}")
     for mutation in sorted({mutation for _, mutation, _ in counted}):
-        verdicts = Counter()
-        for (_, kind, verdict), count in counted.items():
-            verdicts[verdict] += count if kind == mutation else 0
-        print(f"{mutation}: {dict(verdicts)}")
+        print(mutation, {verdict: count for (_, kind, verdict), count in counted.items() if kind == mutation})
+    verdicts = Counter[tuple[str, str]]()
+    for (syntax, _, verdict), count in counted.items():
+        verdicts[syntax, verdict] += count
+    print(*table(verdicts), sep="\n")
+    assert "\n".join(table(verdicts)) in PAGE.read_text()
+
+
+# As docs/pixels.md names them, and shows them.
+NAMED = {
+    "JPEG-LS": (JPEGLSLossless, JPEGLSNearLossless),
+    "JPEG Baseline": (JPEGBaseline8Bit,),
+    "JPEG Lossless": (JPEGLossless, JPEGLosslessSV1),
+    "JPEG Extended": (JPEGExtended12Bit,),
+    "RLE": (RLELossless,),
+    "JPEG 2000": (JPEG2000Lossless, JPEG2000),
+}
+
+
+def table(verdicts: Counter[tuple[str, str]]) -> list[str]:
+    """The rows of the page: how many of a hundred were refused, had the same pixels, and others."""
+    lines = ["| syntax | refused | the same pixels | other pixels |", "|---|---|---|---|"]
+    for name, syntaxes in NAMED.items():
+        counts = {
+            verdict: [verdicts[str(syntax), verdict] for syntax in syntaxes] for verdict in ("refused", "same", "other")
+        }
+        totals = [sum(each) for each in zip(*counts.values(), strict=True)]
+        cells = [f"{100 * sum(each) / sum(totals) + 1e-9:.0f} %" for each in counts.values()]
+        if name == "JPEG-LS":
+            plain, near = (
+                f"{count or 'none'} of {total:,}" for count, total in zip(counts["other"], totals, strict=True)
+            )
+            cells[-1] = f"{plain} lossless, {near} near-lossless"
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return lines
