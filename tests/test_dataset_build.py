@@ -292,6 +292,9 @@ def test_a_series_of_which_an_instance_was_stored_again_is_made_again(version: s
         time.sleep(1.1)  # LastUpdate has seconds
         assert orthanc.upload([as_file(other)], progress=False)["status"].tolist() == ["stored"]
         again = build_of(orthanc, small(), tmp_path / "out")
+        assert again.differences.to_dict("records") == [
+            {"SeriesInstanceUID": other.SeriesInstanceUID, "change": "changed"}
+        ]
         assert again.status.index[~again.status["reused"]].tolist() == [other.SeriesInstanceUID]
         frames = {each["SOPInstanceUID"]: array for each, array in check(again, small()).frames()}
         assert frames[other.SOPInstanceUID].tolist() == pixels.tolist()
@@ -364,6 +367,8 @@ def test_a_split_does_not_move_when_the_query_finds_more(orthanc: ores.Orthanc, 
     orthanc.delete(orthanc.series(PatientID=patients[0]), expect=2)
     less = build_of(orthanc, small(), tmp_path / "out")
     assert less.verify().empty
+    assert less.changes == "2 gone"
+    assert repr(less).endswith("since the last build: 2 gone>")
     assert len(list((less.folder / "frames").iterdir())) == 10
 
 
@@ -427,11 +432,14 @@ def test_the_shell_plans_builds_and_verifies(
     built = run("build", recipe, str(out), "--label", "finding")
     assert built.exit_code == 0, built.output
     assert "4 done" in built.stderr
+    assert "since the last build" not in built.stderr
     assert "2 of 2 labels are on the servers" in built.stderr
     assert len(orthanc.series(labels=["finding-yes"])) == 2
     assert run("verify", str(out)).exit_code == 0
     assert "train" in run("splits", str(out)).stdout
     assert run("card", str(out)).stdout.strip() == (out / "README.md").read_text().strip()
+    orthanc.delete(orthanc.series().index[:1].tolist(), expect=1)
+    assert "series since the last build: 1 gone" in run("build", recipe, str(out)).stderr
     (out / "README.md").write_text("other")
     verified = run("verify", str(out))
     assert verified.exit_code == 1

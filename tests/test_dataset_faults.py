@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import itertools
 import json
 import logging
@@ -394,8 +395,9 @@ def test_no_value_is_in_a_warning_or_a_log(
     assert "orthanc_research" not in str(filters)  # as they were before
 
 
-def test_a_build_says_what_it_was_made_with(orthanc: ores.Orthanc, tmp_path: Path) -> None:
-    load(orthanc, cohort("CT", patients=1, slices=3))
+def test_a_build_says_what_it_was_made_with_and_of(orthanc: ores.Orthanc, tmp_path: Path) -> None:
+    given = cohort("CT", patients=1, slices=3)
+    load(orthanc, given)
     made = build(orthanc, recipe(), tmp_path / "out")
     manifest = ores.open_dataset(made.folder).manifest
     (decoder,) = manifest["decoders"]["1.2.840.10008.1.2.1"]
@@ -404,6 +406,19 @@ def test_a_build_says_what_it_was_made_with(orthanc: ores.Orthanc, tmp_path: Pat
     for path in made.folder.glob("*.parquet"):  # a file that is found alone still says what made it
         about = json.loads(pq.read_schema(path).metadata[b"orthanc_research"])
         assert (about["recipe"], about["schema"]) == (manifest["recipe"], 1)
+    lock = json.loads((made.folder / "recipe.lock.json").read_text())
+    assert lock["servers"] == [orthanc.capabilities().version]
+    assert lock["versions"] == manifest["versions"]
+    (series,) = lock["series"]
+    (identifier,) = orthanc.series().index
+    uids = sorted(
+        ores.orthanc_id(d.PatientID, d.StudyInstanceUID, d.SeriesInstanceUID, d.SOPInstanceUID) for d in given
+    )
+    assert series.pop("LastUpdate")
+    assert series == {
+        "SeriesInstanceUID": given[0].SeriesInstanceUID, "ID": identifier, "source": 0, "instances": len(given),
+        "hash": hashlib.sha256("\n".join(uids).encode()).hexdigest(),
+    }  # fmt: skip
     facts = (made.folder / "build.json").read_text()
     assert all(word in facts for word in ("started", "ended", "pyarrow", "1.2.840.10008.1.2.1"))
     _HASHES.add(made.content_hash)

@@ -115,6 +115,7 @@ def test_orthancs_answer_for_a_series_is_taken_as_it_is_and_keeps_its_ids() -> N
         ("missing-slices", series(-99.48, 103.02, 104.27, 105.52)),
         ("non-uniform", series(0, 1, 2, 3.5, 4.5)),
         ("non-uniform", series(0, 1, 2, 3.02)),
+        ("non-uniform", series(-99.48, 103.4, 104.65, 105.9)),  # 162.3 gaps, of which any rounding would make 162
         ("sheared", [header(k, (0.0, 0.1 * k, 1.0 * k)) for k in range(5)]),
         ("too-few-slices", series(0, 1)),
         ("too-few-slices", series(0)),
@@ -263,6 +264,9 @@ def test_rounded_positions_are_even_and_slice_thickness_is_no_spacing() -> None:
     assert stack.status == "ok"
     assert stack.spacing is not None
     assert stack.spacing[0] == pytest.approx(0.6875, abs=1e-3)
+    # Of 0.02 mm, as in micro-CT, a micrometre is more than one percent, and no position is written more exactly.
+    assert only(series(0, 0.0208, 0.04, 0.06)).status == "ok"
+    assert only(series(0, 0.0215, 0.04, 0.06)).status == "non-uniform"
 
 
 def test_gaps_within_one_percent_that_add_up_to_half_a_slice_are_not_even() -> None:
