@@ -201,16 +201,17 @@ def test_slices_that_each_turn_a_little_do_not_chain_into_one_group() -> None:
     assert len(stacks_of(turned)) > 10
 
 
-@pytest.mark.parametrize(
-    ("tag", "axis"),
-    [
-        ("t0020_0100", "temporal_position"),
-        ("t0018_9087", "b_value"),
-        ("t0018_0081", "echo_time"),
-        ("t0018_1060", "trigger_time"),
-        ("t0020_0012", "acquisition_number"),
-    ],
-)
+# In the order in which they are looked at.
+NAMED = {
+    "t0020_0100": "temporal_position",
+    "t0018_9087": "b_value",
+    "t0018_0081": "echo_time",
+    "t0018_1060": "trigger_time",
+    "t0020_0012": "acquisition_number",
+}
+
+
+@pytest.mark.parametrize(("tag", "axis"), NAMED.items())
 def test_four_dimensions_are_named_after_what_tells_the_slices_apart(tag: str, axis: str) -> None:
     headers = [header(10 * t + k, (0.0, 0.0, 2.0 * k), **{tag: str(10 * t)}) for k in range(4) for t in (1, 2, 3)]
     stack = only(headers)
@@ -226,6 +227,15 @@ def test_the_first_axis_that_fits_wins_and_one_that_does_not_fit_is_passed_over(
         for t in (1, 2)
     ]
     assert only(headers).details["axis"] == "echo_time"
+
+
+@pytest.mark.parametrize("place", range(len(NAMED)))
+def test_of_several_axes_that_fit_it_is_named_after_the_first(place: int) -> None:
+    tags = list(NAMED)[place:]
+    headers = [
+        header(10 * t + k, (0.0, 0.0, 2.0 * k), **dict.fromkeys(tags, str(10 * t))) for k in range(4) for t in (1, 2, 3)
+    ]
+    assert only(headers).details["axis"] == NAMED[tags[0]]
 
 
 @pytest.mark.parametrize(
