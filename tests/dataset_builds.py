@@ -61,6 +61,10 @@ def check(made: Build, wanted: Recipe) -> ores.dataset.OpenDataset:
     dataset = ores.open_dataset(made.folder, check=True)
     assert dataset.manifest["recipe"] == wanted.hash
     assert len(dataset.series) == len(made.status)
+    counts = dataset.manifest["counts"]
+    assert (counts["series"], counts["instances"]) == (len(dataset.series), len(dataset.instances))
+    if wanted.splits.ratios:
+        assert dataset.manifest["splits"] == dataset.splits["split"].value_counts().to_dict()
     tables = {path.stem: path for path in made.folder.glob("*.parquet")}
     split = wanted.splits.ratios or wanted.splits.kfold
     assert set(tables) == {"instances", "issues", "series", *(["splits"] if split else [])}

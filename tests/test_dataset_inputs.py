@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from dataset_builds import SMALL, build, check, cohort, load, recipe
 from dicom_files import as_file
+from pixel_cases import Each, make_series
 from pydicom import Dataset
 from pydicom.uid import RLELossless
 
@@ -122,6 +125,36 @@ def test_a_series_whose_uid_begins_as_another_one_s_takes_nothing_of_it(orthanc:
     less = build(orthanc, wanted, tmp_path / "out")
     assert less.content_hash == build(orthanc, wanted, tmp_path / "new").content_hash
     assert "1.2.3.4.parquet" not in {path.name for path in (less.folder / "frames").iterdir()}
+
+
+ODD: dict[str, list[Dataset]] = {
+    "missing-slices": [each for k, each in enumerate(make_series(6)) if k != 3],
+    "sheared": make_series(4, ImagePositionPatient=Each(*([0, 0.33 * k, k] for k in range(4)))),
+    "4d": make_series(6, ImagePositionPatient=Each(*([0, 0, k % 3] for k in range(6))), EchoTime=Each(*"111222")),
+}
+
+
+@pytest.mark.one_version
+def test_geometry_that_a_recipe_accepts_is_built_as_it_is_read_and_else_dropped(
+    orthanc: ores.Orthanc, tmp_path: Path
+) -> None:
+    for number, given in enumerate(ODD.values()):
+        for each in given:
+            each.SeriesInstanceUID, each.PatientID = f"1.2.{number}", f"P{number}"
+            each.SOPInstanceUID = f"1.2.{number}.{each.InstanceNumber}"
+        load(orthanc, renamed(given))
+    text = PIXELS.replace("[arrays]", '[arrays]\nvalues = "rescaled"\nalso = ["npz"]')
+    assert recipe(text).plan(orthanc, progress=False).drops.to_dict() == {f"geometry: {code}": 1 for code in ODD}
+    options: dict[str, Any] = {"on_missing": "nan", "on_shear": "keep", "on_4d": "stack"}
+    accepted = "".join(f'{name} = "{value}"\n' for name, value in options.items())
+    wanted = recipe(text.replace('require = "volume"\n', f'require = "volume"\n{accepted}'))
+    dataset = check(build(orthanc, wanted, tmp_path / "out"), wanted)
+    for identifier, uid in orthanc.series()["SeriesInstanceUID"].items():
+        expected = orthanc.volume(identifier, "rescaled", **options)
+        array, about = ores.read_volume(dataset.folder / "volumes" / f"{uid}.npz")
+        np.testing.assert_array_equal(array, expected.array)
+        assert (about["sop_uids"], about["issues"]) == (list(expected.sop_uids), list(expected.issues))
+        np.testing.assert_array_equal(dataset.volume(uid, "rescaled", **options).array, expected.array)
 
 
 @pytest.mark.one_version
