@@ -279,6 +279,14 @@ def test_rounded_positions_are_even_and_slice_thickness_is_no_spacing() -> None:
     assert only(series(0, 0.0215, 0.04, 0.06)).status == "non-uniform"
 
 
+def test_what_is_unusual_and_no_reason_to_refuse_is_an_issue() -> None:
+    """Loss that one slice owns to is that of the volume, and values of 12 bits may mean others than those of 16."""
+    lossy = [header(k, (0.0, 0.0, 2.0 * k), t0028_2110="01" if k == 2 else "00") for k in range(4)]
+    assert only(lossy).issues == ("Compressed with loss.",)
+    deep = [header(k, (0.0, 0.0, 2.0 * k), t0028_0101="16" if k == 2 else "12") for k in range(4)]
+    assert only(deep).issues == ("BitsStored differs between slices.",)
+
+
 def test_gaps_within_one_percent_that_add_up_to_half_a_slice_are_not_even() -> None:
     gaps = [0.992] * 100 + [1.008] * 100
     stack = only(series(0, *np.cumsum(gaps).tolist()))
