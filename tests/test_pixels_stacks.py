@@ -333,6 +333,14 @@ def test_hostile_geometry_never_becomes_a_volume(tag: str, value: str) -> None:
     assert {s.status for s in stacks_of(headers)} <= {"bad-header", "no-geometry", "duplicate-positions", "4d"}
 
 
+def test_an_orientation_may_be_rounded_and_not_skewed_and_a_place_not_be_a_kilometre_away() -> None:
+    assert only(series(0, 1, 2, t0020_0037="0.707\\0.707\\0\\-0.707\\0.707\\0")).status == "ok"
+    for skewed in ("1\\0\\0\\0.01\\0.99995\\0", "1\\0\\0\\0\\0.99\\0", "0.99\\0\\0\\0\\1\\0"):
+        assert {s.status for s in stacks_of(series(0, 1, 2, t0020_0037=skewed))} == {"bad-header"}
+    assert only([header(k, (9e5, 0.0, float(k))) for k in range(3)]).status == "ok"
+    assert {s.status for s in stacks_of([header(k, (2e6, 0.0, float(k))) for k in range(3)])} == {"bad-header"}
+
+
 @pytest.mark.parametrize("value", [*HOSTILE, None, [], [{}], 7, {"a": 1}])
 def test_hostile_values_anywhere_give_a_verdict_and_no_exception(value: Any) -> None:
     for tag in header(0, (0.0, 0.0, 0.0)) | {"0028,0008": "", "0018,9087": "", "0028,1053": "", "0043,1039": ""}:
