@@ -66,6 +66,8 @@ def build(
             print(f"{(put['status'] == 'done').sum()} of {len(put)} labels are on the servers", file=sys.stderr)
     for _, leak in found.leaks.iterrows():
         print(f"{leak['count']} equal {leak['kind']} in {leak['splits']}", file=sys.stderr)
+    if found.changes:
+        print(f"series since the last build: {found.changes}", file=sys.stderr)
     if found.complete:
         print(f"content {found.content_hash}", file=sys.stderr)
     finish(found.status, ("done",), out)

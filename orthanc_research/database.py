@@ -12,13 +12,13 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, Self
 
 from filelock import FileLock, Timeout
 
-from orthanc_research.files import atomic_path, private_folder
+from orthanc_research.files import atomic_path, private_folder, sweep
 
 __all__ = ["BESIDE", "BusyError", "Database", "DatabaseError", "DiskError", "ForeignError", "complaint", "has_tables"]
 
@@ -80,9 +80,13 @@ class Database:
     def open(cls, path: Path, *, what: str, lock: bool = True) -> Self:
         """The file, for the one that works on it (`lock`, else `BusyError`); without, to read what another writes.
 
-        `ForeignError` when it is no database, `DiskError` when it cannot be opened.
+        Who works on it sweeps its folder first: one that was killed while it made a file leaves that, and SQLite's
+        journal of it. `ForeignError` when it is no database, `DiskError` when it cannot be opened.
         """
         held = _hold(path, what) if lock else None
+        if held is not None:
+            with suppress(OSError):
+                sweep(path.parent)
         try:
             return cls(path, _connect(path) if lock else _read_only(path), held, what)
         except sqlite3.DatabaseError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pandas as pd
 import pyarrow.parquet as pq
 from dicom_files import as_file
@@ -60,9 +61,19 @@ def check(made: Build, wanted: Recipe) -> ores.dataset.OpenDataset:
     dataset = ores.open_dataset(made.folder, check=True)
     assert dataset.manifest["recipe"] == wanted.hash
     assert len(dataset.series) == len(made.status)
-    for name in ("series", "instances", "issues"):
-        path = made.folder / f"{name}.parquet"
-        assert len(pd.read_parquet(path)) == pq.read_metadata(path).num_rows
+    counts = dataset.manifest["counts"]
+    assert (counts["series"], counts["instances"]) == (len(dataset.series), len(dataset.instances))
+    if wanted.splits.ratios:
+        assert dataset.manifest["splits"] == dataset.splits["split"].value_counts().to_dict()
+    tables = {path.stem: path for path in made.folder.glob("*.parquet")}
+    split = wanted.splits.ratios or wanted.splits.kfold
+    assert set(tables) == {"instances", "issues", "series", *(["splits"] if split else [])}
+    for path in tables.values():
+        table = pq.read_table(path)
+        assert list(pd.read_parquet(path)) == table.column_names
+        with duckdb.connect() as database:
+            assert len(database.execute(f"select * from '{path}'").fetchall()) == len(table)
     assert (made.folder / "README.md").exists() == wanted.outputs.card
     assert not list(made.folder.rglob(".ores-*"))
+    assert not [path for path in made.folder.rglob("*") if path.stat().st_mode & 0o077]
     return dataset

@@ -12,6 +12,7 @@ import time
 import warnings
 import zipfile
 import zlib
+from collections import Counter
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import suppress
 from multiprocessing import get_context
@@ -246,9 +247,13 @@ def test_a_de_identified_dataset_leads_back_to_no_source(
     for level in ("patients", "studies", "series", "instances"):
         secret |= set(getattr(orthanc.rest, level).list())
     assert len(secret) > 400
+    called = [*dataset.series.index, *dataset.instances.index, *dataset.splits.index]
+    seen = Counter[str]()
     for path in build.folder.rglob("*"):
         content = str(path.relative_to(build.folder)).encode() + (_opened(path) if path.is_file() else b"")
         assert not [each for each in secret if each.encode() in content], path.name
+        seen[path.suffix] += any(str(each).encode() in content for each in called)  # looked for in the same way
+    assert min(seen[each] for each in (".parquet", ".gz", ".json")) > 0
     assert {path.suffix for path in build.folder.rglob("*")} >= {".parquet", ".gz", ".json", ".md", ".toml", ".pdf"}
     private = tmp_path / "project" / "datasets" / recipe.dataset.name
     assert {path.name for path in private.iterdir()} == {"recipe.lock.json", "splits.lock.json"}
@@ -287,6 +292,9 @@ def test_a_series_of_which_an_instance_was_stored_again_is_made_again(version: s
         time.sleep(1.1)  # LastUpdate has seconds
         assert orthanc.upload([as_file(other)], progress=False)["status"].tolist() == ["stored"]
         again = build_of(orthanc, small(), tmp_path / "out")
+        assert again.differences.to_dict("records") == [
+            {"SeriesInstanceUID": other.SeriesInstanceUID, "change": "changed"}
+        ]
         assert again.status.index[~again.status["reused"]].tolist() == [other.SeriesInstanceUID]
         frames = {each["SOPInstanceUID"]: array for each, array in check(again, small()).frames()}
         assert frames[other.SOPInstanceUID].tolist() == pixels.tolist()
@@ -359,6 +367,8 @@ def test_a_split_does_not_move_when_the_query_finds_more(orthanc: ores.Orthanc, 
     orthanc.delete(orthanc.series(PatientID=patients[0]), expect=2)
     less = build_of(orthanc, small(), tmp_path / "out")
     assert less.verify().empty
+    assert less.changes == "2 gone"
+    assert repr(less).endswith("since the last build: 2 gone>")
     assert len(list((less.folder / "frames").iterdir())) == 10
 
 
@@ -422,11 +432,14 @@ def test_the_shell_plans_builds_and_verifies(
     built = run("build", recipe, str(out), "--label", "finding")
     assert built.exit_code == 0, built.output
     assert "4 done" in built.stderr
+    assert "since the last build" not in built.stderr
     assert "2 of 2 labels are on the servers" in built.stderr
     assert len(orthanc.series(labels=["finding-yes"])) == 2
     assert run("verify", str(out)).exit_code == 0
     assert "train" in run("splits", str(out)).stdout
     assert run("card", str(out)).stdout.strip() == (out / "README.md").read_text().strip()
+    orthanc.delete(orthanc.series().index[:1].tolist(), expect=1)
+    assert "series since the last build: 1 gone" in run("build", recipe, str(out)).stderr
     (out / "README.md").write_text("other")
     verified = run("verify", str(out))
     assert verified.exit_code == 1

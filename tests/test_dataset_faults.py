@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import itertools
+import json
 import logging
 import os
 import random
@@ -19,6 +21,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from dataset_builds import SMALL, build, check, cohort, load, recipe
 from dicom_files import as_file
@@ -28,7 +31,7 @@ from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import RawDataElement
 from pydicom.tag import Tag
 from pydicom.uid import UID, RawDataStorage, RLELossless
-from test_gates_disk import SmallDisk, disk  # noqa: F401 - a fixture
+from test_gates_disk import STEPS, SmallDisk, disk, failing  # noqa: F401 - a fixture
 
 import orthanc_research as ores
 from orthanc_research import files
@@ -40,7 +43,7 @@ from orthanc_research.pixels import _decode
 UNCACHED = {"MaximumStorageCacheSize": 0}
 FRAMES = SMALL.replace('also = ["npz"]', "").replace('require = "volume"', 'require = "none"')
 RELEASED = SMALL + '[anonymize]\nproject = "env:ORES_PROJECT"\nprofile = "research"\n'
-EVENTS = ("open", "os.rename", "os.remove", "os.mkdir")
+EVENTS = ("open", "os.rename", "os.remove", "os.mkdir", "os.link", "sqlite3.connect")
 Auth = tuple[str, str] | None
 
 
@@ -168,6 +171,40 @@ def test_a_disk_that_is_full_at_any_write_says_how_much_it_needs_and_is_gone_on_
         assert " MB" in said
         assert plan.build(folder, progress=False).content_hash == right.content_hash
         assert right.verify().empty
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+@pytest.mark.one_version
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
+def test_a_disk_that_fails_at_any_step_is_told_and_gone_on_from(
+    orthanc: ores.Orthanc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    load(orthanc, cohort("CT", patients=1, slices=3))
+    plan = recipe().plan(orthanc, progress=False)
+    right = plan.build(tmp_path / "right", progress=False)
+    told = 0
+    for owner, name in STEPS:
+        for at in itertools.count(1):
+            folder = tmp_path / f"{name}-{at}"
+            with monkeypatch.context() as patch:
+                hit = failing(patch, owner, name, at, number)
+                try:
+                    made = plan.build(folder, workers=1, progress=False)
+                except DatasetError as error:
+                    said = [str(error)]
+                else:
+                    said = made.status["error"].dropna().tolist()
+                    # Some file systems cannot flush a folder: the file in it is whole, and nothing is said.
+                    assert said or not hit or (name == "fsync" and made.content_hash == right.content_hash)
+            if not hit:
+                break
+            told += bool(said)
+            words = ("disk is full", " MB") if number == errno.ENOSPC else (os.strerror(number),)
+            assert all(word in each for each in said for word in words), said
+            assert not list(folder.rglob("*.partial"))
+            assert plan.build(folder, progress=False).content_hash == right.content_hash, (name, at)
+    assert told > 20
 
 
 @pytest.mark.long
@@ -358,13 +395,30 @@ def test_no_value_is_in_a_warning_or_a_log(
     assert "orthanc_research" not in str(filters)  # as they were before
 
 
-def test_a_build_says_what_it_was_made_with(orthanc: ores.Orthanc, tmp_path: Path) -> None:
-    load(orthanc, cohort("CT", patients=1, slices=3))
+def test_a_build_says_what_it_was_made_with_and_of(orthanc: ores.Orthanc, tmp_path: Path) -> None:
+    given = cohort("CT", patients=1, slices=3)
+    load(orthanc, given)
     made = build(orthanc, recipe(), tmp_path / "out")
     manifest = ores.open_dataset(made.folder).manifest
     (decoder,) = manifest["decoders"]["1.2.840.10008.1.2.1"]
     assert decoder.startswith("numpy ")
     assert made.retry(progress=False).decoders == manifest["decoders"]  # of what was built before as well
+    for path in made.folder.glob("*.parquet"):  # a file that is found alone still says what made it
+        about = json.loads(pq.read_schema(path).metadata[b"orthanc_research"])
+        assert (about["recipe"], about["schema"]) == (manifest["recipe"], 1)
+    lock = json.loads((made.folder / "recipe.lock.json").read_text())
+    assert lock["servers"] == [orthanc.capabilities().version]
+    assert lock["versions"] == manifest["versions"]
+    (series,) = lock["series"]
+    (identifier,) = orthanc.series().index
+    uids = sorted(
+        ores.orthanc_id(d.PatientID, d.StudyInstanceUID, d.SeriesInstanceUID, d.SOPInstanceUID) for d in given
+    )
+    assert series.pop("LastUpdate")
+    assert series == {
+        "SeriesInstanceUID": given[0].SeriesInstanceUID, "ID": identifier, "source": 0, "instances": len(given),
+        "hash": hashlib.sha256("\n".join(uids).encode()).hexdigest(),
+    }  # fmt: skip
     facts = (made.folder / "build.json").read_text()
     assert all(word in facts for word in ("started", "ended", "pyarrow", "1.2.840.10008.1.2.1"))
     _HASHES.add(made.content_hash)

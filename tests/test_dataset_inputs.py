@@ -5,16 +5,21 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from dataset_builds import SMALL, build, check, cohort, load, recipe
 from dicom_files import as_file
+from pixel_cases import Each, make_series
 from pydicom import Dataset
+from pydicom.uid import RLELossless
 
 import orthanc_research as ores
 from orthanc_research import deid
-from orthanc_research.dataset import Recipe
+from orthanc_research.dataset import Recipe, _select
 from orthanc_research.errors import DatasetError, QueryError, UnsupportedError
 from orthanc_research.local import OrthancServer
 
@@ -27,6 +32,35 @@ def renamed(datasets: list[Dataset], **values: Callable[[Dataset], str]) -> list
             setattr(each, keyword, value(each))
         each.file_meta.MediaStorageSOPInstanceUID = each.SOPInstanceUID
     return datasets
+
+
+def test_a_plan_counts_what_a_build_would_hold_and_only_reads(
+    orthanc: ores.Orthanc, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = cohort(patients=3, slices=6)
+    packed, torn, *_ = sorted({str(each.SeriesInstanceUID) for each in given})
+    given.remove(next(each for each in given if each.SeriesInstanceUID == torn and each.InstanceNumber == 3))
+    for each in given:
+        each.PatientSex = "F" if each.PatientID == given[0].PatientID else "M"
+        if each.SeriesInstanceUID == packed:
+            each.compress(RLELossless, generate_instance_uid=False)
+    load(orthanc, given)
+    text = PIXELS.replace("[splits]", '[splits]\nstratify = ["PatientSex"]').replace('"KVP"', '"PatientID", "StudyID"')
+    monkeypatch.setattr(_select, "available", lambda syntax: () if syntax == RLELossless else ("one",))
+    with orthanc.rest.counting() as requests:
+        plan = recipe(text).plan(orthanc, progress=False)
+    kept = [each for each in given if each.SeriesInstanceUID != torn]
+    assert plan.counts == {
+        "found": 6, "series": 5, "patients": 3, "studies": 3, "instances": len(kept),
+        "GB": pytest.approx(sum(len(as_file(each)) for each in kept) / 1e9),
+    }  # fmt: skip
+    assert plan.drops.to_dict() == {"geometry: missing-slices": 1}
+    assert plan.strata.to_dict() == {("F",): 1, ("M",): 2}
+    assert plan.identifying == ("PatientID", "StudyID")
+    assert plan.decoders == ("pylibjpeg pylibjpeg-rle",)
+    assert "pylibjpeg-rle" in plan._repr_html_()
+    reads = {target.partition("?")[0] for method, target in requests if method != "GET"}
+    assert reads <= {"tools/find", "tools/bulk-content"}
 
 
 @pytest.mark.one_version
@@ -91,6 +125,36 @@ def test_a_series_whose_uid_begins_as_another_one_s_takes_nothing_of_it(orthanc:
     less = build(orthanc, wanted, tmp_path / "out")
     assert less.content_hash == build(orthanc, wanted, tmp_path / "new").content_hash
     assert "1.2.3.4.parquet" not in {path.name for path in (less.folder / "frames").iterdir()}
+
+
+ODD: dict[str, list[Dataset]] = {
+    "missing-slices": [each for k, each in enumerate(make_series(6)) if k != 3],
+    "sheared": make_series(4, ImagePositionPatient=Each(*([0, 0.33 * k, k] for k in range(4)))),
+    "4d": make_series(6, ImagePositionPatient=Each(*([0, 0, k % 3] for k in range(6))), EchoTime=Each(*"111222")),
+}
+
+
+@pytest.mark.one_version
+def test_geometry_that_a_recipe_accepts_is_built_as_it_is_read_and_else_dropped(
+    orthanc: ores.Orthanc, tmp_path: Path
+) -> None:
+    for number, given in enumerate(ODD.values()):
+        for each in given:
+            each.SeriesInstanceUID, each.PatientID = f"1.2.{number}", f"P{number}"
+            each.SOPInstanceUID = f"1.2.{number}.{each.InstanceNumber}"
+        load(orthanc, renamed(given))
+    text = PIXELS.replace("[arrays]", '[arrays]\nvalues = "rescaled"\nalso = ["npz"]')
+    assert recipe(text).plan(orthanc, progress=False).drops.to_dict() == {f"geometry: {code}": 1 for code in ODD}
+    options: dict[str, Any] = {"on_missing": "nan", "on_shear": "keep", "on_4d": "stack"}
+    accepted = "".join(f'{name} = "{value}"\n' for name, value in options.items())
+    wanted = recipe(text.replace('require = "volume"\n', f'require = "volume"\n{accepted}'))
+    dataset = check(build(orthanc, wanted, tmp_path / "out"), wanted)
+    for identifier, uid in orthanc.series()["SeriesInstanceUID"].items():
+        expected = orthanc.volume(identifier, "rescaled", **options)
+        array, about = ores.read_volume(dataset.folder / "volumes" / f"{uid}.npz")
+        np.testing.assert_array_equal(array, expected.array)
+        assert (about["sop_uids"], about["issues"]) == (list(expected.sop_uids), list(expected.issues))
+        np.testing.assert_array_equal(dataset.volume(uid, "rescaled", **options).array, expected.array)
 
 
 @pytest.mark.one_version
@@ -203,6 +267,7 @@ def test_a_profile_of_one_s_own_lies_beside_the_recipe(
     public = json.dumps(dataset.manifest) + "".join(
         path.read_text() for path in made.folder.rglob("*") if path.suffix in (".toml", ".md", ".json")
     )
+    public += "".join(str(pq.read_schema(path).metadata) for path in made.folder.rglob("*.parquet"))
     assert wanted.hash not in public
     assert str(given[0].PatientID) not in public
     for name, content in (("none.json", None), ("odd.json", "{"), ("../mine.json", ""), ("best", "")):

@@ -16,6 +16,7 @@ import pytest
 from dataset_builds import SMALL, build, check, cohort, load, recipe
 
 import orthanc_research as ores
+from orthanc_research import files
 from orthanc_research.deid import Key
 from orthanc_research.errors import AccessError
 from orthanc_research.release import _carry, _server
@@ -74,6 +75,14 @@ def _project(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Path:
     return folder / "project"
 
 
+def _content(source: ores.Orthanc, monkeypatch: pytest.MonkeyPatch, folder: Path) -> str:
+    """The content hash of a build that nothing happens to; the next one's project is another: `folder` / "other"."""
+    _project(monkeypatch, folder / "right")
+    right = build(source, recipe(RELEASED), folder / "right" / "out").content_hash
+    _project(monkeypatch, folder / "other")
+    return right
+
+
 def _copies(project: Path) -> dict[str, bytes]:
     releases = project.with_name("project-releases")
     return {str(path.relative_to(releases)): path.read_bytes() for path in releases.rglob("*.dcm")}
@@ -124,9 +133,7 @@ def test_a_key_that_workers_cannot_have_keeps_the_originals_here(
 def test_workers_that_cannot_or_have_died_leave_rows_that_the_next_build_does(
     source: ores.Orthanc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _project(monkeypatch, tmp_path / "right")
-    right = build(source, recipe(RELEASED), tmp_path / "right" / "out")
-    _project(monkeypatch, tmp_path / "other")
+    right = _content(source, monkeypatch, tmp_path)
     with _processes(tmp_path, ORES_KEY="6d" * 32) as executor:
         made = build(source, recipe(RELEASED), tmp_path / "other" / "out", executor=executor)
         assert not made.complete
@@ -138,16 +145,13 @@ def test_workers_that_cannot_or_have_died_leave_rows_that_the_next_build_does(
         died = made.retry(progress=False)
         assert set(died.status["status"]) == {"not-done"}
         assert died.status["error"].str.contains("worker died").all()
-    again = build(source, recipe(RELEASED), tmp_path / "other" / "out")
-    assert again.content_hash == right.content_hash
+    assert build(source, recipe(RELEASED), tmp_path / "other" / "out").content_hash == right
 
 
 def test_a_release_that_stops_in_the_middle_is_no_smaller_dataset(
     source: ores.Orthanc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _project(monkeypatch, tmp_path / "right")
-    right = build(source, recipe(RELEASED), tmp_path / "right" / "out")
-    _project(monkeypatch, tmp_path / "stopped")
+    right = _content(source, monkeypatch, tmp_path)
     real, reads = _server._read, iter(range(100))
 
     def read(rest: Any, key: str) -> bytes:
@@ -157,10 +161,15 @@ def test_a_release_that_stops_in_the_middle_is_no_smaller_dataset(
 
     with monkeypatch.context() as patch:
         patch.setattr(_server, "_read", read)
-        made = build(source, recipe(RELEASED), tmp_path / "stopped" / "out")
+        made = build(source, recipe(RELEASED), tmp_path / "other" / "out")
     assert not made.complete
     assert "dropped" not in set(made.status["status"])
     left = made.status[made.status["status"] == "not-done"]
     assert left["error"].str.contains("does not accept this user any more").all()
     assert len(left)
-    assert made.retry(progress=False).content_hash == right.content_hash
+    project = tmp_path / "other" / "project"
+    for place in (project, project / "datasets" / "small"):  # as of one that was killed while it wrote there
+        for end in ("partial", "partial-journal"):
+            (place / f".ores-{files._host()}-999999999-0011.{end}").touch()
+    assert made.retry(progress=False).content_hash == right
+    assert not list(tmp_path.rglob(".ores-*"))

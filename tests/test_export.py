@@ -21,16 +21,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 import pydicom
 import pytest
 from faults import Exchange, Proxy, Script
+from pixel_cases import columns_of, make_enhanced
 from pydicom.data import get_testdata_file
 from stock import stock
 from volume_cases import volume_of
 
 import orthanc_research as ores
 from orthanc_research import errors
+from orthanc_research.export import frame_rows, write_frames
+from orthanc_research.export.frames import FRAMES_SCHEMA
+from orthanc_research.pixels import decode
 
 # The JSON of a .npy is named otherwise than those of the other two.
 FORMS = ("parquet", "npy", "nifti" if importlib.util.find_spec("nibabel") else "npz")
@@ -127,8 +132,26 @@ def test_frames_are_exported_bit_for_bit_with_their_geometry(cohort: ores.Orthan
             seen += 1
         assert numbers == sorted(numbers)
         assert len(pd.read_parquet(path)) == len(numbers)
-        assert pq.ParquetFile(path).metadata.row_group(0).num_rows <= 8
     assert seen == len(files) == int(ledger["frames"].sum())
+
+
+def test_frames_lie_in_groups_of_eight_packed_by_zstd_under_one_schema(tmp_path: Path) -> None:
+    """One slice is read without the others, and a folder of files as one table, whatever is in the first of them."""
+    images = np.arange(20 * 6 * 5).reshape(20, 6, 5)
+    for name, kind in (("a", np.int16), ("b", np.float32)):
+        made = make_enhanced(images.astype(kind), columns_of(20), PatientID="nobody")
+        write_frames(tmp_path / f"{name}.parquet", frame_rows(made, decode(made)), {"by": name})
+        with pq.ParquetFile(tmp_path / f"{name}.parquet") as file:
+            groups = [file.metadata.row_group(place) for place in range(file.num_row_groups)]
+            pixels = [group.column(group.num_columns - 1) for group in groups]
+            assert file.schema_arrow.equals(FRAMES_SCHEMA, check_metadata=False)
+            assert file.schema_arrow.metadata == {b"orthanc_research.frames": b"1", b"by": name.encode()}
+        assert [group.num_rows for group in groups] == [8, 8, 4]
+        assert {each.path_in_schema for each in pixels} == {"pixels"}
+        assert {(each.compression, each.has_dictionary_page, each.statistics) for each in pixels} == {
+            ("ZSTD", False, None)
+        }
+    assert len(pads.dataset(tmp_path).to_table()) == 40
 
 
 def test_a_flipped_bit_in_a_parquet_file_is_found(cohort: ores.Orthanc, tmp_path: Path) -> None:

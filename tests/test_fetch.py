@@ -191,19 +191,26 @@ def test_the_md5_is_of_the_file_however_it_is_stored(version: str, config: dict[
                     fetch.file(orthanc.rest, instance, verify=True)
 
 
-def test_memory_is_the_volume_and_a_few_files(orthanc: ores.Orthanc) -> None:
-    rng = np.random.default_rng(1)
-    orthanc.upload([make_slice(k, rng.integers(0, 999, (384, 384), np.uint16)) for k in range(60)], progress=False)
-    (stack,) = orthanc.stacks(orthanc.series())
-    ways: list[tuple[Any, bool]] = [(read, verify) for read in (stack, orthanc.series()) for verify in (False, True)]
-    for read, verify in ways:
-        tracemalloc.start()
-        try:
-            volume = orthanc.volume(read, verify=verify)
-            peak = tracemalloc.get_traced_memory()[1]
-        finally:
-            tracemalloc.stop()
-        assert peak < volume.array.nbytes * 1.2
+@pytest.mark.parametrize(("values", "more"), [("stored", 3), ("rescaled", 8)])
+def test_memory_is_the_volume_and_a_few_files_a_worker(orthanc: ores.Orthanc, values: str, more: int) -> None:
+    """The file, and for numbers that are rescaled float64 and float32 of it: of each worker, and not of each slice."""
+    images = np.random.default_rng(1).integers(0, 999, (60, 384, 384), np.uint16)
+    orthanc.upload([make_slice(k, image) for k, image in enumerate(images)], progress=False)
+    whole = make_enhanced(images, columns_of(60), SeriesInstanceUID="1.2.78", SOPInstanceUID="1.2.78.1")
+    orthanc.upload(whole, progress=False)
+    slices, frames = (orthanc.series(SeriesInstanceUID=uid) for uid in (make_slice().SeriesInstanceUID, "1.2.78"))
+    one = images[0].nbytes
+    ways: list[tuple[Any, int]] = [(slices, more * orthanc.workers * one), (frames, int(2.2 * images.nbytes))]
+    ways += [(one_stack(orthanc.stacks(slices)), more * orthanc.workers * one)]
+    for read, above in ways:
+        for verify in (False, True):
+            tracemalloc.start()
+            try:
+                volume = orthanc.volume(read, values, verify=verify)
+                peak = tracemalloc.get_traced_memory()[1]
+            finally:
+                tracemalloc.stop()
+            assert peak < volume.array.nbytes + above
 
 
 def test_many_files_of_jpeg_2000_are_decoded_by_processes(

@@ -1,8 +1,15 @@
-"""The same synthetic files through pydicom, dicom-numpy, highdicom and nibabel: where they speak, they say the same."""
+"""The same synthetic files through pydicom, dicom-numpy, highdicom and nibabel: where they speak, they say the same.
+
+And through servers: what is read of a server is what is read of its files.
+"""
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import math
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import dicom_numpy
@@ -14,9 +21,12 @@ import pytest
 from dicom_files import as_file
 from pixel_cases import (
     LEGACY_CT,
+    PARAMETRIC_MAP,
+    PT,
     Each,
     as_short_tags,
     columns_of,
+    item,
     make_dose,
     make_enhanced,
     make_mosaic,
@@ -26,7 +36,13 @@ from pixel_cases import (
 )
 from pydicom import Dataset, dcmread
 from pydicom.filebase import DicomBytesIO
+from pydicom.pixels.processing import apply_modality_lut, convert_color_space
+from pydicom.pixels.utils import pixel_array
+from pydicom.uid import UID, JPEG2000Lossless, JPEGLSLossless, RLELossless
+from stock import put
 
+import orthanc_research as ores
+from orthanc_research.errors import GeometryError, PixelError
 from orthanc_research.pixels import Filler, Volume, arrange, decode, one_stack, stacks_of
 from orthanc_research.rest import Rest
 
@@ -44,6 +60,14 @@ def series(count: int = 5, gap: float = 2.5, a: float = 0.0, b: float = 0.0, **c
     return make_series(
         count, **{"ImagePositionPatient": Each(*corners), "ImageOrientationPatient": orientation, **changes}
     )
+
+
+def renamed(datasets: list[Dataset], end: str) -> list[Dataset]:
+    """The same in instances of their own; what is there twice stays there twice."""
+    made = copy.deepcopy(datasets)
+    for each in made:
+        each.SOPInstanceUID = each.file_meta.MediaStorageSOPInstanceUID = UID(f"{each.SOPInstanceUID}{end}")
+    return made
 
 
 CLASSIC: dict[str, list[Dataset]] = {
@@ -148,12 +172,75 @@ def test_enhanced_files_are_highdicoms_volumes_in_the_reverse_order(name: str) -
     np.testing.assert_allclose(theirs.affine @ [len(volume.array) - 1, 0, 0, 1], volume.affine @ [0, 0, 0, 1])
 
 
+def packed(syntax: UID) -> list[Dataset]:
+    made = series(array=np.arange(-512, 512, dtype=np.int16).reshape(32, 32))
+    for each in made:
+        each.compress(syntax, generate_instance_uid=False)
+    return made
+
+
+def with_lut(**lut: Any) -> list[Dataset]:
+    made = series(array=np.arange(30, dtype=np.uint16).reshape(6, 5), RescaleSlope=None, RescaleIntercept=None)
+    for each in made:
+        each.ModalityLUTSequence = [item(**lut)]
+        each.ModalityLUTSequence[0]["LUTDescriptor"].VR = each.ModalityLUTSequence[0]["LUTData"].VR = "US"
+    return made
+
+
+# What Orthanc's own arrays have wrong, or refuse: each is right here.
+PIXELS: dict[str, list[Dataset]] = {
+    "12 bits in 16, signed": series(
+        array=np.array([[-1, -2048, 2047, 0x7FFF]] * 4, np.int16), BitsStored=12, HighBit=11
+    ),
+    "overlays in the unused bits": series(array=np.full((6, 5), 0xF123, np.uint16), BitsStored=12, HighBit=11),
+    "a Modality LUT": with_lut(LUTDescriptor=[30, 0, 16], ModalityLUTType="US", LUTData=list(range(0, 300, 10))),
+    "PET with slopes that are no integers": series(
+        SOPClassUID=PT,
+        Modality="PT",
+        Units="BQML",
+        RescaleIntercept=0,
+        RescaleSlope=Each(*(0.37 * k for k in range(1, 6))),
+    ),
+    "JPEG 2000": packed(JPEG2000Lossless),
+    "JPEG-LS": packed(JPEGLSLossless),
+    "RLE": packed(RLELossless),
+    "colour of 16 bits": [make_slice(k, np.full((6, 5, 3), 9000 + k, np.uint16)) for k in range(4)],
+    "YBR, uncompressed": [
+        make_slice(k, np.full((6, 5, 3), (90 + k, 30, 200), np.uint8), PhotometricInterpretation="YBR_FULL")
+        for k in range(4)
+    ],
+}
+
+
+def as_pydicom(dataset: Dataset, values: str) -> npt.NDArray[Any]:
+    array = pixel_array(dataset, raw=True)
+    if dataset.PhotometricInterpretation == "YBR_FULL":
+        array = convert_color_space(array, "YBR_FULL", "RGB")
+    return array if values == "stored" else apply_modality_lut(array, dataset).astype(np.float32)
+
+
+@pytest.mark.parametrize("name", PIXELS)
+def test_what_servers_get_wrong_is_as_pydicom_has_it(name: str) -> None:
+    by_uid = {d.SOPInstanceUID: dcmread(DicomBytesIO(as_file(d))) for d in PIXELS[name]}
+    colour = next(iter(by_uid.values())).SamplesPerPixel == 3
+    for values in ("stored",) if colour else ("stored", "rescaled"):
+        volume = built(PIXELS[name], values)
+        for k, uid in enumerate(volume.sop_uids):
+            np.testing.assert_allclose(volume.array[k], as_pydicom(by_uid[uid], values), rtol=1e-7)
+
+
 # Everything else that is made here: the verdict, and nothing is stacked without a word.
 OTHER: dict[str, tuple[list[Dataset], str]] = {
     "12 bits stored": (series(BitsStored=12, HighBit=11), "ok"),
     "overlay bits above": (series(BitsStored=8, HighBit=7), "ok"),
     "colour": ([make_slice(k, np.full((6, 5, 3), k, np.uint8)) for k in range(4)], "ok"),
     "dose": ([make_dose([0.0, 2.0, 4.0])], "ok"),
+    "float pixels": (
+        [make_enhanced(np.linspace(-1, 1, 90, dtype="f4").reshape(3, 6, 5), columns_of(3), SOPClassUID=PARAMETRIC_MAP)],
+        "ok",
+    ),
+    "two orientations": ([*series(3), *renamed(series(3, b=-math.pi / 2), ".9")], "ok"),
+    "segmentation": (series(SOPClassUID="1.2.840.10008.5.1.4.1.1.66.4", Modality="SEG"), "not-an-image"),
     "nuclear": ([make_nuclear()], "ok"),
     "mosaic": ([make_mosaic()], "ok"),
     "a gap": ([d for k, d in enumerate(series(6)) if k != 3], "missing-slices"),
@@ -197,6 +284,54 @@ def test_the_order_is_the_servers_own(rest: Rest) -> None:
     assert one_stack(stacks_of(rest.series.instances_tags(found))).instances == tuple(
         each[0] for each in rest.series.ordered_slices(found)["SlicesShort"]
     )
+
+
+def everything() -> Iterator[tuple[str, list[Dataset]]]:
+    """Each case in a series of its own, as a server needs it; one that it cannot hold is left out."""
+    cases = {**CLASSIC, **PIXELS, **{name: [each] for name, each in ENHANCED.items()}}
+    cases |= {name: each for name, (each, _) in OTHER.items() if name != "an instance twice"}
+    for number, (name, datasets) in enumerate(cases.items()):
+        made = renamed(datasets, f".{number}")
+        for each in made:
+            each.SeriesInstanceUID = f"1.2.826.0.1.8.{number}"
+        yield name, made
+
+
+def outcome(read: Callable[[], Volume]) -> tuple[Any, ...]:
+    """A volume's facts and its voxels, or the error that there is instead."""
+    try:
+        volume = read()
+    except (GeometryError, PixelError) as error:
+        return type(error), str(error)
+    facts = [getattr(volume, each.name) for each in dataclasses.fields(volume)]
+    return Volume, *((f.dtype, f.shape, f.tobytes()) if isinstance(f, np.ndarray) else f for f in facts)
+
+
+def test_each_case_is_the_same_through_a_server(orthanc: ores.Orthanc) -> None:
+    cases = list(everything())
+    assert len(cases) > 45
+    put(orthanc, [each for _, datasets in cases for each in datasets])
+    called = {uid: identifier for identifier, uid in orthanc.series()["SeriesInstanceUID"].items()}
+    volumes = 0
+    for name, datasets in cases:
+        here: list[Dataset] = [dcmread(DicomBytesIO(as_file(each))) for each in datasets]
+        series = called[datasets[0].SeriesInstanceUID]
+        for values in ("stored", "rescaled"):
+            expected = outcome(partial(exact, here, values))
+            found = outcome(partial(orthanc.volume, series, values, verify=values == "rescaled"))
+            assert found == expected, (name, values)
+            volumes += expected[0] is Volume
+        told = [(stack.status, stack.sop_uids, stack.reason) for stack in orthanc.stacks(series)]
+        assert told == [(stack.status, stack.sop_uids, stack.reason) for stack in stacks_of(here)], name
+    assert volumes > 60
+
+
+def exact(datasets: list[Dataset], values: str) -> Volume:
+    filler = Filler(one_stack(stacks_of(datasets)), values)
+    by_uid = {each.SOPInstanceUID: each for each in datasets}
+    for file in filler.stack.files:
+        filler.put_file(file, by_uid[file.sop_uid])
+    return filler.volume()
 
 
 def test_every_case_decodes_to_the_type_that_its_header_says() -> None:

@@ -91,10 +91,13 @@ def test_who_decodes_can_be_chosen() -> None:
     assert asked == ["1.2.3"]
 
 
-def test_a_dose_is_an_image_and_its_values_are_scaled() -> None:
+def test_a_dose_is_an_image_and_its_values_are_scaled_in_float64() -> None:
     made = make_dose([0.0, 3.0, 6.0])
+    made.PixelData = (np.arange(60, dtype="<u4") * 70_000_001).tobytes()  # beyond what float32 counts
     assert pixels_of(made).dtype == np.uint32
-    np.testing.assert_allclose(pixels_of(made, "rescaled"), pixels_of(made) * 1.25e-4, rtol=1e-6)
+    expected = (pixels_of(made) * 1.25e-4).astype(np.float32)
+    np.testing.assert_array_equal(pixels_of(made, "rescaled"), expected)
+    assert not np.array_equal(pixels_of(made).astype(np.float32) * np.float32(1.25e-4), expected)
     assert pixels_of(made, "display").max() == 255
 
 

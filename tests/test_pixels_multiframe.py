@@ -320,6 +320,7 @@ def test_dose_offsets_may_be_absolute_and_descending_and_of_any_orientation() ->
     [
         ([1.0, 4.0, 7.0], {}, "bad-header"),
         ([70.0, 73.0, 76.0], {"ImageOrientationPatient": [1, 0, 0, 0, 0, -1]}, "bad-header"),
+        ([70.0, 73.0, 76.0], {"ImageOrientationPatient": [1, 0, 0, 0, 0.9962, 0.0872]}, "bad-header"),  # 5° off
         ([0.0, 3.0, 6.0], {"GridFrameOffsetVector": [0.0, 3.0]}, "bad-header"),
         ([0.0, 3.0, 7.0], {}, "non-uniform"),
         ([0.0, 3.0, 6.0], {"GridFrameOffsetVector": None}, "no-geometry"),
@@ -427,6 +428,7 @@ def test_a_proven_mosaic_is_cut_into_its_slices(count: int, normal: float) -> No
         make_mosaic(csa=csa_header(NumberOfImagesInMosaic=["5"])),
         make_mosaic(csa=csa_header(SliceNormalVector=["0", "0", "1"], NumberOfImagesInMosaic=["6"])),
         make_mosaic(csa=csa_header(SliceNormalVector=["0", "1", "0"])),
+        make_mosaic(csa=csa_header(SliceNormalVector=["0", "0.0872", "0.9962"])),  # 5° off
         make_mosaic(csa=csa_header(SliceNormalVector=["0", "0", "nan"])),
         make_mosaic(csa=csa_header(SliceNormalVector=["0", "0", "one"])),
         make_mosaic(SpacingBetweenSlices=None),

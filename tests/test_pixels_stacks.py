@@ -115,6 +115,7 @@ def test_orthancs_answer_for_a_series_is_taken_as_it_is_and_keeps_its_ids() -> N
         ("missing-slices", series(-99.48, 103.02, 104.27, 105.52)),
         ("non-uniform", series(0, 1, 2, 3.5, 4.5)),
         ("non-uniform", series(0, 1, 2, 3.02)),
+        ("non-uniform", series(-99.48, 103.4, 104.65, 105.9)),  # 162.3 gaps, of which any rounding would make 162
         ("sheared", [header(k, (0.0, 0.1 * k, 1.0 * k)) for k in range(5)]),
         ("too-few-slices", series(0, 1)),
         ("too-few-slices", series(0)),
@@ -200,16 +201,17 @@ def test_slices_that_each_turn_a_little_do_not_chain_into_one_group() -> None:
     assert len(stacks_of(turned)) > 10
 
 
-@pytest.mark.parametrize(
-    ("tag", "axis"),
-    [
-        ("t0020_0100", "temporal_position"),
-        ("t0018_9087", "b_value"),
-        ("t0018_0081", "echo_time"),
-        ("t0018_1060", "trigger_time"),
-        ("t0020_0012", "acquisition_number"),
-    ],
-)
+# In the order in which they are looked at.
+NAMED = {
+    "t0020_0100": "temporal_position",
+    "t0018_9087": "b_value",
+    "t0018_0081": "echo_time",
+    "t0018_1060": "trigger_time",
+    "t0020_0012": "acquisition_number",
+}
+
+
+@pytest.mark.parametrize(("tag", "axis"), NAMED.items())
 def test_four_dimensions_are_named_after_what_tells_the_slices_apart(tag: str, axis: str) -> None:
     headers = [header(10 * t + k, (0.0, 0.0, 2.0 * k), **{tag: str(10 * t)}) for k in range(4) for t in (1, 2, 3)]
     stack = only(headers)
@@ -225,6 +227,15 @@ def test_the_first_axis_that_fits_wins_and_one_that_does_not_fit_is_passed_over(
         for t in (1, 2)
     ]
     assert only(headers).details["axis"] == "echo_time"
+
+
+@pytest.mark.parametrize("place", range(len(NAMED)))
+def test_of_several_axes_that_fit_it_is_named_after_the_first(place: int) -> None:
+    tags = list(NAMED)[place:]
+    headers = [
+        header(10 * t + k, (0.0, 0.0, 2.0 * k), **dict.fromkeys(tags, str(10 * t))) for k in range(4) for t in (1, 2, 3)
+    ]
+    assert only(headers).details["axis"] == NAMED[tags[0]]
 
 
 @pytest.mark.parametrize(
@@ -263,6 +274,17 @@ def test_rounded_positions_are_even_and_slice_thickness_is_no_spacing() -> None:
     assert stack.status == "ok"
     assert stack.spacing is not None
     assert stack.spacing[0] == pytest.approx(0.6875, abs=1e-3)
+    # Of 0.02 mm, as in micro-CT, a micrometre is more than one percent, and no position is written more exactly.
+    assert only(series(0, 0.0208, 0.04, 0.06)).status == "ok"
+    assert only(series(0, 0.0215, 0.04, 0.06)).status == "non-uniform"
+
+
+def test_what_is_unusual_and_no_reason_to_refuse_is_an_issue() -> None:
+    """Loss that one slice owns to is that of the volume, and values of 12 bits may mean others than those of 16."""
+    lossy = [header(k, (0.0, 0.0, 2.0 * k), t0028_2110="01" if k == 2 else "00") for k in range(4)]
+    assert only(lossy).issues == ("Compressed with loss.",)
+    deep = [header(k, (0.0, 0.0, 2.0 * k), t0028_0101="16" if k == 2 else "12") for k in range(4)]
+    assert only(deep).issues == ("BitsStored differs between slices.",)
 
 
 def test_gaps_within_one_percent_that_add_up_to_half_a_slice_are_not_even() -> None:
@@ -309,6 +331,14 @@ def test_hostile_geometry_never_becomes_a_volume(tag: str, value: str) -> None:
     for each in headers:
         each[tag] = value
     assert {s.status for s in stacks_of(headers)} <= {"bad-header", "no-geometry", "duplicate-positions", "4d"}
+
+
+def test_an_orientation_may_be_rounded_and_not_skewed_and_a_place_not_be_a_kilometre_away() -> None:
+    assert only(series(0, 1, 2, t0020_0037="0.707\\0.707\\0\\-0.707\\0.707\\0")).status == "ok"
+    for skewed in ("1\\0\\0\\0.01\\0.99995\\0", "1\\0\\0\\0\\0.99\\0", "0.99\\0\\0\\0\\1\\0"):
+        assert {s.status for s in stacks_of(series(0, 1, 2, t0020_0037=skewed))} == {"bad-header"}
+    assert only([header(k, (9e5, 0.0, float(k))) for k in range(3)]).status == "ok"
+    assert {s.status for s in stacks_of([header(k, (2e6, 0.0, float(k))) for k in range(3)])} == {"bad-header"}
 
 
 @pytest.mark.parametrize("value", [*HOSTILE, None, [], [{}], 7, {"a": 1}])

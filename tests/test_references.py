@@ -102,11 +102,22 @@ def test_contours_that_all_dangle(orthanc: ores.Orthanc, realdata: Path) -> None
     assert said <= set(frame["ReferencedSOPInstanceUID"])
 
 
-def test_a_segmentation_points_at_its_images(orthanc: ores.Orthanc, realdata: Path) -> None:
-    found = sorted((realdata / "seg-sm-highdicom").rglob("*.dcm"))
-    segs = [path for path in found if pydicom.dcmread(path, stop_before_pixels=True).Modality == "SEG"]
-    orthanc.upload(segs, progress=False)
+def test_segmentations_and_reports_point_at_their_images(orthanc: ores.Orthanc, realdata: Path) -> None:
+    """Against what pydicom finds anywhere in these files; some of the images are here, and the others dangle."""
+    read = [pydicom.dcmread(path) for path in sorted((realdata / "seg-sm-highdicom").glob("*.dcm"))]
+    pointing = [each for each in read if each.Modality in ("SEG", "SR", "ANN")]
+    images = [each for each in read if each.Modality in ("CT", "SM")]
+    orthanc.upload([*pointing, *images], progress=False)
+    here = set(orthanc.instances()["SOPInstanceUID"])
+    said = {
+        (str(each.SOPInstanceUID), str(element.value), str(element.value) not in here)
+        for each in pointing
+        for element in each.iterall()
+        if element.keyword == "ReferencedSOPInstanceUID"
+    }
     frame = orthanc.references(orthanc.series())
-    asked = {str(pydicom.dcmread(path, stop_before_pixels=True).SOPInstanceUID) for path in segs}
-    assert set(frame["SOPInstanceUID"]) <= asked
-    assert len(frame)
+    columns = ["SOPInstanceUID", "ReferencedSOPInstanceUID", "Dangling"]
+    assert sorted(frame[columns].itertuples(index=False, name=None)) == sorted(said)
+    assert set(frame["Modality"]) == {"SEG", "SR", "ANN"}
+    assert set(frame.loc[frame["Modality"] == "SEG", "Dangling"]) == {True, False}
+    assert frame["Target"].isna().tolist() == frame["Dangling"].tolist()

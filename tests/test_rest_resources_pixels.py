@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import numpy.typing as npt
 import pydicom
@@ -17,7 +18,7 @@ from PIL import Image
 from pydicom.data import get_testdata_file
 
 from orthanc_research import errors
-from orthanc_research.rest import Rest
+from orthanc_research.rest import Connection, Rest
 
 UNKNOWN = "-".join(["00000000"] * 5)
 FRAMES = (np.arange(3 * 8 * 6, dtype=np.uint16).reshape(3, 8, 6) * 20 + 100).astype("<u2")
@@ -204,3 +205,36 @@ def test_a_file_without_pixels_has_a_frame_0_and_nothing_in_it(rest: Rest) -> No
     ):
         with pytest.raises(errors.ServerError):
             send()
+
+
+class Heard(httpx.BaseTransport):
+    """The server, and which answers each route was asked for and gave: target → (Accept-Encoding, Content-Encoding)."""
+
+    def __init__(self) -> None:
+        self._way = httpx.HTTPTransport()
+        self.codings: dict[str, tuple[str, str | None]] = {}
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        response = self._way.handle_request(request)
+        said = request.headers["accept-encoding"], response.headers.get("content-encoding")
+        self.codings[request.url.path.rpartition("/")[2]] = said
+        return response
+
+    def close(self) -> None:
+        self._way.close()
+
+
+def test_pixels_come_as_they_are_and_no_server_packs_them(rest: Rest, connection: Connection, ct_small: Path) -> None:
+    """Orthanc 1.10.1 gzips a file for who allows it, which takes fifteen times as long."""
+    instance = rest.instances.upload(ct_small.read_bytes())["ID"]
+    heard = Heard()
+    with Rest(connection, transport=heard) as through:
+        instances = through.instances
+        assert instances.file(instance) == instances.attachment_data(instance, "dicom")
+        assert instances.frame_raw(instance)
+        assert instances.numpy(instance)
+        instances.tags(instance)
+    binary = {name: said for name, said in heard.codings.items() if name != "tags"}
+    assert len(binary) == 4
+    assert set(binary.values()) == {("identity", None)}
+    assert "gzip" in heard.codings["tags"][0]

@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 import orthanc_research as ores
 from orthanc_research import errors, files
 from orthanc_research.batch._manifest import LOCK, Manifest
+from orthanc_research.database import Database
 
 PART = f".ores-{'-'.join(['0123abcd'] * 5)}-{'0' * 32}.part"
 
@@ -51,6 +52,18 @@ def test_it_lists_and_deletes_what_dead_writers_left(tmp_path: Path) -> None:
     assert set(tmp_path.rglob("*")) == before - gone
     assert elsewhere.read_bytes() == b"behind a link"
     assert ores.sweep(tmp_path).empty
+
+
+def test_who_works_on_a_database_sweeps_beside_it_and_who_reads_does_not(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    Database.create(path, lambda execute: execute("CREATE TABLE a (b)", [()]), what="journal")
+    names = [f".ores-{files._host()}-{number}-0011.partial" for number in (999999999, os.getpid())]
+    for name in (*names, f"{names[0]}-journal"):
+        (tmp_path / name).touch()
+    Database.open(path, what="journal", lock=False).close()
+    assert len(list(tmp_path.glob(".ores-*"))) == 3
+    Database.open(path, what="journal").close()
+    assert [each.name for each in tmp_path.glob(".ores-*")] == names[1:]
 
 
 def test_parts_of_a_download_that_runs_stay(tmp_path: Path) -> None:

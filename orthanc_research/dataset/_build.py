@@ -87,6 +87,12 @@ class Build:
         return build(self._plan, self.folder, **self._how, progress=progress)
 
     @property
+    def changes(self) -> str:
+        """How many series the last build into this place had otherwise: "1 changed, 2 gone"; "" for none."""
+        counts = self.differences["change"].value_counts().sort_index()
+        return ", ".join(f"{count:,} {change}" for change, count in counts.items())
+
+    @property
     def decoders(self) -> Mapping[str, Sequence[str]]:
         """Transfer syntax → what decoded it, with versions; {} while it is not complete."""
         return dict(read_manifest(self.folder)["decoders"]) if self.complete else {}
@@ -97,7 +103,9 @@ class Build:
 
     def __repr__(self) -> str:
         counts = self.status["status"].value_counts().sort_index()
-        return f"<Build {self.folder.name}: {' · '.join(f'{count} {name}' for name, count in counts.items())}>"
+        told = " · ".join(f"{count} {name}" for name, count in counts.items())
+        changed = f"; since the last build: {self.changes}" if len(self.differences) else ""
+        return f"<Build {self.folder.name}: {told}{changed}>"
 
     def _repr_html_(self) -> str:
         counts = {
@@ -108,7 +116,7 @@ class Build:
             ("complete", "yes" if self.complete else "no: build.retry() does the rest"),
             ("content hash", self.content_hash),
             ("leaks between splits", f"{len(self.leaks):,}" if self.complete else ""),
-            ("changed since the last build", f"{len(self.differences):,} series" if len(self.differences) else ""),
+            ("since the last build", self.changes),
         ]
         table = tally(counts, ("series", "instances", "MB"))
         return card("build", f"Build {self.folder.name}", facts, parts=[table])

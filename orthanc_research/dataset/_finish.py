@@ -142,13 +142,13 @@ def finish(
             old.unlink()
     facts = {unit: unit.row["facts"] for unit in built}
     instances, series = tables_of(root, built, facts, plan, place.renamed)
-    write_table(instances, root / "instances.parquet")
-    write_table(series, root / "series.parquet")
     splits = splits_of(built, places)
     leaks = leaks_of(root, built, places)
-    write_table(issues_of(plan, units, facts, leaks), root / "issues.parquet")
+    tables = {"instances": instances, "series": series, "issues": issues_of(plan, units, facts, leaks)}
     if len(splits.columns) > 1:
-        write_table(splits, root / "splits.parquet")
+        tables["splits"] = splits
+    for name, table in tables.items():
+        write_table(table, root / f"{name}.parquet", {"recipe": place.recipe})
     lock = hashlib.sha256(_write_lock(plan, place.private, units)).hexdigest()
     if recipe.anonymize.on:
         lock = place.digest("dataset-inputs", "", lock).hex()

@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Executor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import pandas as pd
 from orthanc_research.dataset._recipe import Recipe
 from orthanc_research.deid import Key, Profile
 from orthanc_research.errors import DatasetError, DeidError
-from orthanc_research.files import private_folder
+from orthanc_research.files import private_folder, sweep
 from orthanc_research.orthanc import Orthanc
 from orthanc_research.parallel import MAX_THREADS
 from orthanc_research.progress import Progress
@@ -133,6 +134,8 @@ def project_of(recipe: Recipe, key: str | Key) -> Release:
     profile = _profile(recipe)
     project = Project(folder, key)
     private = private_folder(project.folder / "datasets" / recipe.dataset.name)
+    with suppress(OSError):
+        sweep(private)  # of its locks, what a build that was killed left
     return Release(project, key_of(key, project.folder), profile, private, bool(reference(key)))
 
 

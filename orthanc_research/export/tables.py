@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +30,15 @@ _UNSEEN = r'[\x00-\x08\x0b\x0c\x0e-\x20"\x7f-\xa0\u200b-\u200f\u2028-\u202e\u300
 _FORMULA = re.compile(rf"(?:^|(?<=[;\t\r\n]))(?={_UNSEEN}[=+\-@\uff1d\uff0b\uff0d\uff20])|^(?=[\t\r])")
 
 
-def write_table(frame: pd.DataFrame, path: str | os.PathLike[str]) -> Path:
+def write_table(frame: pd.DataFrame, path: str | os.PathLike[str], metadata: Mapping[str, str] | None = None) -> Path:
     """Write a DataFrame as parquet: the types of the DICOM dictionary, which the file's metadata names as well.
 
-    The index `ID` is the first column. Every reader gets plain types (dates, times, lists of doubles); where a column
-    of integers has gaps, `pandas.read_parquet` makes doubles of it unless `dtype_backend` says otherwise. `QueryError`
-    for two columns of one name, an index without a name, and a column that mixes kinds of values.
+    `metadata` goes into that as well. The index `ID` is the first column. Every reader gets plain types (dates, times,
+    lists of doubles); where a column of integers has gaps, `pandas.read_parquet` makes doubles of it unless
+    `dtype_backend` says otherwise. `QueryError` for two columns of one name, an index without a name, and a column that
+    mixes kinds of values.
     """
-    table = to_arrow(frame)
+    table = to_arrow(frame, metadata)
     target = Path(path)
     with atomic_path(target) as partial:
         pq.write_table(table, partial, **PARQUET)
