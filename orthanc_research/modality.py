@@ -34,8 +34,7 @@ __all__ = ["Modality", "RetrieveMethod", "many"]
 RetrieveMethod = Literal["C-MOVE", "C-GET"]
 # C-FIND has no pages: an archive that is asked for everything answers everything, or breaks off.
 MANY = 1000
-# UIDs of one find: Orthanc holds each answer against each of them. Of 10,000 studies 114 s in one find, 6 s in 34.
-_PAGE = 300
+_PAGE = 10_000  # UIDs of one find, which asks for them piece by piece
 
 
 def many(frame: pd.DataFrame) -> str:

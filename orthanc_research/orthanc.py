@@ -186,6 +186,9 @@ class Orthanc:
     ) -> pd.DataFrame:
         r"""A typed DataFrame of the resources that match, indexed by Orthanc ID: one POST /tools/find a page of 10,000.
 
+        Of a list of more than 300 identifiers, or of so many parents, a request asks for 300, unless there is an order:
+        Orthanc takes seconds for thousands at once.
+
         Criteria are DICOM keywords with Python values; these are sent as
 
             Modality="CT"                     CT           text; `*` and `?` are wildcards where DICOM has them
@@ -249,7 +252,7 @@ class Orthanc:
 
         `what` is a level, with the arguments of `find`; or resources, with `columns` and what else `tags` takes. Only
         bare IDs are looked up (one request per 1,000), since what they are is not known otherwise. "requests" is for
-        one page of a find; None where it hangs on a number that nobody knows yet.
+        one page of a find, or of each of its pieces; None where it hangs on a number that nobody knows yet.
 
         >>> orthanc.explain("Series", Modality="CT")["requests"]  # doctest: +SKIP
         1

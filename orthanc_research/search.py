@@ -53,13 +53,23 @@ class Known:
 def answers(rest: Rest, plan: FindPlan) -> tuple[list[Json], dict[Level, dict[str, Json]]]:
     """What a planned find answers, and the resources to join by level: {level: {ID: object}}.
 
-    One request a page. `ResponseError` when this server cuts its answers short and there is no way to go on, or when
-    what it lists changes while it is listed, three times in a row.
+    One request a page of each of the plan's pieces. `ResponseError` when this server cuts its answers short and there
+    is no way to go on, or when what it lists changes while it is listed, three times in a row.
     """
+    found: dict[str, Json] = {}
+    for piece in plan.pieces():
+        found |= {answer["ID"]: answer for answer in _whole(rest, piece)}
+        if plan.complete(len(found)):
+            break
+    return list(found.values()), _related(rest, plan, list(found.values()))
+
+
+def _whole(rest: Rest, plan: FindPlan) -> list[Json]:
+    """All pages, of one moment."""
     for _ in range(_TRIES):
         found = _paged(rest, plan)
         if found is not None:
-            return found, _related(rest, plan, found)
+            return found
     raise ResponseError("Resources come and go while they are listed: the pages of this find do not fit; ask again.")
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import browser
 import httpx
+import pages
 import pytest
 from hypothesis import settings
 from pydicom.data import get_testdata_file
@@ -185,3 +186,10 @@ def chromium(_has_chromium: None) -> Iterator[Any]:
     """A browser."""
     with browser.browser() as running:
         yield running
+
+
+@pytest.fixture
+def place(_place: pages.Place) -> Iterator[pages.Place]:
+    """The page of a module of browser tests, which a test leaves whole."""
+    yield _place
+    pages.unharmed(_place.page)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from browser import Screen, Server
@@ -37,6 +38,16 @@ def opened(chromium: Any, voila: Server, here: ores.LocalOrthanc, made: str, url
     """A page of the `screens` that this code makes of `orthanc`, which is `here`, by way of `url`."""
     auth = tuple("".join(each) for each in here.server.auth)  # as itself it would hide the password
     return Screen.open(chromium, voila.add(_CODE.format(key=KEY, url=url or here.url, auth=auth, made=made)))
+
+
+@dataclass
+class Place:
+    """A page with screens on it; a module's `_place`, from which `place` comes (conftest)."""
+
+    page: Screen
+
+    def screen(self, name: str) -> Screen:
+        return self.page.part(f".{name}" if name in ("own", "release") else f".ores-{name}")
 
 
 def unharmed(page: Screen) -> None:

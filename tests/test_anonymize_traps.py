@@ -129,6 +129,10 @@ def test_a_success_with_too_few_instances_is_not_done(orthanc: ores.Orthanc, tmp
     assert pd.isna(ledger["AnonymizedID"].iloc[0])
     left = orthanc.leftovers(tmp_path / "j.sqlite")
     assert len(left) == len(files) - 1
+    said = [orthanc.resume(tmp_path / "j.sqlite", progress=False)["error"].iloc[0] for _ in range(3)]
+    assert said[0] == said[1] == said[2]  # as long as nobody deletes them, however often it is looked at
+    assert said[0].count(f"{len(left)} copies were left behind.") == 1
+    assert f"{len(files) - 1} of {len(files)} instances" in said[0]
     orthanc.delete(left, expect=len(left))
     assert orthanc.resume(tmp_path / "j.sqlite", progress=False)["status"].tolist() == ["done"]
     assert len(copies(orthanc)) == len(files)

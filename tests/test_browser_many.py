@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 from browser import Screen, Server
-from pages import expect, opened, unharmed
+from pages import Place, expect, opened
 from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian
@@ -21,9 +22,12 @@ pytestmark = [pytest.mark.one_version, pytest.mark.long]  # to store ten thousan
 MANY = 10_000
 MADE = f"""
 jobs = [f"00000000-0000-0000-0000-{{number:012}}" for number in range({MANY})]
+own, release = (widgets.AnonymizePanel(orthanc, orthanc.studies(), workers=1) for _ in range(2))
+own.widget.add_class("own")
+release.widget.add_class("release")
 screens = [
-    widgets.LocalBrowser(orthanc), widgets.JobMonitor(orthanc, jobs), widgets.UploadPanel(orthanc),
-    widgets.AnonymizePanel(orthanc, orthanc.studies()),
+    widgets.LocalBrowser(orthanc), widgets.ModalityBrowser(orthanc), widgets.JobMonitor(orthanc, jobs),
+    widgets.UploadPanel(orthanc), widgets.OverviewPanel(orthanc), own, release,
 ]
 """
 
@@ -58,23 +62,18 @@ def _zipped() -> bytes:
 
 @pytest.fixture(scope="module")
 def here() -> Iterator[ores.LocalOrthanc]:
-    """A server with ten thousand studies."""
-    with ores.LocalOrthanc() as orthanc:
+    """A server with ten thousand studies, which is its own archive as well."""
+    with ores.LocalOrthanc(dicom=True) as orthanc:
         assert len(orthanc.rest.instances.upload_zip(_zipped())) == MANY
+        orthanc.introduce(orthanc)
         yield orthanc
 
 
 @pytest.fixture(scope="module")
-def _page(chromium: Any, voila: Server, here: ores.LocalOrthanc) -> Iterator[Screen]:
+def _place(chromium: Any, voila: Server, here: ores.LocalOrthanc) -> Iterator[Place]:
     page = opened(chromium, voila, here, MADE)
-    yield page
+    yield Place(page)
     page.close()
-
-
-@pytest.fixture
-def page(_page: Screen) -> Iterator[Screen]:
-    yield _page
-    unharmed(_page)
 
 
 def leafed(screen: Screen, label: str, within: str = ".ores-table") -> None:
@@ -93,19 +92,38 @@ def leafed(screen: Screen, label: str, within: str = ".ores-table") -> None:
     screen.page.wait_for_function("list => list.selectedOptions.length === 1", arg=list_.element_handle())
 
 
-def test_ten_thousand_studies_of_a_server(page: Screen) -> None:
-    screen = page.part(".ores-localbrowser")
+def test_ten_thousand_studies_of_a_server(place: Place) -> None:
+    screen = place.screen("localbrowser")
     screen.button("Find").click()
     screen.says(f"{MANY:,} studies.")
     leafed(screen, "Rows")
 
 
-def test_ten_thousand_jobs(page: Screen) -> None:
-    leafed(page.part(".ores-jobmonitor"), "Jobs")
+def test_ten_thousand_studies_of_an_archive(place: Place) -> None:
+    screen = place.screen("modalitybrowser")
+    screen.field("Patient name").fill("MANY*")
+    screen.button("Find").click()
+    screen.says(f"{MANY:,} studies at ")
+    expect(screen.root.locator(".ores-warning:visible").first).to_contain_text("narrow the dates")
+    leafed(screen, "Rows", ".ores-answers")
+    assert all(line.split()[-1] == "yes" for line in screen.rows("Rows"))  # they are here
 
 
-def test_ten_thousand_files(page: Screen, tmp_path: Path) -> None:
-    screen = page.part(".ores-uploadpanel")
+def test_ten_thousand_studies_of_a_cell(place: Place) -> None:
+    screen = place.screen("overviewpanel")
+    screen.button("Read again").click()
+    screen.says(f"{MANY:,} studies, {MANY:,} series.")
+    screen.choose("Rows", 0)
+    screen.says(re.compile(f"^{MANY:,} studies\\.$"))
+    leafed(screen, "Studies")
+
+
+def test_ten_thousand_jobs(place: Place) -> None:
+    leafed(place.screen("jobmonitor"), "Jobs")
+
+
+def test_ten_thousand_files(place: Place, tmp_path: Path) -> None:
+    screen = place.screen("uploadpanel")
     with zipfile.ZipFile(tmp_path / "many.zip", "w") as archive:
         for number in range(MANY):
             archive.writestr(f"{number:05}", b"")
@@ -115,8 +133,19 @@ def test_ten_thousand_files(page: Screen, tmp_path: Path) -> None:
     leafed(screen, "Files")
 
 
-def test_ten_thousand_studies_are_de_identified_until_they_are_cancelled(page: Screen) -> None:
-    screen = page.part(".ores-anonymizepanel")
+def test_ten_thousand_series_of_a_plan(place: Place, tmp_path: Path) -> None:
+    screen = place.screen("release")
+    screen.field("Project folder").fill(str(tmp_path / "project"))
+    screen.field("Folder").fill(str(tmp_path / "out"))
+    screen.button("Plan").click()
+    expect(screen.status).to_contain_text(
+        f"{MANY:,} instances of {MANY:,} series would be de-identified.", timeout=600_000
+    )
+    leafed(screen, "Rows")
+
+
+def test_ten_thousand_studies_are_de_identified_until_they_are_cancelled(place: Place) -> None:
+    screen = place.screen("own")
     screen.button("Orthanc's own").click()
     screen.button("De-identify").click()
     expect(screen.root.locator(".ores-confirm:visible")).to_contain_text(f"De-identify {MANY:,} studies")

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pages
 import pytest
 from browser import Screen, Server
 from faults.proxy import Proxy
-from pages import HOSTILE, Gate, expect, opened, unharmed
+from pages import HOSTILE, Gate, expect, opened
 
 import orthanc_research as ores
 
@@ -36,17 +37,13 @@ NAMES = ("stackviewer", "localbrowser", "jobmonitor", "uploadpanel", "overviewpa
 
 
 @dataclass
-class Place:
+class Place(pages.Place):
     """A server, a gate before it, and the page of all screens over both."""
 
     here: ores.LocalOrthanc
     gate: Gate
     peer: Gate  # before the server as a peer of itself: a job whose files wait there runs
-    page: Screen
     folder: Path
-
-    def screen(self, name: str) -> Screen:
-        return self.page.part(f".{name}" if name in ("own", "release") else f".ores-{name}")
 
     def running(self) -> str:
         """A job that waits at the peer."""
@@ -74,14 +71,8 @@ def _place(chromium: Any, voila: Server, tmp_path_factory: pytest.TempPathFactor
         user, password = map("".join, here.server.auth)
         here.add_peer("itself", again.url, username=user, password=password)
         page = opened(chromium, voila, here, MADE, through.url)
-        yield Place(here, gate, peer, page, tmp_path_factory.mktemp("matrix"))
+        yield Place(page, here, gate, peer, tmp_path_factory.mktemp("matrix"))
         page.close()
-
-
-@pytest.fixture
-def place(_place: Place) -> Iterator[Place]:
-    yield _place
-    unharmed(_place.page)
 
 
 def options(screen: Screen, text: str) -> Any:

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pages
 import pytest
 from browser import Screen, Server
-from pages import HOSTILE, expect, opened, unharmed
+from pages import HOSTILE, expect, opened
 from PIL import Image
 from scp import Node, odd_node
 
@@ -35,16 +36,12 @@ screens = [
 
 
 @dataclass
-class Place:
+class Place(pages.Place):
     """The servers, and the page over the first of them."""
 
     here: ores.LocalOrthanc
     there: ores.LocalOrthanc
     odd: Node
-    page: Screen
-
-    def screen(self, name: str) -> Screen:
-        return self.page.part(f".{name}" if name in ("own", "release") else f".ores-{name}")
 
 
 @pytest.fixture(scope="module")
@@ -64,14 +61,8 @@ def _place(chromium: Any, voila: Server) -> Iterator[Place]:
             odd.move_to = ("127.0.0.1", here.server.dicom_port or 0)
             here.add_modality("odd", odd.aet, "127.0.0.1", odd.port)
             page = opened(chromium, voila, here, MADE)
-            yield Place(here, there, odd, page)
+            yield Place(page, here, there, odd)
             page.close()
-
-
-@pytest.fixture
-def place(_place: Place) -> Iterator[Place]:
-    yield _place
-    unharmed(_place.page)
 
 
 def picture(screen: Screen, name: str) -> None:

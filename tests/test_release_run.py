@@ -331,6 +331,24 @@ def test_what_cannot_be_done_is_a_row_and_the_others_go_on(tmp_path: Path, monke
         project(tmp_path).resume(17, progress=False)
 
 
+def test_a_series_whose_modality_is_none_fails_with_its_reason_and_the_others_go_on(tmp_path: Path) -> None:
+    """It may be anything, so it cannot stay; and a file without it is no image of its kind."""
+    source = cohort(tmp_path / "in")
+    victims = [path for path in files(source) if dcmread(path).Modality == "MR"][:3]
+    for path in victims:
+        changed(path, Modality="MR of a lady from the East")
+    run = released(tmp_path, source)
+    assert (run.state, run.frame["status"].value_counts().to_dict()) == ("partial", {"done": 3, "failed": 1})
+    told = run.frame.loc[run.frame["status"] == "failed", "error"].iloc[0]
+    assert told.startswith("Modality holds a value that its VR does not allow")
+    assert "lady" not in run.frame.to_string() + run.failures.to_string()
+    assert len(kept(tmp_path / "out")) == 16 - len(victims)
+    for path in victims:
+        changed(path, Modality="MR")
+    assert set(released(tmp_path, source).frame["status"]) == {"done"}
+    assert len(kept(tmp_path / "out")) == 16
+
+
 def test_a_copy_that_does_not_pass_is_not_stored(tmp_path: Path) -> None:
     source = cohort(tmp_path / "in", patients=1)
     # The verifier looks for what every header of the patient says; here one says what another keeps in plain sight.

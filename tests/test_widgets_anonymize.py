@@ -473,6 +473,8 @@ def test_a_closed_panel_shows_nobody(archive: ores.Orthanc, tmp_path: Path) -> N
     assert panel.wait()
     assert panel._preview.value
     preview = panel._preview
+    panel._plan_button.click()
+    assert panel.busy  # and closing ends that
     panel.close()
     assert not preview.value
     assert not panel._previewed

@@ -5,6 +5,7 @@ Sources are never Orthanc's to delete: where they are to go, they are deleted he
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ from orthanc_research.rest import Job
 __all__ = ["gone", "judge", "noted", "settle"]
 
 _JOB_WITHIN = 600.0
+_LEFT = re.compile(r"(?: [0-9]+ copies were left behind\.)+$")  # what an earlier look has said already
 
 
 def judge(run: Run, unit: Unit, outputs: Outputs, rests: Iterable[Output] = (), *, counted: bool = False) -> None:
@@ -189,7 +191,7 @@ def _look(run: Run, archive: Archive, unit: Unit, named: Sequence[str]) -> None:
     elif found.whole is not None:
         judge(run, unit, found.whole, found.rests, counted=True)
     elif found.rests:
-        reason = unit.error or "The run was interrupted."
+        reason = _LEFT.sub("", unit.error or "") or "The run was interrupted."
         text = f"{reason} {len(found.rests)} copies were left behind."
         run.journal.mark(unit.key, "partial", output=kept, error=text)
     elif unit.output.get("failed"):

@@ -148,6 +148,7 @@ def _fetch(suite: str, tree: Path, progress: Progress | bool | None) -> None:
         tempfile.TemporaryDirectory(prefix=prefix, dir=tree.parent) as name,  # beside, so that a rename will do
     ):
         unpacked, sealed = Path(name, "unpacked"), Path(name, "tree")
+        told.total(1)  # a bar of nothing looks unfinished for ever
         unpacked.mkdir()
         sealed.mkdir()
         try:
@@ -158,6 +159,8 @@ def _fetch(suite: str, tree: Path, progress: Progress | bool | None) -> None:
         if tree.exists():  # another processor's, or damaged
             tree.replace(Path(name, "old"))
         sealed.replace(tree)
+        told.note("ready")
+        told.advance()
 
 
 def _caches() -> list[Path]:

@@ -93,12 +93,13 @@ def _ancestor(level: Level, row: Json, target: Level, related: Related) -> str |
 
 def _exactly(name: str, plan: FindPlan, rows: list[Json], related: Related) -> list[Json]:
     """The rows whose identifier is what was asked for, letter by letter, where Orthanc ignored the case."""
-    patterns = [_pattern(each) for each in plan.query.tags[name].split("\\")]
+    wanted = set(plan.query.tags[name].split("\\"))  # maybe thousands
+    patterns = [_pattern(each) for each in wanted if set("*?") & set(each)]
     kept = []
     for row, value in zip(rows, _values(name, plan.level, rows, related), strict=True):
         text = str(value or "").strip(" \0")
-        texts = [text, *(part.strip(" \0") for part in text.split("\\"))]
-        if any(pattern.fullmatch(each) for pattern in patterns for each in texts):
+        texts = {text, *(part.strip(" \0") for part in text.split("\\"))}
+        if texts & wanted or any(pattern.fullmatch(each) for pattern in patterns for each in texts):
             kept.append(row)
     return kept
 

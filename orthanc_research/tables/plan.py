@@ -8,6 +8,9 @@ Observed on 1.12.7 and 1.13.0, with a criterion outside the index: `Since` is a 
 criterion is applied, so that matches are missing without a word. Such a find is one request, and cut here. The same
 holds for `CaseSensitive`, which is never sent: identifiers are compared with the answers instead.
 
+All versions hold each answer against each value of a list, which takes seconds for thousands; so a long list of
+identifiers is asked for in `pieces`.
+
 Modalities of a study: 1.10.1 cuts the page before it compares them, and of two studies with one UID under two patients
 it sees one; so before 1.12.5 series are found, and their studies read. No version has them at patient level: studies
 are found, and their patients read. Such a find is `lifted`.
@@ -17,7 +20,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -35,6 +38,9 @@ __all__ = ["FindPlan", "plan_find"]
 
 _LABEL = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _LONG = frozenset({"LT", "ST", "UT", "UC", "UR"})
+# In the index of every version, and matched whole: what a list of them finds, its parts find together.
+_LISTED = frozenset({"PatientID", "AccessionNumber", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"})
+_PIECE = 300  # values of one request; half or twice as many differ little
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +85,22 @@ class FindPlan:
         """True when the server can count the answers without listing them: all of it is in its index."""
         return self.paged and not self.filtered
 
+    def pieces(self) -> list[FindPlan]:
+        """This find as several, with a part of its longest list of identifiers each; as it is, when that is not long.
+
+        A resource may be found by two of them (PatientIDs are matched without case); each is cut at `limit` by itself.
+        Only the server can put answers in order, so a find with an order stays whole.
+        """
+        query = self.body["Query"]
+        whole = {name: text for name, text in query.items() if name in _LISTED and not set("*?") & set(text)}
+        lists = {name: text.split("\\") for name, text in whole.items()}
+        name = max(lists, key=lambda each: len(lists[each]), default=None)
+        if name is None or len(lists[name]) <= _PIECE or "OrderBy" in self.body:
+            return [self]
+        count = -(-len(lists[name]) // _PIECE)
+        parts = ("\\".join(lists[name][start::count]) for start in range(count))
+        return [replace(self, body=MappingProxyType({**self.body, "Query": {**query, name: part}})) for part in parts]
+
     def request(self, since: int = 0) -> dict[str, Any]:
         """The body of POST /tools/find for the page that begins at `since`."""
         body = dict(self.body)
@@ -101,8 +123,8 @@ class FindPlan:
         return self.limit is not None and not self.filtered and count >= self.limit
 
     def explain(self) -> dict[str, Any]:
-        """What will be asked, without values: `requests` is for one page of answers."""
-        requests = 0 if self.empty else 1 + len(self.parents)
+        """What will be asked, without values: `requests` is for one page of answers, of each piece."""
+        requests = 0 if self.empty else len(self.pieces()) + len(self.parents)
         return {
             "level": self.level,
             "route": "POST /tools/find" + "".join(f" + bulk-content of {parent}" for parent in self.parents),

@@ -10,7 +10,7 @@ import pandas as pd
 from orthanc_research.errors import Error
 from orthanc_research.markup import escape
 from orthanc_research.modality import Modality, many
-from orthanc_research.tables import Level
+from orthanc_research.tables import Level, reading_order
 from orthanc_research.widgets._table import cell_text
 
 __all__ = ["COLUMNS", "LEDGER", "NAMES", "THINGS", "View", "called", "retrieval", "seconds", "with_here"]
@@ -55,7 +55,8 @@ class View:
 
 
 def with_here(view: View) -> View:
-    """The view with what of it is here; without, and a note, when that cannot be found out."""
+    """The view in reading order, with what of it is here; without, and a note, when that cannot be found out."""
+    view = replace(view, frame=reading_order(view.frame, view.level))
     try:
         return replace(view, frame=view.modality.here(view.frame))
     except Error as error:
