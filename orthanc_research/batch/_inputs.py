@@ -20,6 +20,7 @@ from pydicom import Dataset
 from pydicom.filewriter import dcmwrite
 
 from orthanc_research.errors import Error, QueryError
+from orthanc_research.files import listed
 
 __all__ = ["Item", "SkippedError", "UnreadableError", "content_of", "items_of", "there"]
 
@@ -106,12 +107,8 @@ def there(path: Path) -> bool:
 def _folder_items(folder: Path, seen: set[Path]) -> Iterator[Item]:
     """Every file below, through links as well; each folder once, whatever leads to it."""
     try:
-        real = folder.resolve()
-        if real in seen:
-            return
-        seen.add(real)
-        entries = sorted(folder.iterdir())
-    except (OSError, RuntimeError) as error:  # RuntimeError: a link to itself
+        entries = listed(folder, seen)
+    except OSError as error:
         yield Item(str(folder), partial(_fail, error))
         return
     for entry in entries:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from orthanc_research.errors import DeidError, QueryError
-from orthanc_research.files import partial_in, private_folder, put, sweep, written
+from orthanc_research.files import listed, partial_in, private_folder, put, sweep, written
 from orthanc_research.parallel import thread_map
 from orthanc_research.progress import Progress
 from orthanc_research.release._digest import Algorithm, digest_of, fits
@@ -140,12 +140,8 @@ class FolderTarget:
 def _files(folder: Path, seen: set[Path]) -> Iterator[Path]:
     """All below, in the order of their names, but for DICOMDIRs."""
     try:
-        real = folder.resolve()
-        if real in seen:
-            return
-        seen.add(real)
-        entries = sorted(folder.iterdir())
-    except (OSError, RuntimeError):  # a folder that may not be entered is a row that cannot be read
+        entries = listed(folder, seen)
+    except OSError:  # a folder that may not be entered is a row that cannot be read
         yield folder
         return
     for entry in entries:
