@@ -73,7 +73,7 @@ class Walk:
             raise DeidError(f"Its sequences are nested more than {_DEEPEST} deep.")
         encodings = self._encodings(elements, encodings)
         if not depth:
-            self.actions.learn(elements, encodings)
+            self.actions.own.learn(elements, encodings)
         level = Level(prefix, depth, encodings, elements, self._concept(elements) or concept)
         out: dict[int, bytes] = {}
         for tag, element in elements.items():
