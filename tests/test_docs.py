@@ -75,6 +75,21 @@ def test_every_block_says_what_it_is_and_prose_hides_no_code() -> None:
             assert not re.search(r"^ {4,}\S.*[=(].*\)", BLOCK.sub("", text), re.MULTILINE), path.name
 
 
+def test_what_is_to_be_installed_beside_is_called_by_its_own_name() -> None:
+    """Right wherever the package came from: it need not be on an index, and nobody needs its folder."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = [{re.split("[<>=]", each)[0] for each in needed} for needed in project["optional-dependencies"].values()]
+    fitting = [*extras, {"nibabel", "SimpleITK"}, {"jupyterlab"}, {"."}, {"{library}"}]
+    texts = [*PAGES, ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "notebooks").glob("*.ipynb")]
+    said = []
+    for path in [*texts, *(ROOT / "orthanc_research").rglob("*.py")]:
+        text = path.read_text()
+        assert "orthanc-research[" not in text, path
+        said += [(path.name, found) for found in re.findall(r"pip install\s+((?:[\w{}.'\[\]]+ ?)+)", text)]
+    assert len(said) >= 10
+    assert [each for each in said if {word.rstrip(".") or "." for word in each[1].split()} not in fitting] == []
+
+
 def test_recipes_on_the_pages_are_recipes() -> None:
     found = [text for path in PAGES for text in blocks(path, "toml")]
     assert found
