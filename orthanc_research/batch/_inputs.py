@@ -19,6 +19,7 @@ from typing import IO, Any
 from pydicom import Dataset
 from pydicom.filewriter import dcmwrite
 
+from orthanc_research.batch._manifest import is_of_download
 from orthanc_research.errors import Error, QueryError
 from orthanc_research.files import listed
 
@@ -119,7 +120,7 @@ def _folder_items(folder: Path, seen: set[Path]) -> Iterator[Item]:
             continue
         if is_folder:
             yield from _folder_items(entry, seen)
-        elif is_file:
+        elif is_file and not is_of_download(entry):
             yield from _file_items(entry)
         elif entry.is_symlink():
             yield Item(str(entry), partial(_fail, UnreadableError("A link to something that is not there.")))

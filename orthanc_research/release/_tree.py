@@ -8,6 +8,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
+from orthanc_research.batch._manifest import is_of_download
 from orthanc_research.errors import DeidError, QueryError
 from orthanc_research.files import listed, partial_in, private_folder, put, sweep, written
 from orthanc_research.parallel import thread_map
@@ -138,7 +139,7 @@ class FolderTarget:
 
 
 def _files(folder: Path, seen: set[Path]) -> Iterator[Path]:
-    """All below, in the order of their names, but for DICOMDIRs."""
+    """All below, in the order of their names, but for DICOMDIRs and for what a download keeps of itself."""
     try:
         entries = listed(folder, seen)
     except OSError:  # a folder that may not be entered is a row that cannot be read
@@ -147,7 +148,7 @@ def _files(folder: Path, seen: set[Path]) -> Iterator[Path]:
     for entry in entries:
         if _is_folder(entry):
             yield from _files(entry, seen)
-        elif entry.name.upper() != "DICOMDIR":
+        elif entry.name.upper() != "DICOMDIR" and not is_of_download(entry):
             yield entry
 
 
