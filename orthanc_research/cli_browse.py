@@ -49,7 +49,7 @@ def browse(
 ) -> None:
     """The browsers as a page, for this machine alone, until Ctrl-C."""
     if find_spec("voila") is None:
-        raise QueryError("The page needs Voilà, which is not installed: pip install orthanc-research[browse].")
+        raise QueryError("The page needs Voilà, which is not installed: pip install voila ipykernel.")
     with Orthanc(url, auth=f"env:{auth_env}" if auth_env else None) as orthanc:
         orthanc.capabilities()  # an Orthanc that is not there is said here, not in the page
     from voila.app import Voila

@@ -45,6 +45,8 @@ Names = Annotated[
     Path | None, typer.Option("--patient-ids", help="A .csv with two columns: what it is in the source, pseudonym.")
 ]
 Sequential = Annotated[bool, typer.Option("--sequential", help="Pseudonyms 00001, 00002 … instead of keyed codes.")]
+SourceAgain = Annotated[str | None, typer.Option("--source", help="Where its journal has no password for it.")]
+TargetAgain = Annotated[str | None, typer.Option("--target", help="The same.")]
 SourceAuth = Annotated[str | None, typer.Option(metavar="NAME", help="Variable with user:password of the source.")]
 TargetAuth = Annotated[str | None, typer.Option(metavar="NAME", help="Variable with user:password of the target.")]
 Workers = Annotated[int, typer.Option(help="Processes.")]
@@ -122,8 +124,8 @@ def resume(
     number: Number = None,
     workers: Workers = 2,
     key: KeyName = KEY,
-    source: Annotated[str | None, typer.Option(help="Where its journal has no password for it.")] = None,
-    target: Annotated[str | None, typer.Option(help="The same.")] = None,
+    source: SourceAgain = None,
+    target: TargetAgain = None,
     source_auth_env: SourceAuth = None,
     target_auth_env: TargetAuth = None,
     out: Out = None,
@@ -139,8 +141,8 @@ def verify(
     number: Number = None,
     workers: Workers = 2,
     key: KeyName = KEY,
-    source: Annotated[str | None, typer.Option(help="Where its journal has no password for it.")] = None,
-    target: Annotated[str | None, typer.Option(help="The same.")] = None,
+    source: SourceAgain = None,
+    target: TargetAgain = None,
     source_auth_env: SourceAuth = None,
     target_auth_env: TargetAuth = None,
     out: Out = None,
@@ -158,8 +160,8 @@ def report(
     number: Number = None,
     manifest: Annotated[Path | None, typer.Option(help="And a JSON that may go with the data.")] = None,
     key: KeyName = KEY,
-    source: Annotated[str | None, typer.Option(help="Where its journal has no password for it.")] = None,
-    target: Annotated[str | None, typer.Option(help="The same.")] = None,
+    source: SourceAgain = None,
+    target: TargetAgain = None,
     source_auth_env: SourceAuth = None,
     target_auth_env: TargetAuth = None,
 ) -> None:

@@ -23,6 +23,7 @@ __all__ = [
     "atomic_path",
     "atomic_write",
     "left_over",
+    "listed",
     "partial_in",
     "private_folder",
     "put",
@@ -46,6 +47,21 @@ def private_folder(path: str | os.PathLike[str]) -> Path:
     if not folder.is_dir():
         raise NotADirectoryError(f"{folder} is not a folder.")
     return folder
+
+
+def listed(folder: Path, seen: set[Path]) -> list[Path]:
+    """What is in a folder, in the order of names; nothing for one of `seen`, so that links lead into it once.
+
+    `OSError` for a folder that may not be entered, and for a link to itself.
+    """
+    try:
+        real = folder.resolve()
+        if real in seen:
+            return []
+        seen.add(real)
+        return sorted(folder.iterdir())
+    except RuntimeError as error:  # of a link to itself, before Python 3.13
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP)) from error
 
 
 @contextmanager

@@ -506,7 +506,7 @@ class Orthanc:
         `status` is "stored", "already-stored", "conflict" (another file is stored under its SOPInstanceUID, and stays),
         "skipped" (a DICOMDIR), "failed" or "not-sent". One POST /instances a file; what is stored is held against what
         was sent, by its MD5: one request more a file, from 1.12.5 on a few for all. Folders are read to the bottom,
-        whatever the files are called. Running it again is safe.
+        whatever the files are called; what `download` keeps of itself there is passed over. Running it again is safe.
         """
         with reporting(progress, "upload") as bar:
             try:

@@ -158,7 +158,7 @@ def test_the_page_is_for_this_machine_and_its_token_and_leaves_nothing(
 @pytest.mark.parametrize(
     ("missing", "code", "said"),
     [
-        ("voila", 2, "The page needs Voilà, which is not installed: pip install orthanc-research[browse]."),
+        ("voila", 2, "The page needs Voilà, which is not installed: pip install voila ipykernel."),
         ("orthanc", 1, "No Orthanc answers at http://127.0.0.1:"),
     ],
 )

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orthanc_research.dataset._filter import And, Compare, Filter, Not
+from orthanc_research.dataset._filter import Filter
+from orthanc_research.dataset._grammar import And, Compare, Not
 from orthanc_research.errors import QueryError
 
 LISTS: Any = pd.ArrowDtype(pa.list_(pa.float64()))

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import ast
 import re
+import shlex
+import shutil
 import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from pkgutil import resolve_name
+from types import ModuleType
 from typing import Any
 
 import pytest
 import typer.main
 from surface import SURFACE
+from typer.testing import CliRunner
 
 import orthanc_research as ores
 from orthanc_research import errors
@@ -75,6 +79,21 @@ def test_every_block_says_what_it_is_and_prose_hides_no_code() -> None:
             assert not re.search(r"^ {4,}\S.*[=(].*\)", BLOCK.sub("", text), re.MULTILINE), path.name
 
 
+def test_what_is_to_be_installed_beside_is_called_by_its_own_name() -> None:
+    """Right wherever the package came from: it need not be on an index, and nobody needs its folder."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = [{re.split("[<>=]", each)[0] for each in needed} for needed in project["optional-dependencies"].values()]
+    fitting = [*extras, {"nibabel", "SimpleITK"}, {"jupyterlab"}, {"."}, {"{library}"}]
+    texts = [*PAGES, ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "notebooks").glob("*.ipynb")]
+    said = []
+    for path in [*texts, *(ROOT / "orthanc_research").rglob("*.py")]:
+        text = path.read_text()
+        assert "orthanc-research[" not in text, path
+        said += [(path.name, found) for found in re.findall(r"pip install\s+((?:[\w{}.'\[\]]+ ?)+)", text)]
+    assert len(said) >= 10
+    assert [each for each in said if {word.rstrip(".") or "." for word in each[1].split()} not in fitting] == []
+
+
 def test_recipes_on_the_pages_are_recipes() -> None:
     found = [text for path in PAGES for text in blocks(path, "toml")]
     assert found
@@ -83,33 +102,82 @@ def test_recipes_on_the_pages_are_recipes() -> None:
         ores.Recipe.parse(text)
 
 
-def commands() -> list[str]:
-    texts = [text for path in PAGES for text in blocks(path, "sh")]
-    texts += [text.replace("    ", "", 1) for text in re.findall(r"^    orthanc-research .*$", README, re.MULTILINE)]
-    return [line.split("  #")[0].strip() for text in texts for line in text.splitlines() if line.strip()]
-
-
 README = (ROOT / "README.md").read_text()
+COMMANDS = {path.name: "\n".join(blocks(path, "sh")) for path in PAGES if blocks(path, "sh")} | {
+    "README.md": "\n".join(re.findall(r"^ {4}(orthanc-research .*)$", README, re.MULTILINE))
+}
 
 
-def test_every_command_on_the_pages_is_one_of_ours() -> None:
-    found = commands()
-    assert len(found) > 25
-    for line in found:
-        words = line.split()
-        assert words[0] == "orthanc-research", line
-        _check(typer.main.get_command(app), words[1:], line)
+@pytest.mark.parametrize("page", COMMANDS)
+def test_the_commands_on_a_page_do_what_they_say_one_after_the_other(
+    page: str, archive: ores.LocalOrthanc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = dict.fromkeys(line.split("  #")[0].strip() for line in COMMANDS[page].splitlines() if line.strip())
+    assert len(lines) > 14
+    with ores.LocalOrthanc(dicom=True, config={"DicomAet": "HERE"}) as orthanc:
+        _prepare(orthanc, archive, tmp_path, monkeypatch)
+        for line in lines:
+            name, *words = shlex.split(line)
+            assert name == "orthanc-research"
+            if words[0] in ("server", "demo"):  # which go on for long: tests of their own run them
+                assert words[0] in typer.main.get_command(app).commands  # type: ignore[attr-defined]
+                continue
+            done = CliRunner().invoke(app, [str(Path(word).expanduser()) if word[0] == "~" else word for word in words])
+            assert done.exit_code == 0, (line, done.output, done.exception)
+    for made in ("series.parquet", "tags.csv", "mapping.csv", "changed.csv"):
+        assert (tmp_path / made).stat().st_size > 200, made
 
 
-def _check(command: Any, words: list[str], line: str) -> None:
-    """That the command is there, with each of these options."""
-    if hasattr(command, "commands"):
-        assert words, line
-        assert words[0] in command.commands, line
-        _check(command.commands[words[0]], words[1:], line)
-        return
-    known = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
-    assert {word.split("=")[0] for word in words if re.match(r"--?[a-z]", word)} <= known, line
+def _prepare(here: ores.LocalOrthanc, there: ores.LocalOrthanc, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the user of a page has: a server with studies of 2024, an archive, files, and tables of their own."""
+    shutil.copytree(ROOT / "datasets", folder / "datasets")
+    cohort = ores.samples.cohort(patients=1, studies=1, slices=42, size=16)
+    for each in cohort:
+        each.StudyDate = "2024" + each.StudyDate[4:]
+    here.upload(cohort, progress=False)
+    here.introduce(there)
+    ores.samples.cohort(folder / "folder", patients=1, studies=1, slices=3, size=16, seed="folder")
+    ores.samples.cohort(folder / "more", patients=1, studies=1, slices=3, size=16, seed="more")
+    shutil.make_archive(str(folder / "more"), "zip", folder / "more")
+    there.studies(columns=["AccessionNumber"]).rename(columns={"AccessionNumber": "acc"}).to_csv(folder / "list.csv")
+    patients = here.patients()
+    patients["new_id"] = [f"NEW{number}" for number in range(len(patients))]
+    ores.write_table(patients, folder / "patients.parquet")
+    user, password = here.server.auth
+    (folder / "keys").mkdir(mode=0o700)
+    monkeypatch.chdir(folder)
+    for name, value in {
+        "HOME": str(folder),  # the servers came out of the real one
+        "XDG_STATE_HOME": str(folder / "state"),
+        "ORTHANC_URL": here.url,
+        "ORTHANC_USERNAME": user,
+        "ORTHANC_PASSWORD": password,
+        "ORTHANC_AUTH": f"{user}:{password}",
+        "ORES_PROJECT": str(folder / "deid" / "lung"),
+    }.items():
+        monkeypatch.setenv(name, value)
+
+
+NAMED = {"ores": ores, "orthanc": ores.LocalOrthanc, "volume": ores.Volume, "project": ores.Project}
+
+
+def test_what_the_text_names_is_there() -> None:
+    """In prose and tables, that is: what stands in blocks is run."""
+    wrong, count = [], 0
+    for path in [*DOCS.rglob("*.md"), ROOT / "README.md", *(ROOT / "notebooks").glob("*.ipynb")]:
+        if ".venv" in path.parts:
+            continue
+        for code in re.findall(r"`([^`\n]+)`", path.read_text()):
+            for root, rest in re.findall(rf"\b({'|'.join(NAMED)})\.([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)", code):
+                each, count = NAMED[root], count + 1
+                for part in rest.split("."):
+                    if not hasattr(each, part) and part not in getattr(each, "__dataclass_fields__", ()):
+                        wrong.append(f"{path.name}: {root}.{rest}")
+                    each = getattr(each, part, None)
+                    if not isinstance(each, type | ModuleType):
+                        break
+    assert count > 80
+    assert not wrong
 
 
 # -- lists ------------------------------------------------------------------------------------------------------------

@@ -123,6 +123,15 @@ def test_the_manifest_names_files_uids_and_ids_and_nothing_of_the_patient(
         assert str(value) not in text
 
 
+def test_what_a_download_keeps_of_itself_is_no_file_to_store(orthanc: ores.Orthanc, tmp_path: Path) -> None:
+    orthanc.upload(slices(3), progress=False)
+    orthanc.download(orthanc.studies(), tmp_path, progress=False)
+    assert (tmp_path / MANIFEST).is_file()
+    assert counts(orthanc.upload(tmp_path, progress=False)) == {"already-stored": 3}
+    (tmp_path / MANIFEST).write_text("Scanner,Room\n")  # somebody else's has its row
+    assert counts(orthanc.upload(tmp_path, progress=False)) == {"already-stored": 3, "failed": 1}
+
+
 def test_a_second_run_asks_for_nothing_but_the_list(orthanc: ores.Orthanc, tree: Path, tmp_path: Path) -> None:
     orthanc.upload(tree, progress=False)
     series = orthanc.series()

@@ -20,7 +20,7 @@ def test_a_notebook_runs_by_itself_and_its_figures_show_something(
 
 def test_the_notebooks_are_numbered_and_each_begins_with_what_it_is_for() -> None:
     assert [path.name[:2] for path in NOTEBOOKS] == [f"{number:02}" for number in range(1, len(NOTEBOOKS) + 1)]
-    assert len(NOTEBOOKS) >= 7
+    assert len(NOTEBOOKS) >= 8
     for path in NOTEBOOKS:
         text = sources(path, "markdown")
         assert text[0].startswith(f"# {int(path.name[:2])} · ")

@@ -19,7 +19,9 @@ from typing import IO, Any
 from pydicom import Dataset
 from pydicom.filewriter import dcmwrite
 
+from orthanc_research.batch._manifest import is_of_download
 from orthanc_research.errors import Error, QueryError
+from orthanc_research.files import listed
 
 __all__ = ["Item", "SkippedError", "UnreadableError", "content_of", "items_of", "there"]
 
@@ -106,12 +108,8 @@ def there(path: Path) -> bool:
 def _folder_items(folder: Path, seen: set[Path]) -> Iterator[Item]:
     """Every file below, through links as well; each folder once, whatever leads to it."""
     try:
-        real = folder.resolve()
-        if real in seen:
-            return
-        seen.add(real)
-        entries = sorted(folder.iterdir())
-    except (OSError, RuntimeError) as error:  # RuntimeError: a link to itself
+        entries = listed(folder, seen)
+    except OSError as error:
         yield Item(str(folder), partial(_fail, error))
         return
     for entry in entries:
@@ -122,7 +120,7 @@ def _folder_items(folder: Path, seen: set[Path]) -> Iterator[Item]:
             continue
         if is_folder:
             yield from _folder_items(entry, seen)
-        elif is_file:
+        elif is_file and not is_of_download(entry):
             yield from _file_items(entry)
         elif entry.is_symlink():
             yield Item(str(entry), partial(_fail, UnreadableError("A link to something that is not there.")))

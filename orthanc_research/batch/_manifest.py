@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 from orthanc_research.errors import QueryError
 from orthanc_research.files import atomic_write
 
-__all__ = ["LOCK", "MANIFEST", "Entry", "Manifest"]
+__all__ = ["LOCK", "MANIFEST", "Entry", "Manifest", "is_of_download"]
 
 MANIFEST = "manifest.csv"
 LOCK = ".ores-download.lock"
@@ -54,6 +54,17 @@ class Entry:
 
 _COLUMNS = tuple(each.name for each in fields(Entry))
 _values = attrgetter(*_COLUMNS)  # `astuple` copies each value, at ten times the price
+
+
+def is_of_download(path: Path) -> bool:
+    """Whether this is what a download keeps of itself in its folder, and none of the files that it brought."""
+    if path.name != MANIFEST:
+        return path.name == LOCK
+    try:
+        with path.open("rb") as stream:
+            return stream.readline(1024).split() == [",".join(_COLUMNS).encode()]
+    except OSError:
+        return False
 
 
 class Manifest:

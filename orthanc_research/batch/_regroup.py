@@ -1,26 +1,22 @@
 """Studies taken apart and put together: Orthanc's split and merge, one job each.
 
-Their copies say nothing of what they were made from (observed on 1.10.1, 1.12.7 and 1.13.0). They are told by where
-they lie, by what was there before, and by the tags of their instances in Orthanc's index, which are those of their
-sources but for the UID: as many copies with the same tags as there are sources, each counted once. A series' own tags
-do not prove anything: they are those of the file stored first. Which of two series that look the same a copy was made
-from stays NA. Orthanc is always asked to keep the sources; with `keep_source=False` they are deleted
-by this package, after the copies were counted.
+Their copies are told by where they lie, by what was there before, and by their likeness to their sources (`_likeness`).
+Orthanc is always asked to keep the sources; with `keep_source=False` they are deleted by this package, after the copies
+were counted.
 """
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-import orjson
 import pandas as pd
 
 from orthanc_research import resolve
 from orthanc_research.batch._engine import start
-from orthanc_research.batch._outcome import Archive, Found, Output, Outputs, present, seconds
+from orthanc_research.batch._likeness import contents, instances_matched, series_matched
+from orthanc_research.batch._outcome import Archive, Found, Output, Outputs, present
 from orthanc_research.batch._refusals import Row, check_changes, check_merges, check_tags, check_text, tag_name
 from orthanc_research.batch._task import Task
 from orthanc_research.batch.journal import Unit
@@ -28,41 +24,9 @@ from orthanc_research.errors import NotFoundError, QueryError
 from orthanc_research.progress import Progress
 from orthanc_research.rest import Job, Level, Rest
 from orthanc_research.tables import orthanc_id
-from orthanc_research.tables.levels import INDEX, level_of
+from orthanc_research.tables.levels import level_of
 
 __all__ = ["Merge", "Split", "merge", "split"]
-
-# What tells two series with the same positions apart, such as two reconstructions.
-_LOOKS = ("Modality", "SeriesNumber", "SeriesDescription", "ProtocolName", "SeriesDate", "SeriesTime")
-
-
-@dataclass(frozen=True, slots=True)
-class _Instance:
-    """An instance with its `mark`: what is the same in its copies."""
-
-    id: str
-    series: str
-    mark: bytes
-    received: float
-    size: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Contents:
-    """The instances of studies or series, and the UID and looks of each series."""
-
-    instances: list[_Instance]
-    uids: Mapping[str, str]
-    looks: Mapping[str, bytes]
-
-    def marks(self, chosen: Iterable[str] | None = None) -> dict[str, Counter[bytes]]:
-        """{series: its marks}, of the chosen instances only."""
-        ids = None if chosen is None else set(chosen)
-        found: dict[str, Counter[bytes]] = defaultdict(Counter)
-        for each in self.instances:
-            if ids is None or each.id in ids:
-                found[each.series][each.mark] += 1
-        return found
 
 
 class _Regrouping(Task):
@@ -84,17 +48,17 @@ class _Regrouping(Task):
         raise NotImplementedError
 
     def look(self, archive: Archive, unit: Unit, asked: float, named: Sequence[str]) -> Found:
-        sources = _contents(archive.rest, unit.input["resources"])
+        sources = contents(archive.rest, unit.input["resources"])
         if not set(unit.input["resources"]) <= present(archive.rest, unit.input["resources"]):
             raise NotFoundError("Some of the resources are no longer on this Orthanc.", status=404)
         before = set(unit.input["before"])
         groups: dict[str, list[Output]] = {}
         series: list[Output] = []
         for study in self.places(archive.rest, unit):
-            there = _contents(archive.rest, [study])
+            there = contents(archive.rest, [study])
             free = set(archive.free((each.id for each in there.instances), named)) - before
-            groups[study] = _matched((each for each in there.instances if each.id in free), sources)
-            series += _series(study, groups[study], there, sources)
+            groups[study] = instances_matched((each for each in there.instances if each.id in free), sources)
+            series += series_matched(study, groups[study], there, sources)
         expected = {source.id for source in sources.instances}
         found = archive.weigh(groups, expected, asked=asked, named=named)
         if found.whole is None:
@@ -173,57 +137,6 @@ class Merge(_Regrouping):
 def _patient(given: Mapping[str, Any]) -> str:
     new = given["replace"].get("PatientID")
     return str(given["patient"]) if new is None else orthanc_id(new)
-
-
-def _contents(rest: Rest, resources: Sequence[str]) -> _Contents:
-    """What studies or series hold: two requests."""
-    series = {value["ID"]: value["MainDicomTags"] for value in rest.tools.bulk_content(resources, "Series")}
-    instances = [
-        _Instance(value["ID"], value["ParentSeries"], _mark(value), _received(value), int(value.get("FileSize") or 0))
-        for value in rest.tools.bulk_content(resources, "Instance", metadata=True)
-    ]
-    looks = {each: orjson.dumps([tags.get(name) for name in _LOOKS]) for each, tags in series.items()}
-    return _Contents(instances, {each: str(tags.get("SeriesInstanceUID")) for each, tags in series.items()}, looks)
-
-
-def _mark(value: Mapping[str, Any]) -> bytes:
-    # Of a server that was told to index more, only what is of the instance itself: the study's tags do change.
-    tags, metadata = value["MainDicomTags"], value.get("Metadata") or {}
-    own = [tags.get(name) for name in INDEX["Instance"] if name != "SOPInstanceUID"]
-    return orjson.dumps([own, metadata.get("SopClassUid"), metadata.get("TransferSyntax")])
-
-
-def _received(value: Mapping[str, Any]) -> float:
-    return seconds((value.get("Metadata") or {}).get("ReceptionDate"))
-
-
-def _matched(copies: Iterable[_Instance], sources: _Contents) -> list[Output]:
-    """Each copy with a source that has the same mark; with one that was taken already when there are more copies."""
-    free: dict[bytes, list[str]] = defaultdict(list)
-    for source in sources.instances:
-        free[source.mark].append(source.id)
-    taken: Counter[bytes] = Counter()
-    matched = []
-    for copy in copies:
-        same = free.get(copy.mark)
-        if same:
-            source_id = same[min(taken[copy.mark], len(same) - 1)]
-            taken[copy.mark] += 1
-            matched.append(Output("Instance", copy.id, source_id, copy.series, {}, copy.received, copy.size))
-    return matched
-
-
-def _series(study: str, copies: Sequence[Output], there: _Contents, sources: _Contents) -> list[Output]:
-    """The series of the copies, each with the one that it was made from where only one looks the same."""
-    originals = sources.marks()
-    found = []
-    for series, marks in there.marks(copy.id for copy in copies).items():
-        same = [each for each, theirs in originals.items() if theirs == marks]
-        if len(same) > 1:
-            same = [each for each in same if sources.looks[each] == there.looks[series]]
-        source_id = same[0] if len(same) == 1 else ""
-        found.append(Output("Series", series, source_id, study, {"SeriesInstanceUID": there.uids[series]}))
-    return found
 
 
 def split(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,41 +13,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
+from orthanc_research.dataset._headers import check_rescale, frame_of, headers_of
 from orthanc_research.dataset._loaders import Loaders
 from orthanc_research.dataset._manifest import read_manifest, verify
 from orthanc_research.errors import DatasetError, PixelError, QueryError
 from orthanc_research.export import read_frames, read_parquet
-from orthanc_research.export.frames import AXES, read_frame
-from orthanc_research.pixels import Filler, Frame, Reading, Stack, Volume, frames_of, stacks_of
+from orthanc_research.export.frames import read_frame
+from orthanc_research.pixels import Filler, Frame, Reading, Stack, Volume, stacks_of
 from orthanc_research.pixels._values import convert, describe
 from orthanc_research.pixels._voxels import put, voxel_type
 
 __all__ = ["OpenDataset", "open_dataset"]
 
 Array = npt.NDArray[Any]
-
-_IN_FILE = {
-    "SOPInstanceUID": "0008,0018",
-    "SeriesInstanceUID": "0020,000e",
-    "InstanceNumber": "0020,0013",
-    "Modality": "0008,0060",
-    "PhotometricInterpretation": "0028,0004",
-    "BitsStored": "0028,0101",
-    "RescaleSlope": "0028,1053",
-    "RescaleIntercept": "0028,1052",
-    "RescaleType": "0028,1054",
-    "PixelSpacing": "0028,0030",
-    "ImageOrientationPatient": "0020,0037",
-    "ImagePositionPatient": "0020,0032",
-    "FrameOfReferenceUID": "0020,0052",
-    "ImageType": "0008,0008",
-    "StackID": "0020,9056",
-}
-
-_REASONS = {"mosaic": "A mosaic is kept as the one frame that it is in its file, and not as slices."}
 
 
 def open_dataset(folder: str | os.PathLike[str], *, check: bool = False) -> OpenDataset:
@@ -143,7 +121,7 @@ class OpenDataset(Loaders):
         if values == "suv":
             return [self._suv(volume) for volume in self.filled(series_uid, stacks, "rescaled", dtype)]
         if values == "rescaled":
-            _check_rescale(self.headers(series_uid), self._frames_file(series_uid))
+            check_rescale(self.headers(series_uid), self._frames_file(series_uid))
         fillers = [Filler(stack, values, dtype) for stack in stacks]
         wanted: dict[tuple[str, int], list[tuple[Filler, int]]] = {}
         for filler in fillers:
@@ -171,7 +149,7 @@ class OpenDataset(Loaders):
         type that is none, `PixelError` as `volume`.
         """
         about, stored = read_frame(self._frames_file(series_uid), place)
-        frame = _frame_of({**about, "shape": stored.shape, "dtype": stored.dtype.str})
+        frame = frame_of({**about, "shape": stored.shape, "dtype": stored.dtype.str})
         self.check_values(series_uid, values, [frame.sop_uid], [frame])
         array = convert(frame, stored, "stored" if values == "stored" else "rescaled", np.float64)
         if values == "suv":
@@ -188,7 +166,7 @@ class OpenDataset(Loaders):
         if values == "stored":
             return
         frames = self.headers(series_uid) if headers is None else headers
-        _check_rescale(frames, self._frames_file(series_uid))
+        check_rescale(frames, self._frames_file(series_uid))
         mine = set(sop_uids)
         describe([frame for frame in frames if frame.sop_uid in mine], "rescaled")
         if values == "suv":
@@ -234,13 +212,7 @@ class OpenDataset(Loaders):
 
         `QueryError` for a series that is not here, or without frames; `DatasetError` for a damaged file.
         """
-        path = self._frames_file(series_uid)
-        try:
-            names = [name for name in pq.read_schema(path).names if name != "pixels"]
-            rows = pq.read_table(path, columns=names, page_checksum_verification=True).to_pylist()
-        except (OSError, pa.ArrowException) as error:
-            raise DatasetError(f"{path.name} is damaged; verify() names what else is.") from error
-        return [_frame_of(row) for row in rows]
+        return headers_of(self._frames_file(series_uid))
 
     def _suv(self, volume: Volume) -> Volume:
         """By the factors that the build wrote beside each instance."""
@@ -258,54 +230,3 @@ class OpenDataset(Loaders):
         if any(uid and not np.isfinite(factor) for uid, factor in zip(sop_uids, found, strict=True)):
             raise PixelError("SUV cannot be given: instances of this series have no SUVFactor; issues says why.")
         return found
-
-
-def _frame_of(row: Mapping[str, Any]) -> Frame:
-    """A row as a frame: its header written anew, read by the one piece of code that reads headers."""
-    shape, dtype = row["shape"], np.dtype(row["dtype"])
-    header: dict[str, Any] = {_IN_FILE[name]: _written(row[name]) for name in _IN_FILE if row.get(name) is not None}
-    header |= {
-        "0028,0010": str(shape[0]),
-        "0028,0011": str(shape[1]),
-        "0028,0002": str(shape[2] if len(shape) == 3 else 1),
-        "0028,0100": str(8 * dtype.itemsize),
-        "0028,0103": str(int(dtype.kind == "i")),
-    }
-    frame = frames_of(header)[0]
-    code = row.get("code") or frame.code
-    axes: dict[str, Any] = {name: row.get(keyword) for keyword, name in AXES.items()}
-    return replace(
-        frame,
-        index=int(row["FrameNumber"]) - 1,
-        float_bits=8 * dtype.itemsize if dtype.kind == "f" else 0,
-        slope=row["RescaleSlope"],  # also of what has none in its header by that name: a dose
-        intercept=row["RescaleIntercept"],
-        units=row["RescaleType"] or "",
-        component=row.get("ComplexImageComponent") or "",
-        extra=tuple((str(name), float(value)) for name, value in json.loads(row.get("extra") or "[]")),
-        code=code,
-        reason="" if code == "ok" else _REASONS.get(code, frame.reason or f"Its own file was judged {code}."),
-        **axes,
-    )
-
-
-def _written(value: Any) -> str:
-    if isinstance(value, list):
-        return "\\".join(repr(each) for each in value)
-    return repr(value) if isinstance(value, float) else str(value)
-
-
-def _check_rescale(frames: list[Frame], path: Path) -> None:
-    """Refuse a Modality LUT, which no file of frames holds: without a slope its values would pass for HU."""
-    if all(frame.slope is not None for frame in frames):
-        return
-    try:
-        names = pq.read_schema(path).names
-        tables = pq.read_table(path, columns=["ModalityLUT"])["ModalityLUT"] if "ModalityLUT" in names else None
-    except (OSError, pa.ArrowException) as error:
-        raise DatasetError(f"{path.name} is damaged; verify() names what else is.") from error
-    if tables is None or any(each is not False for each in tables.to_pylist()):
-        raise PixelError(
-            "Frames of this series have no RescaleSlope, and may need a table (Modality LUT) that is not kept with "
-            "them; use values='stored'."
-        )

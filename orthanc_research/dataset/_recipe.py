@@ -13,13 +13,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydicom.datadict import dictionary_VR, tag_for_keyword
-
-from orthanc_research.dataset._filter import Filter
+from orthanc_research.dataset._public import published
 from orthanc_research.dataset._reader import CREDENTIALS, Problems, Table
 from orthanc_research.dataset._sections import (
-    FACTS,
-    IDENTIFIERS,
     About,
     Anonymize,
     Arrays,
@@ -44,13 +40,7 @@ __all__ = ["Recipe"]
 
 _LARGEST = 256 * 1024  # bytes
 _TABLES = ("filter", "anonymize", "arrays", "metadata", "labels", "splits", "outputs")
-# Of what a query may ask, codes and numbers say nothing of a single patient, and neither do these texts.
-_HARMLESS = frozenset(
-    ("Manufacturer", "ManufacturerModelName", "SeriesDescription", "StudyDescription", "ProtocolName", "SOPClassUID")
-)
 _SOURCE = "[source]"
-_WITHHELD = "withheld"
-_CODED = frozenset(("CS", "DS", "IS", "FD", "FL", "US", "SS", "UL", "SL"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -118,7 +108,7 @@ class Recipe:
         """
         if not public:
             return to_toml(self._tables())
-        tables = [(name, _published(name, values)[0]) for name, values in self._tables() if name != _SOURCE]
+        tables = [(name, published(name, values)[0]) for name, values in self._tables() if name != _SOURCE]
         if not self.withheld:
             return to_toml(tables, [f"recipe {self.hash}"])
         # Without the hash, from which a short query could be guessed.
@@ -127,7 +117,7 @@ class Recipe:
     @property
     def withheld(self) -> tuple[str, ...]:
         """The keywords of which `to_toml(public=True)` does not say what is asked."""
-        gone = [name for table, values in self._tables() if table != _SOURCE for name in _published(table, values)[1]]
+        gone = [name for table, values in self._tables() if table != _SOURCE for name in published(table, values)[1]]
         return tuple(dict.fromkeys(gone))
 
     def __repr__(self) -> str:
@@ -281,35 +271,3 @@ def _not_toml(name: str, message: str, text: str) -> str:
     reason = message.split(" (at ")[0]
     quoted = "'" in reason or '"' in reason
     return f"{name}:{line}: this is not TOML{'' if quoted else f' ({reason})'}{f', at column {at[2]}' if at else ''}."
-
-
-def _published(table: str, values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """The values of a table that may be seen by anyone, and the names of those that may not.
-
-    What is withheld is replaced by what matches nothing or is refused: without it the query would be wider.
-    """
-    kept = dict(values)
-    gone: list[str] = []
-    if table == "query":
-        gone = [key for key, value in values["match"].items() if not _is_harmless(key, value)]
-        kept["match"] = {key: _WITHHELD if key in gone else value for key, value in values["match"].items()}
-    elif table == "filter" and values["expr"] is not None:
-        columns = Filter.parse(values["expr"]).columns
-        gone = [name for name in columns if name not in FACTS and not _is_harmless(name, "")]
-        kept["expr"] = f'{_WITHHELD} == "yes"' if gone else values["expr"]
-    return kept, gone
-
-
-def _is_harmless(name: str, value: Any) -> bool:
-    """Whether a criterion says nothing of one patient: codes, numbers, ranges of dates, what a machine says."""
-    if name in IDENTIFIERS:
-        return False
-    tag = tag_for_keyword(name)
-    vr = dictionary_VR(tag) if tag is not None else ""
-    if vr == "DA":
-        return name != "PatientBirthDate" and isinstance(value, str) and _is_range(value)
-    return name in _HARMLESS or vr in _CODED
-
-
-def _is_range(text: str) -> bool:
-    return re.fullmatch(r"\d{8}-\d{8}|\d{8}-|-\d{8}|\d{4}", text) is not None and text[:8] != text[9:]

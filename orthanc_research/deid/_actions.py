@@ -8,7 +8,6 @@ from collections.abc import Callable
 from functools import lru_cache
 
 from pydicom.datadict import dictionary_VM, tag_for_keyword
-from pydicom.dataelem import RawDataElement
 
 from orthanc_research.errors import DeidError
 
@@ -18,9 +17,9 @@ from ._dates import old_age, shifted
 from ._icc import without_texts
 from ._key import Key
 from ._level import Level
+from ._own import OwnWords
 from ._profile import Profile
 from ._pseudonyms import accession_of, code_of, uid_of
-from ._read import Elements
 from ._rules import NUMBERS, Rule
 from ._subject import Subject
 from ._texts import decoded, speaks_vocabulary
@@ -49,31 +48,6 @@ _ENUMERATED = {
 }
 _TERM = re.compile(rb"[A-Z]{1,16}|\d{1,2}(\.\d{1,4})?(:1)?")
 _MOST_VALUES, _LONGEST = 512, 18
-_TOKEN = re.compile(r"[^\W_]{2,}")
-_LONG = 4  # shorter ones stand in other words by chance
-# PatientName, ID, other ids and names, birth name, mother's, AccessionNumber, physicians and operators.
-_IDENTITY = (
-    0x00100010,
-    0x00100020,
-    0x00101000,
-    0x00101001,
-    0x00101005,
-    0x00101060,
-    0x00080050,
-    0x00080090,
-    0x00080080,
-    0x00081048,
-    0x00081050,
-    0x00081060,
-    0x00081070,
-    0x00321032,
-    0x00102297,
-    0x00081010,
-)
-
-
-# The patient alone: a technical text with the name of a clinic in it may be its maker's.
-_NAMES, _NUMBERS_OF = frozenset((0x00100010, 0x00101001, 0x00101005, 0x00101060)), frozenset((0x00100020, 0x00101000))
 _SHORT_TEXTS = frozenset(("LO", "SH", "UC", "ST", "LT", "UT"))
 
 
@@ -86,8 +60,7 @@ class Actions:
         self.changes: Counter[tuple[str, str]] = Counter()
         self.notes: dict[str, None] = {}
         self.done: set[str] = set()
-        self._own: set[str] = set()
-        self._patient_words: set[str] = set()
+        self.own = OwnWords()
         self._actions: dict[str, Callable[[Rule, bytes, Level], bytes | None]] = {
             "keep": self._keep,
             "words": self._words,
@@ -119,27 +92,6 @@ class Actions:
         """Say once what was unusual."""
         self.notes.setdefault(sentence)
 
-    def learn(self, elements: Elements, encodings: tuple[str, ...]) -> None:
-        """The words of the instance's own names and ids, which no cleaned text may have: people are named Bone."""
-        for tag in _IDENTITY:
-            element = elements.get(tag)
-            if isinstance(element, RawDataElement) and element.value:
-                text = (decoded(element.value, encodings) or "").casefold()
-                found = _TOKEN.findall(text)
-                self._own.update(found)
-                if tag in _NAMES:
-                    self._patient_words.update(word for word in found if len(word) > 2 or not word.isdigit())
-                elif tag in _NUMBERS_OF and len(whole := text.strip(" \0")) > 2:  # one of two digits is in any version
-                    self._patient_words.add(whole)
-
-    def _names(self, text: str) -> bool:
-        return not self._own.isdisjoint(_TOKEN.findall(text.casefold()))
-
-    def _names_patient(self, value: bytes, level: Level) -> bool:
-        text = (decoded(value, level.encodings) or "").casefold()
-        long = (word for word in self._patient_words if len(word) >= _LONG)
-        return not self._patient_words.isdisjoint(_TOKEN.findall(text)) or any(word in text for word in long)
-
     def count(self, rule: Rule, level: Level, what: str, value: bytes = b"1") -> None:
         """Count a change of what was not empty."""
         if value:
@@ -152,7 +104,11 @@ class Actions:
             return _capped(value)
         if rule.vr == "CS":
             return value if self._are_terms(rule.keyword, value, level) else None
-        if rule.vr in _SHORT_TEXTS and rule.why != _ASKED and self._names_patient(value, level):
+        if (
+            rule.vr in _SHORT_TEXTS
+            and rule.why != _ASKED
+            and self.own.of_patient_are_in(decoded(value, level.encodings) or "")
+        ):
             # Converters and phantoms put the patient's name there.
             self.count(rule, level, "emptied")
             self.note(f"{level.prefix}{rule.keyword} held a word of the patient's name or ID: emptied.")
@@ -174,7 +130,7 @@ class Actions:
         text = decoded(value, level.encodings)
         if text is None or level.concept in _PERSONS:
             return None
-        if not speaks_vocabulary(text, self.profile.vocabulary) or self._names(text):
+        if not speaks_vocabulary(text, self.profile.vocabulary) or self.own.are_in(text):
             return None
         if not text.strip() and rule.otherwise == "dummy":
             return self.dummy(rule, value, level)
@@ -280,7 +236,7 @@ class Actions:
 
     def _meaning(self, rule: Rule, value: bytes, level: Level) -> bytes:
         text = decoded(value, level.encodings)
-        if text is not None and speaks_vocabulary(text, self.profile.vocabulary) and not self._names(text):
+        if text is not None and speaks_vocabulary(text, self.profile.vocabulary) and not self.own.are_in(text):
             return value.rstrip(b"\0")
         standard = standard_meaning(level.text(0x00080102), level.text(0x00080100))
         if standard is None or (text or "").strip().casefold() != standard.casefold():

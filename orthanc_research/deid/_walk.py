@@ -73,7 +73,7 @@ class Walk:
             raise DeidError(f"Its sequences are nested more than {_DEEPEST} deep.")
         encodings = self._encodings(elements, encodings)
         if not depth:
-            self.actions.learn(elements, encodings)
+            self.actions.own.learn(elements, encodings)
         level = Level(prefix, depth, encodings, elements, self._concept(elements) or concept)
         out: dict[int, bytes] = {}
         for tag, element in elements.items():
@@ -125,7 +125,7 @@ class Walk:
         return encode.element(self.syntax, tag, self._written_vr(vr, rule), new)
 
     def _is_readable(self, element: RawDataElement, rule: Rule) -> bool:
-        """Nobody knows the byte order of a number written as UN in a big endian file (PS3.5 section 6.2.2)."""
+        """A number as UN is little endian (PS3.5 section 6.2.2); of a big endian file nobody knows whether it is."""
         return element.VR != "UN" or self.syntax.little or rule.vr not in NUMBERS
 
     def _written_vr(self, vr: str | None, rule: Rule) -> str:

@@ -9,7 +9,7 @@ Every file is complete or absent, and 0600. Names are UIDs, never tag values tha
 """
 
 from orthanc_research.export.frames import FRAMES_SCHEMA, FrameRow, frame_rows, read_frames, write_frames
-from orthanc_research.export.series import EXPORT_COLUMNS, FORMATS, Format, export_series
+from orthanc_research.export.run import EXPORT_COLUMNS, FORMATS, Format, export_series
 from orthanc_research.export.stream import stream_table
 from orthanc_research.export.tables import read_parquet, write_csv, write_table
 from orthanc_research.export.volumes import read_volume, write_volume

@@ -12,7 +12,7 @@ from typing import Any
 
 from orthanc_research.errors import QueryError
 from orthanc_research.export.plan import Planned
-from orthanc_research.export.series import Row, Task, export_one, not_sent
+from orthanc_research.export.series import CANCELLED, Row, Task, export_one, not_sent
 from orthanc_research.files import sweep
 from orthanc_research.parallel import Outcome
 from orthanc_research.pixels import Reading
@@ -61,7 +61,7 @@ def export_elsewhere(
                 progress.advance()
     sweep(task.folder)  # what a worker of this machine left that died
     _apart(task, series, found)
-    missing = [not_sent("cancelled")]
+    missing = [not_sent(CANCELLED)]
     rows = [(each, row) for each in series for row in found.get(each.series, missing)]
     return rows, not any(row["status"] == "not-sent" for _, row in rows)
 

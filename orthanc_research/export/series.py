@@ -1,4 +1,4 @@
-"""Series of an Orthanc to files: a row for every series, whatever happens to it."""
+"""One series of an Orthanc to its files, and its rows: whatever happens to it is a row."""
 
 from __future__ import annotations
 
@@ -6,18 +6,16 @@ import errno
 import os
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from concurrent.futures import Executor
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
-import pandas as pd
 import pyarrow as pa
 
-from orthanc_research import fetch, resolve
+from orthanc_research import fetch
 from orthanc_research.errors import (
     AccessError,
     CancelledError,
@@ -26,39 +24,21 @@ from orthanc_research.errors import (
     NotFoundError,
     OrthancError,
     PixelError,
-    QueryError,
     ResponseError,
     UnreachableError,
 )
 from orthanc_research.export._options import OWNER, free_name
 from orthanc_research.export.frames import FrameRow, frame_rows, owner_of_frames, write_frames
-from orthanc_research.export.parts import check_form, volume_parts
-from orthanc_research.export.plan import ChangedError, Planned, check, compare, plan, since
+from orthanc_research.export.parts import volume_parts
+from orthanc_research.export.plan import ChangedError, Planned, check, compare
 from orthanc_research.export.volumes import SUFFIXES, owner_of_volume, owner_of_volumes, write_volume
-from orthanc_research.files import private_folder, sweep
-from orthanc_research.parallel import thread_map
 from orthanc_research.pixels import Reading, Volume, frames_of
-from orthanc_research.progress import Progress, Within
+from orthanc_research.progress import Progress
 from orthanc_research.rest import Rest, is_server_gone
 
-__all__ = ["EXPORT_COLUMNS", "FORMATS", "Format", "Task", "export_one", "export_series", "in_order", "not_sent"]
+__all__ = ["CANCELLED", "Row", "Task", "changed_row", "export_one", "in_order", "not_sent"]
 
-Format = Literal["parquet", "npy", "npz", "nifti"]
-FORMATS: tuple[Format, ...] = get_args(Format)
 Row = dict[str, Any]
-
-# column → pandas dtype of the ledger, which is indexed by the series
-EXPORT_COLUMNS = {
-    "status": "str",
-    "error": "str",
-    "file": "str",
-    "expected": "Int64",
-    "instances": "Int64",
-    "frames": "Int64",
-    "bytes": "Int64",
-    "seconds": "float64",
-}
-
 
 # With these nothing more can be written: no space, no quota left, a disk that turned read-only.
 _NO_MORE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
@@ -66,7 +46,7 @@ _NO_MORE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _EXPECTED = (Error, ChangedError, OSError, pa.ArrowException, ValueError, OverflowError, MemoryError)
 # What a line or a list that was damaged may be at fault for: the series is tried once more.
 _PASSING = (ChangedError, NotFoundError, ResponseError, UnreachableError)
-_CANCELLED = "cancelled"
+CANCELLED = "cancelled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,104 +61,14 @@ class Task:
     progress: Progress
 
 
-def export_series(
-    rest: Rest,
-    resources: Any,
-    folder: str | os.PathLike[str],
-    *,
-    form: str,
-    how: Reading,
-    workers: int,
-    progress: Progress,
-    executor: Executor | None = None,
-) -> pd.DataFrame:
-    """Write each series into the folder, every file held against the server's MD5; the ledger `EXPORT_COLUMNS`.
-
-    Of series whose instances were chosen, the chosen ones are written. `status`: "done"; "partial" (some instances have
-    no pixels that decode: `error` counts them, the others are there); "no-pixels"; "not-a-volume" (`error` has the code
-    and the reason); "changed"; "failed"; "not-sent" (the server is gone, the disk is full, or the run was cancelled). A
-    series that is split has a row for each of its stacks.
-
-    "changed": instances were added or deleted. `expected` is how many the series had (or were chosen) when the export
-    began, or when it was found where the frame says how many; `instances` is how many there are now. Without a `file`
-    nothing was written; with one, it is as the series was before.
-    `QueryError` for senseless options, before the first request, and for a folder that cannot be written to.
-    """
-    if form not in FORMATS:
-        raise QueryError(f"format={form!r} is not there; choose from {', '.join(FORMATS)}.")
-    check_form(form, how)
-    series = plan(rest, resolve.select(rest, resources))
-    task = Task(rest, _folder(folder), form, how, workers, Within(progress))
-    progress.total(len(series), "series")
-    if executor is None:
-        rows, whole = _export_all(task, series, progress)
-        last = rows[-1][0] if rows else None  # which was just looked at
-    else:
-        from orthanc_research.export.elsewhere import export_elsewhere
-
-        rows, whole = export_elsewhere(task, series, progress, executor)
-        last = None
-    if whole:
-        _note_changes(rest, rows, last)
-    frame = pd.DataFrame([{**row, "expected": planned.count} for planned, row in rows], columns=list(EXPORT_COLUMNS))
-    frame.index = pd.Index([planned.series for planned, _ in rows], name="ID", dtype="str")
-    return frame.astype(EXPORT_COLUMNS)
-
-
-def _export_all(task: Task, series: Sequence[Planned], progress: Progress) -> tuple[list[tuple[Planned, Row]], bool]:
-    """The rows of all, one series after the other; and whether none of them ended the run."""
-    halted: list[str] = []
-
-    def one(place: int) -> list[Row]:
-        if not halted and progress.cancelled:
-            halted.append(_CANCELLED)
-        if halted:
-            return [not_sent(halted[0])]
-        found, reason = export_one(task, series[place])
-        halted.extend([] if reason is None else [reason])
-        if reason != _CANCELLED:
-            progress.advance()
-        return found
-
-    # On a thread of the map, which leaves a server that says nothing when the user wants to stop; this one would wait.
-    with closing(thread_map(one, range(len(series)), workers=1, progress=progress, fatal=(Exception,))) as outcomes:
-        found = {outcome.unit: outcome.get() for outcome in outcomes}
-    rows = [(each, row) for place, each in enumerate(series) for row in found.get(place, [not_sent(_CANCELLED)])]
-    return rows, not halted and len(found) == len(series)
-
-
 def not_sent(reason: str) -> Row:
     """The row of a series that was not tried."""
     return {"status": "not-sent", "error": reason}
 
 
-def _note_changes(rest: Rest, rows: Sequence[tuple[Planned, Row]], last: Planned | None) -> None:
-    """Tell which series changed while later ones were written."""
-    written = [(planned, row) for planned, row in rows if row.get("file") is not None and planned is not last]
-    with suppress(OrthancError, CancelledError):  # the files are there, and as their series were
-        changes = since(rest, [planned for planned, _ in written])
-        for planned, row in written:
-            if planned.series in changes:
-                row |= _changed_row(changes[planned.series])
-
-
-def _changed_row(changed: ChangedError) -> Row:
+def changed_row(changed: ChangedError) -> Row:
+    """The row of a series that got or lost instances."""
     return {"status": "changed", "error": str(changed), "instances": changed.found}
-
-
-def _folder(path: str | os.PathLike[str]) -> Path:
-    """The folder to write to, made where it is missing, and without what an earlier run left half-written."""
-    try:
-        folder = private_folder(path)
-        writable = os.access(folder, os.W_OK | os.X_OK)
-        if writable:
-            sweep(folder)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "it is no folder"
-        raise QueryError(f"Nothing can be written to {path!s}: {reason}.") from error
-    if not writable:
-        raise QueryError(f"Nothing can be written to {path!s}: you may not.")
-    return folder
 
 
 def export_one(task: Task, planned: Planned) -> tuple[list[Row], str | None]:
@@ -190,10 +80,10 @@ def export_one(task: Task, planned: Planned) -> tuple[list[Row], str | None]:
     if changed is None and any(_passes(error) for error in failures):
         first = rows
         rows, failures, halted = _try_one(task, planned)
-        if halted == _CANCELLED:  # what the first time wrote is there
+        if halted == CANCELLED:  # what the first time wrote is there
             return [row if row.get("file") else not_sent(halted) for row in first], halted
         changed = _change(task.rest, planned) if failures and halted is None else None
-    return [row if changed is None else {**row, **_changed_row(changed)} for row in rows], halted
+    return [row if changed is None else {**row, **changed_row(changed)} for row in rows], halted
 
 
 def _passes(error: Exception) -> bool:
@@ -240,11 +130,11 @@ def _try_one(task: Task, planned: Planned) -> tuple[list[Row], list[Exception], 
 def _failed(error: Exception) -> tuple[Row, str | None]:
     """The row of what failed; and its reason where everything after it would fail the same way."""
     if isinstance(error, CancelledError):
-        return not_sent(_CANCELLED), _CANCELLED
+        return not_sent(CANCELLED), CANCELLED
     if isinstance(error, GeometryError):
         return {"status": "not-a-volume", "error": str(error)}, None
     if isinstance(error, ChangedError):
-        return _changed_row(error), None
+        return changed_row(error), None
     if isinstance(error, Error):
         # A refused password and a server that is gone would be the same for every other series.
         over = isinstance(error, AccessError) or (isinstance(error, OrthancError) and is_server_gone(error))

@@ -21,9 +21,9 @@ _SECONDS = {"time_offset": 1.0, "trigger_time": 1e-3, "frame_time": 1e-3, "frame
 _EVEN = 0.01  # of the step: what rounded times may do to it
 
 
-def missing(library: str, extra: str) -> QueryError:
+def missing(library: str) -> QueryError:
     """What to raise where an optional library is not installed."""
-    return QueryError(f"This needs {library}, which is not installed: pip install orthanc-research[{extra}].")
+    return QueryError(f"This needs {library}, which is not installed: pip install {library}.")
 
 
 def portable(array: npt.NDArray[Any]) -> npt.NDArray[Any]:

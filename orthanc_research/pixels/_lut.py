@@ -62,8 +62,8 @@ class Lut:
 def rescale_of(header: Header) -> tuple[float | None, float | None, str]:
     """(slope, intercept, units of what they give) of one frame's header; None is absent, NaN is there and no number.
 
-    A dose is DoseGridScaling x stored (PS3.3 C.8.8.3.2), in DoseUnits. Units of PET are Units (C.8.9.1.1); of others
-    RescaleType, HU for a CT that names none (C.8.2.1.1.2).
+    A dose is DoseGridScaling x stored (PS3.3 C.8.8.3), in DoseUnits. Units of PET are Units (C.8.9.1.1.3); of others
+    RescaleType (C.11.1.1.2), HU for a CT that names none (C.8.2.1).
     """
     modality = text(header, "0008,0060")
     if modality == "RTDOSE":

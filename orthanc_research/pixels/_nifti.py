@@ -49,7 +49,7 @@ def _nibabel() -> Any:
     try:
         import nibabel
     except ImportError as error:
-        raise missing("nibabel", "nifti") from error
+        raise missing("nibabel") from error
     return nibabel
 
 

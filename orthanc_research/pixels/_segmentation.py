@@ -157,7 +157,7 @@ def _segment_number(dataset: Dataset, index: int) -> int:
 
 
 def _background(dataset: Dataset) -> int:
-    """What is no segment: 0, or in a label map its PixelPaddingValue (PS3.3 C.8.20.3)."""
+    """What is no segment: 0, or in a label map its PixelPaddingValue (PS3.3 C.8.20.2)."""
     padding = dataset.get("PixelPaddingValue") if dataset.get("SegmentationType") == "LABELMAP" else None
     return int(padding) if padding is not None else 0
 

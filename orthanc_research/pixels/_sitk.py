@@ -72,7 +72,7 @@ def _library() -> Any:
     try:
         import SimpleITK
     except ImportError as error:
-        raise missing("SimpleITK", "sitk") from error
+        raise missing("SimpleITK") from error
     return SimpleITK
 
 

@@ -13,7 +13,7 @@ from orthanc_research.errors import QueryError
 from orthanc_research.pixels import Volume
 from orthanc_research.plots._charts import canvas
 
-__all__ = ["limits", "montage"]
+__all__ = ["limits", "montage", "range_of"]
 
 _PERCENTILES = (0.5, 99.5)  # what lies outside is padding, metal or noise
 _SAMPLE = 1_000_000  # voxels that the percentiles are taken from
@@ -78,6 +78,11 @@ def limits(array: npt.NDArray[Any], window: tuple[float, float] | None) -> tuple
         return centre - width / 2, centre + width / 2
     # A step that shares no factor with the row length would be best; an odd one avoids sampling a single column.
     sample = array.reshape(-1)[:: max(1, array.size // _SAMPLE) | 1].astype(np.float64)
+    return range_of(sample)
+
+
+def range_of(sample: npt.NDArray[np.float64]) -> tuple[float, float]:
+    """(black, white) of some values: without what lies far out, and never the same twice."""
     sample = sample[np.isfinite(sample)]
     if not sample.size:
         return 0.0, 1.0

@@ -14,10 +14,10 @@ from matplotlib.figure import Figure
 
 from orthanc_research.errors import QueryError
 from orthanc_research.plots._charts import canvas
+from orthanc_research.plots._montage import range_of
 
 __all__ = ["SheetRow", "sheet", "write_pdf"]
 
-_PERCENTILES = (0.5, 99.5)
 _TILE, _CAPTION, _MARGIN = 1.25, 0.22, 0.2  # inches
 _MOST = 256  # pixels a side that are drawn: more would not be seen
 
@@ -81,14 +81,7 @@ def _limits(images: Sequence[npt.NDArray[Any]]) -> tuple[float, float]:
             raise QueryError("A picture is (row, column) numbers, or (row, column, 3) of red, green and blue.")
         step = max(1, math.ceil(max(image.shape[:2]) / _MOST))
         values.append(np.asarray(image[::step, ::step], dtype=np.float64).ravel())
-    sample = np.concatenate(values) if values else np.zeros(1)
-    sample = sample[np.isfinite(sample)]
-    if not sample.size:
-        return 0.0, 1.0
-    low, high = (float(each) for each in np.percentile(sample, _PERCENTILES))
-    if low == high:
-        low, high = float(sample.min()), float(sample.max())
-    return low, high if high > low else low + 1.0
+    return range_of(np.concatenate(values) if values else np.zeros(1))
 
 
 def write_pdf(stream: IO[bytes], figures: Iterable[Figure]) -> int:

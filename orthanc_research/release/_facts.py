@@ -1,7 +1,7 @@
 """What a plan needs to know of one instance, read from its header: identity, place, and what its pixels may show.
 
 Burned-in risk: BurnedInAnnotation YES; or anything but NO where images of the kind often have text in them. CT, MR and
-PT that are ORIGINAL and monochrome pass, since nearly none of them carries the attribute (PS3.3 C.7.6.1.1.1, C.8).
+PT that are ORIGINAL and monochrome pass, since nearly none of them carries the attribute (PS3.3 C.7.6.1, C.8).
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ def _from_keyring(name: str) -> str:
         import keyring
     except ImportError:
         raise QueryError(
-            "Keys from the system's keyring need the extra: pip install 'orthanc-research[keyring]'."
+            "Keys from the system's keyring need keyring, which is not installed: pip install keyring."
         ) from None
     try:
         text = keyring.get_password(_SERVICE, name)

@@ -8,8 +8,9 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
+from orthanc_research.batch._manifest import is_of_download
 from orthanc_research.errors import DeidError, QueryError
-from orthanc_research.files import partial_in, private_folder, put, sweep, written
+from orthanc_research.files import listed, partial_in, private_folder, put, sweep, written
 from orthanc_research.parallel import thread_map
 from orthanc_research.progress import Progress
 from orthanc_research.release._digest import Algorithm, digest_of, fits
@@ -138,20 +139,16 @@ class FolderTarget:
 
 
 def _files(folder: Path, seen: set[Path]) -> Iterator[Path]:
-    """All below, in the order of their names, but for DICOMDIRs."""
+    """All below, in the order of their names, but for DICOMDIRs and for what a download keeps of itself."""
     try:
-        real = folder.resolve()
-        if real in seen:
-            return
-        seen.add(real)
-        entries = sorted(folder.iterdir())
-    except (OSError, RuntimeError):  # a folder that may not be entered is a row that cannot be read
+        entries = listed(folder, seen)
+    except OSError:  # a folder that may not be entered is a row that cannot be read
         yield folder
         return
     for entry in entries:
         if _is_folder(entry):
             yield from _files(entry, seen)
-        elif entry.name.upper() != "DICOMDIR":
+        elif entry.name.upper() != "DICOMDIR" and not is_of_download(entry):
             yield entry
 
 

@@ -7,7 +7,7 @@ from orthanc_research.rest._rest import AsyncRest, Rest
 from orthanc_research.rest._retry import once
 from orthanc_research.rest.changes import ChangeType
 from orthanc_research.rest.jobs import Job, JobState
-from orthanc_research.rest.modalities import Manufacturer, RetrieveMethod
+from orthanc_research.rest.nodes import Manufacturer, RetrieveMethod
 from orthanc_research.rest.queries import TagForm
 from orthanc_research.rest.tools import DICOM_VERSIONS
 from orthanc_research.rest.tools_server import Metric

@@ -12,7 +12,8 @@ from orthanc_research.capabilities import Feature
 from orthanc_research.errors import QueryError
 from orthanc_research.rest._call import Answer, Area, Call, Level, M, json_list, json_object, nothing, route, text
 from orthanc_research.rest._submission import Submission, one_of, submission
-from orthanc_research.rest.modalities import RetrieveMethod, aet_of, query_id, waiting
+from orthanc_research.rest.modalities import query_id, waiting
+from orthanc_research.rest.nodes import RetrieveMethod, aet_of
 
 __all__ = ["Queries", "TagForm", "form_flags"]
 

@@ -15,7 +15,7 @@ from orthanc_research.capabilities import Feature
 from orthanc_research.errors import QueryError, ResponseError
 from orthanc_research.rest._call import Answer, Call, Level, json_list, nothing, segment_of, text
 from orthanc_research.rest._submission import PATIENCE, one_of
-from orthanc_research.rest.modalities import Manufacturer, node
+from orthanc_research.rest.nodes import Manufacturer, node
 
 __all__ = ["Encoding", "LogCategory", "LogLevel", "Metric"]
 

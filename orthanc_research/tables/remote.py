@@ -40,7 +40,7 @@ UID_OF: Mapping[str, str] = MappingProxyType(
         "Instance": "SOPInstanceUID",
     }
 )
-# The unique keys that name a resource in C-MOVE and C-GET, level by level (PS3.4 C.6.2.1).
+# The unique keys that name a resource in C-MOVE and C-GET, level by level (PS3.4 C.6.1.1 for patients, C.6.2.1 below).
 KEYS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "Patient": ("PatientID",),

@@ -9,7 +9,7 @@ orthanc)` searches remote archives and retrieves; `UploadPanel(orthanc)` stores 
 jobs; `OverviewPanel(orthanc)` counts what there is; `StackViewer(series)` leafs through a series, a `Stack` or a
 `Volume`; `AnonymizePanel(orthanc, studies)` de-identifies. Work goes on while other cells run; `screen.wait()` waits
 for its end, `screen.close()` ends it. Without a notebook: `orthanc-research browse` (`pip install
-orthanc-research[browse]`).
+voila ipykernel`).
 
 No screen does anything that a line of Python cannot; each shows that line.
 """
