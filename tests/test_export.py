@@ -35,7 +35,7 @@ import orthanc_research as ores
 from orthanc_research import errors
 from orthanc_research.export import frame_rows, write_frames
 from orthanc_research.export.frames import FRAMES_SCHEMA
-from orthanc_research.pixels import decode
+from orthanc_research.pixels import decode, frames_of
 
 # The JSON of a .npy is named otherwise than those of the other two.
 FORMS = ("parquet", "npy", "nifti" if importlib.util.find_spec("nibabel") else "npz")
@@ -140,7 +140,7 @@ def test_frames_lie_in_groups_of_eight_packed_by_zstd_under_one_schema(tmp_path:
     images = np.arange(20 * 6 * 5).reshape(20, 6, 5)
     for name, kind in (("a", np.int16), ("b", np.float32)):
         made = make_enhanced(images.astype(kind), columns_of(20), PatientID="nobody")
-        write_frames(tmp_path / f"{name}.parquet", frame_rows(made, decode(made)), {"by": name})
+        write_frames(tmp_path / f"{name}.parquet", frame_rows(frames_of(made), decode(made)), {"by": name})
         with pq.ParquetFile(tmp_path / f"{name}.parquet") as file:
             groups = [file.metadata.row_group(place) for place in range(file.num_row_groups)]
             pixels = [group.column(group.num_columns - 1) for group in groups]
