@@ -6,6 +6,7 @@ import hashlib
 import io
 import sqlite3
 import stat
+import sys
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -361,6 +362,9 @@ def test_keys_come_from_where_they_are_safe(tmp_path: Path, monkeypatch: pytest.
         with pytest.raises(errors.QueryError) as caught:
             ores.Project(folder, given)
         assert KEY not in str(caught.value)
+    monkeypatch.setitem(sys.modules, "keyring", None)
+    with pytest.raises(errors.QueryError, match=r"not installed: pip install keyring\.$"):
+        ores.Project(folder, "keyring:lung")
     monkeypatch.setenv("A_KEY", KEY[:-2])
     with pytest.raises(errors.DeidError) as told:
         ores.Project(folder, "env:A_KEY")

@@ -1,4 +1,4 @@
-"""The scripts that a newcomer and CI run: cheap checks of their form and of what they say when something is missing."""
+"""The scripts that a newcomer runs: cheap checks of their form and of what they say when something is missing."""
 
 from __future__ import annotations
 
