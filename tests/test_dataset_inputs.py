@@ -203,6 +203,21 @@ def test_labels_of_instances_are_in_their_table_and_on_the_server_on_request(
         Recipe.parse(text, folder=tmp_path)
 
 
+@pytest.mark.one_version
+@pytest.mark.parametrize("column", ["PatientName", "AccessionNumber", "StudyInstanceUID"])
+def test_labels_that_identify_are_refused_where_they_would_lead_back(
+    orthanc: ores.Orthanc, tmp_path: Path, column: str
+) -> None:
+    """Named by the recipe or not: what [anonymize] took out would come in again beside the copies."""
+    (tmp_path / "labels.csv").write_text(f"SOPInstanceUID,{column}\n1.2.3,x\n")
+    text = (
+        PIXELS + LABELS + f'columns = ["{column}"]\n[anonymize]\nproject = "env:ORES_PROJECT"\nprofile = "research"\n'
+    )
+    load(orthanc, cohort("CT", patients=1))
+    with pytest.raises(DatasetError, match=f"identifying column {column}"):
+        Recipe.parse(text, folder=tmp_path).plan(orthanc, progress=False)
+
+
 def test_labels_of_studies_are_on_their_series_and_no_old_server_is_asked(
     orthanc: ores.Orthanc, tmp_path: Path
 ) -> None:
