@@ -250,6 +250,17 @@ def test_patients_of_two_issuers_who_share_a_number_get_no_label(orthanc: ores.O
     assert plan.counts["patients"] == 2
 
 
+def test_a_series_of_nobody_is_left_out_of_splits_and_of_nothing_else(orthanc: ores.Orthanc, tmp_path: Path) -> None:
+    nobody = cohort("CT")[0].PatientID
+    load(orthanc, renamed(cohort("CT"), PatientID=lambda each: str(each.PatientID) if each.PatientID != nobody else ""))
+    plan = recipe(PIXELS).plan(orthanc, progress=False)
+    assert plan.drops.to_dict() == {"no PatientID": 1}
+    assert len(check(plan.build(tmp_path / "split", progress=False), recipe(PIXELS)).splits) == 1
+    whole = recipe(PIXELS.partition("[splits]")[0])
+    dataset = check(build(orthanc, whole, tmp_path / "whole"), whole)
+    assert sorted(dataset.series["PatientID"].isna()) == [False, True]
+
+
 @pytest.mark.one_version
 def test_a_profile_of_one_s_own_lies_beside_the_recipe(
     orthanc: ores.Orthanc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
