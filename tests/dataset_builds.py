@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import orjson
 import pandas as pd
 import pyarrow.parquet as pq
 from dicom_files import as_file
@@ -15,7 +17,7 @@ import orthanc_research as ores
 from orthanc_research.dataset import Build, Recipe
 from orthanc_research.dataset._hash import content_hash
 
-__all__ = ["SMALL", "build", "check", "cohort", "load", "recipe"]
+__all__ = ["SMALL", "build", "check", "cohort", "inputs_hash", "load", "recipe"]
 
 SMALL = """
 [dataset]
@@ -46,6 +48,13 @@ def load(orthanc: ores.Orthanc, datasets: list[Dataset]) -> None:
 
 def build(orthanc: ores.Orthanc, wanted: Recipe, out: Path, **how: Any) -> Build:
     return wanted.plan(orthanc, progress=False).build(out, progress=False, **how)
+
+
+def inputs_hash(private: Path) -> str:
+    """What anybody who knows, or guesses, a recipe and the series that it found could compute."""
+    lock = orjson.loads((private / "recipe.lock.json").read_bytes())
+    series = [{name: value for name, value in each.items() if name != "LastUpdate"} for each in lock["series"]]
+    return hashlib.sha256(orjson.dumps([lock["recipe"], series])).hexdigest()
 
 
 def recipe(text: str = SMALL) -> Recipe:

@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from dataset_builds import SMALL, check, cohort, load
+from dataset_builds import SMALL, check, cohort, inputs_hash, load
 from dataset_builds import build as build_of
 from dataset_builds import recipe as small
 from dicom_files import as_file
@@ -258,6 +258,7 @@ def test_a_de_identified_dataset_leads_back_to_no_source(
     private = tmp_path / "project" / "datasets" / recipe.dataset.name
     assert {path.name for path in private.iterdir()} == {"recipe.lock.json", "splits.lock.json"}
     assert (tmp_path / "project").stat().st_mode & 0o077 == 0
+    assert dataset.manifest["lock"] != inputs_hash(private)  # it is keyed
     # the split is the one of the originals, and a second build is the same dataset
     again = recipe.plan(orthanc, progress=False).build(tmp_path / "again", progress=False)
     assert again.content_hash == build.content_hash

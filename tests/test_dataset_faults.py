@@ -23,7 +23,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from dataset_builds import SMALL, build, check, cohort, load, recipe
+from dataset_builds import SMALL, build, check, cohort, inputs_hash, load, recipe
 from dicom_files import as_file
 from faults.child import act  # which sets the fork server up
 from pydicom import Dataset, dcmread
@@ -406,6 +406,7 @@ def test_a_build_says_what_it_was_made_with_and_of(orthanc: ores.Orthanc, tmp_pa
     for path in made.folder.glob("*.parquet"):  # a file that is found alone still says what made it
         about = json.loads(pq.read_schema(path).metadata[b"orthanc_research"])
         assert (about["recipe"], about["schema"]) == (manifest["recipe"], 1)
+    assert manifest["lock"] == inputs_hash(made.folder)
     lock = json.loads((made.folder / "recipe.lock.json").read_text())
     assert lock["servers"] == [orthanc.capabilities().version]
     assert lock["versions"] == manifest["versions"]

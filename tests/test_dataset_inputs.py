@@ -203,6 +203,21 @@ def test_labels_of_instances_are_in_their_table_and_on_the_server_on_request(
         Recipe.parse(text, folder=tmp_path)
 
 
+@pytest.mark.one_version
+@pytest.mark.parametrize("column", ["PatientName", "AccessionNumber", "StudyInstanceUID"])
+def test_labels_that_identify_are_refused_where_they_would_lead_back(
+    orthanc: ores.Orthanc, tmp_path: Path, column: str
+) -> None:
+    """Named by the recipe or not: what [anonymize] took out would come in again beside the copies."""
+    (tmp_path / "labels.csv").write_text(f"SOPInstanceUID,{column}\n1.2.3,x\n")
+    text = (
+        PIXELS + LABELS + f'columns = ["{column}"]\n[anonymize]\nproject = "env:ORES_PROJECT"\nprofile = "research"\n'
+    )
+    load(orthanc, cohort("CT", patients=1))
+    with pytest.raises(DatasetError, match=f"identifying column {column}"):
+        Recipe.parse(text, folder=tmp_path).plan(orthanc, progress=False)
+
+
 def test_labels_of_studies_are_on_their_series_and_no_old_server_is_asked(
     orthanc: ores.Orthanc, tmp_path: Path
 ) -> None:
@@ -233,6 +248,17 @@ def test_patients_of_two_issuers_who_share_a_number_get_no_label(orthanc: ores.O
     plan = Recipe.parse(text, folder=tmp_path).plan(orthanc, progress=False)
     assert plan.notes == ("2 rows have an identifier that several patients share, and got no label.",)
     assert plan.counts["patients"] == 2
+
+
+def test_a_series_of_nobody_is_left_out_of_splits_and_of_nothing_else(orthanc: ores.Orthanc, tmp_path: Path) -> None:
+    nobody = cohort("CT")[0].PatientID
+    load(orthanc, renamed(cohort("CT"), PatientID=lambda each: str(each.PatientID) if each.PatientID != nobody else ""))
+    plan = recipe(PIXELS).plan(orthanc, progress=False)
+    assert plan.drops.to_dict() == {"no PatientID": 1}
+    assert len(check(plan.build(tmp_path / "split", progress=False), recipe(PIXELS)).splits) == 1
+    whole = recipe(PIXELS.partition("[splits]")[0])
+    dataset = check(build(orthanc, whole, tmp_path / "whole"), whole)
+    assert sorted(dataset.series["PatientID"].isna()) == [False, True]
 
 
 @pytest.mark.one_version

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from orthanc_research.dataset._identifying import identifying
 from orthanc_research.dataset._labels import join_labels, read_labels
 from orthanc_research.errors import DatasetError, QueryError
 
@@ -50,6 +51,18 @@ def test_types_are_kept_and_identifiers_are_texts(tmp_path: Path) -> None:
     )
     assert joined.frame["seen"].dtype == "boolean"
     assert joined.frame["n"].dtype == "Int64"
+
+
+TELLING = [
+    "PatientID", "OtherPatientIDs", "MedicalRecordLocator", "PatientBirthDate", "PatientAddress",
+    "PatientTelephoneNumbers", "PatientComments", "AccessionNumber", "StudyID", "AdmissionID", "RequestedProcedureID",
+    "InstitutionName", "StationName", "DeviceSerialNumber", "PatientName", "OperatorsName", "ReferringPhysicianName",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TELLING)
+def test_columns_that_tell_who_somebody_is_are_known(name: str) -> None:
+    assert identifying(["PatientSex", name, "KVP", "finding"]) == (name,)
 
 
 def test_both_sides_that_do_not_fit_are_told() -> None:

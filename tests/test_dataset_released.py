@@ -75,10 +75,15 @@ def _project(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Path:
     return folder / "project"
 
 
+_HASHES: set[str] = set()
+
+
 def _content(source: ores.Orthanc, monkeypatch: pytest.MonkeyPatch, folder: Path) -> str:
     """The content hash of a build that nothing happens to; the next one's project is another: `folder` / "other"."""
     _project(monkeypatch, folder / "right")
     right = build(source, recipe(RELEASED), folder / "right" / "out").content_hash
+    _HASHES.add(right)
+    assert len(_HASHES) == 1  # of every project with this key, and every server
     _project(monkeypatch, folder / "other")
     return right
 

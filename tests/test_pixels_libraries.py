@@ -89,6 +89,8 @@ def test_a_nifti_header_says_millimetres_seconds_and_no_more_than_is_known() -> 
         ({"trigger_time": (0.0, 1500.0, 3000.0)}, 1.5),
         ({"temporal_position": (1.0, 2.0, 3.0), "time_offset": (0.0, 2.5, 5.0)}, 2.5),
         ({"trigger_time": (0.0, 1500.0, 9000.0)}, None),  # not even
+        ({"trigger_time": (0.0, 1500.0, 3100.0)}, None),  # nor this
+        ({"trigger_time": (0.0, 1500.0, 3005.0)}, 1.5025),  # rounded
         ({"b_value": (0.0, 500.0, 1000.0), "trigger_time": (0.0, 1.0, 2.0)}, None),  # not along time
         ({"acquisition_time": (95959.0, 100000.0, 100001.0)}, None),  # a clock's
     ):

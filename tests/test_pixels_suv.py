@@ -124,6 +124,9 @@ def test_the_date_of_the_injection_counts_and_one_that_cannot_be_does_not() -> N
     assert factor_of(pet(tracer(RadiopharmaceuticalStartDateTime="20200302101013.8"))) == pytest.approx(FACTOR)
     shifted = tracer(RadiopharmaceuticalStartDateTime="20200303101013.8")  # a day late, as in the STS collection
     assert factor_of(pet(shifted)) == pytest.approx(FACTOR)
+    copper = tracer(RadionuclideHalfLife=45721, RadiopharmaceuticalStartDateTime="20200301101013.8")  # a day before
+    left = 350e6 * 0.5 ** ((86400 + HALF_LIFE) / 45721)
+    assert factor_of(pet(copper)) == pytest.approx(70e3 / left)
     zoned = tracer(RadiopharmaceuticalStartDateTime="20200302091013.8+0000")
     assert factor_of(pet(zoned, TimezoneOffsetFromUTC="+0100")) == pytest.approx(FACTOR)
     with pytest.raises(PixelError, match="time zone"):
@@ -166,6 +169,12 @@ def test_values_that_are_suv_already_pass_only_by_body_weight() -> None:
             pixels_of(pet(Units="GML", SUVType=suv_type), "suv")
 
 
+def after_midnight(injected: str, half_life: float) -> dict[str, Any]:
+    """A scan at one o'clock, of which nobody says on which day the injection was."""
+    given = tracer(RadiopharmaceuticalStartTime=injected, RadionuclideHalfLife=half_life)
+    return {"SeriesTime": "010000", "AcquisitionTime": "010000", "RadiopharmaceuticalInformationSequence": [given]}
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -189,6 +198,9 @@ def test_values_that_are_suv_already_pass_only_by_body_weight() -> None:
         ({"SeriesTime": "100500", "AcquisitionTime": "100500"}, "before the injection"),
         ({"SeriesTime": "040000", "AcquisitionTime": "040000"}, "before the injection"),
         ({"RadiopharmaceuticalInformationSequence": [tracer(RadionuclideHalfLife=600)]}, "10 half-lives after"),
+        (after_midnight("140000", HALF_LIFE), "too late after midnight"),  # 11 h, six half-lives
+        (after_midnight("110000", 20000.0), "too late after midnight"),  # 14 h, less than three
+        ({"RadiopharmaceuticalInformationSequence": [tracer(RadionuclideHalfLife=45721)]}, "The day of the injection"),
         ({"Modality": "CT"}, "SUV is of PET"),
     ],
 )

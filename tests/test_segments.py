@@ -260,6 +260,25 @@ def test_a_contour_across_the_slices_is_refused() -> None:
         segments(contours, stack())
 
 
+@pytest.mark.parametrize(("lean", "taken"), [(0.08, True), (0.12, False)])
+def test_a_contour_may_lean_by_a_tenth_of_the_distance_between_slices(lean: float, taken: bool) -> None:
+    contours = rtstruct((0, square(0.5, 4.5)))
+    data = contours.ROIContourSequence[0].ContourSequence[0].ContourData
+    data[2] = data[2] + 2 * lean  # the slices lie 2 mm apart
+    if taken:
+        assert segments(contours, stack()).array.any()
+        return
+    with pytest.raises(errors.GeometryError, match="not-parallel"):
+        segments(contours, stack())
+
+
+def test_a_contour_whose_point_is_farther_than_any_volume_reaches_is_damaged() -> None:
+    contours = rtstruct((0, square(0.5, 4.5)))
+    contours.ROIContourSequence[0].ContourSequence[0].ContourData[0] = 2e6
+    with pytest.raises(errors.PixelError, match="cannot be right"):
+        segments(contours, stack())
+
+
 def test_another_frame_of_reference_is_refused() -> None:
     for target in (stack(), stack(FrameOfReferenceUID="1.2.9"), stack(FrameOfReferenceUID=None)):
         with pytest.raises(errors.GeometryError, match="other-frame-of-reference") as caught:
