@@ -406,6 +406,10 @@ def test_a_build_says_what_it_was_made_with_and_of(orthanc: ores.Orthanc, tmp_pa
     for path in made.folder.glob("*.parquet"):  # a file that is found alone still says what made it
         about = json.loads(pq.read_schema(path).metadata[b"orthanc_research"])
         assert (about["recipe"], about["schema"]) == (manifest["recipe"], 1)
+    (frames,) = (made.folder / "frames").glob("*.parquet")
+    metadata = pq.read_schema(frames).metadata
+    assert metadata[b"orthanc_research.recipe"].decode() == manifest["recipe"]
+    assert metadata[b"orthanc_research.frames"] == b"1"
     assert manifest["lock"] == inputs_hash(made.folder)
     lock = json.loads((made.folder / "recipe.lock.json").read_text())
     assert lock["servers"] == [orthanc.capabilities().version]

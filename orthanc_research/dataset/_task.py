@@ -42,6 +42,7 @@ __all__ = ["Task", "run_task"]
 Row = dict[str, Any]
 Read = Generator[Outcome[str, Instance], None, None]
 _MADE = 2  # another number when the same is made into something else: files of before are made again then
+_RECIPE = "orthanc_research.recipe"  # in the metadata of a file: found alone, it still says what made it
 _MANY = 16  # files, as of `fetch`: for them a process for JPEG 2000 pays
 _STOPPED = "It was stopped on request."
 _NO_IMAGE = "there are no pixels in it."
@@ -142,7 +143,7 @@ def _built(task: Task, rest: Rest | None, progress: Progress) -> Row:
     if task.values == "none":
         _headers(task, rest, notes, progress)
     else:
-        frames = write_frames(path, hashed.through(_rows(task, rest, notes, progress)), {})
+        frames = write_frames(path, hashed.through(_rows(task, rest, notes, progress)), {_RECIPE: task.recipe})
         if not frames:
             raise PixelError(notes.problems[0]["reason"] if notes.problems else "It has no pixels.")
     instances = _instances(task, notes)
