@@ -1,6 +1,7 @@
 """Tags of many instances from the server, chunk by chunk, by the route that the plan names.
 
-    "index", "find"     the series are looked up (one request per 1,000), then read in groups of 2,000 instances
+    "index", "find"     the series are looked up (one request per 1,000), then read in groups of 2,000 instances and
+                        300 series at most
     "instances-tags"    one request a series, two where a value is over 256 bytes
     per="Series"        the series are looked up, then one instance of each is read
 
@@ -31,6 +32,8 @@ Json = Mapping[str, Any]
 
 # Instances a request: about a second of a small server, a few MB of answer, and still few requests.
 _GROUP = 2000
+# Series a request: Orthanc holds each answer against each UID of the question.
+_SERIES = 300
 # Rows a chunk: every tag of a CT slice is 10 kB as Python objects, three times over on its way into a frame.
 _CHUNK = 500
 
@@ -88,7 +91,9 @@ def requests(plan: TagsPlan, series: int, instances: int | None) -> int | None:
         return -(-series // PAGE) + series
     if plan.route == "instances-tags":
         return series
-    return None if instances is None else -(-series // PAGE) + -(-instances // _GROUP)
+    if instances is None:
+        return None
+    return -(-series // PAGE) + max(-(-instances // _GROUP), -(-series // _SERIES))
 
 
 def _units(
@@ -133,7 +138,7 @@ def _grouped(known: Sequence[_Known]) -> list[list[_Known]]:
     groups: list[list[_Known]] = []
     room = 0
     for each in known:
-        if not groups or len(each.instances) > room:
+        if not groups or len(each.instances) > room or len(groups[-1]) == _SERIES:
             groups.append([])
             room = _GROUP
         groups[-1].append(each)

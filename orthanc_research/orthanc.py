@@ -282,9 +282,9 @@ class Orthanc:
         private elements in the column `Private`. Values over 256 bytes are fetched as well. An instance whose file has
         to be read and cannot be, or that was chosen and is gone, is a row with that in `Issues`.
 
-        The cheapest route that tells the truth (`explain` says which): one POST /tools/find for 2,000 instances where
-        the columns are of the instance level of the index or, from 1.11 on, outside of it, and one
-        POST /tools/bulk-content for 1,000 series to look them up; otherwise one GET /series/{id}/instances-tags a
+        The cheapest route that tells the truth (`explain` says which): one POST /tools/find for 2,000 instances of at
+        most 300 series where the columns are of the instance level of the index or, from 1.11 on, outside of it, and
+        one POST /tools/bulk-content for 1,000 series to look them up; otherwise one GET /series/{id}/instances-tags a
         series, two where a value is over 256 bytes. Studies and bare instance IDs cost one request more, to find their
         series, patients two.
 

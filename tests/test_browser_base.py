@@ -201,6 +201,36 @@ def test_two_views_of_a_panel_are_one(screen: Screen) -> None:
     expect(fields.first).to_have_value("below")
 
 
+LATE = """
+import threading, time
+import ipywidgets
+from orthanc_research.widgets import Panel
+
+class Late(Panel):
+    def __init__(self):
+        super().__init__("Late")
+        self.lines = [ipywidgets.HTML("before") for _ in range(160)]
+        self._compose([*self.lines, *(ipywidgets.Select(options=[str(n) for n in range(2000)]) for _ in range(8))])
+
+    def change(self):
+        for line in self.lines:
+            time.sleep(0.05)
+            line.value = "after"
+
+late = Late()
+threading.Thread(target=late.change, daemon=True).start()
+late
+"""
+
+
+@pytest.mark.long
+def test_what_changes_while_a_page_is_made_is_on_it(chromium: Any, voila: Server) -> None:
+    """For 0.1 s of its making a page of Voilà hears nothing: some of these change in that time."""
+    screen = Screen.open(chromium, voila.add(LATE))
+    expect(screen.page.locator(".widget-html-content", has_text="after")).to_have_count(160, timeout=30_000)
+    screen.close()
+
+
 CONTRAST = """names => {
     const rgb = text => text.match(/[\\d.]+/g).map(x => text.startsWith("color(srgb") ? x * 255 : Number(x));
     const light = ([r, g, b]) => [r, g, b].map(x => x / 255)

@@ -45,6 +45,16 @@ def test_columns_of_the_index_are_one_request_for_all(cohort: ores.Orthanc) -> N
     assert list(dict.fromkeys(table["ParentSeries"])) == series.index.tolist()
 
 
+def test_of_many_small_series_so_many_are_read_at_once(cohort: ores.Orthanc, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Orthanc holds each answer against each of them."""
+    series = cohort.series()
+    wanted, _ = sent(cohort, series, INSIDE)
+    monkeypatch.setattr(headers, "_SERIES", 3)
+    table, asked = sent(cohort, series, INSIDE)
+    pd.testing.assert_frame_equal(table, wanted)
+    assert asked[1:] == ["find" if cohort.capabilities().has("extended-find") else "bulk-content"] * 3  # 3, 3 and 2
+
+
 def test_columns_outside_the_index_are_one_find_where_the_server_has_it(cohort: ores.Orthanc) -> None:
     series = cohort.series()
     table, asked = sent(cohort, series, [*INSIDE, *OUTSIDE])

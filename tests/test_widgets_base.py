@@ -11,6 +11,7 @@ from typing import Any
 import ipywidgets
 import pandas as pd
 import pytest
+from screens import walk
 
 from orthanc_research.errors import CancelledError, QueryError, UnreachableError
 from orthanc_research.progress import Progress
@@ -521,3 +522,16 @@ def test_a_question_that_is_asked_anew_does_not_stay() -> None:
     assert confirm._asking.layout.display == ""
     confirm.first.click()  # by Enter in a field
     assert confirm._asking.layout.display == "none"
+
+
+def test_who_shows_a_panel_is_told_all_of_it(panel: Demo, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a thread changes while a page is being made is lost to that page: see `test_browser_base`."""
+    told: list[ipywidgets.Widget] = []
+    monkeypatch.setattr(ipywidgets.Widget, "send_state", lambda self, key=None: told.append(self))
+    panel.widget.set_state({"_view_count": 1})  # as a page does when it shows it
+    assert set(walk(panel.widget)) <= set(told)
+    assert {panel._line, panel._bar, panel.button} <= set(told)
+    for count, more in ((1, False), (2, True), (1, False)):
+        told.clear()
+        panel.widget.set_state({"_view_count": count})
+        assert (panel._line in told) == more

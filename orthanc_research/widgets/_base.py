@@ -69,11 +69,23 @@ class Panel(traitlets.HasTraits):
         self.widget = ipywidgets.VBox()
         self.widget.add_class("ores")
         self.widget.add_class(f"ores-{type(self).__name__.lower()}")
+        self.widget._view_count = 0  # None would mean that nobody tells
+        self.widget.observe(self._on_view, "_view_count")
 
     def _compose(self, children: Sequence[ipywidgets.Widget], below: Sequence[ipywidgets.Widget] = ()) -> None:
         """Put the screen's own widgets between its title and its status line; `below` comes after that."""
         title = text(self.title, classes="ores-title")
         self.widget.children = (style(), title, *children, self._working, self._line, *below)
+
+    @guard
+    def _on_view(self, change: Any) -> None:
+        """Say everything once more to whoever shows it now.
+
+        A page of Voilà reads all widgets and then makes them; what a thread changes between the two is lost to it.
+        """
+        with self._lock:
+            if change["new"] and change["new"] > (change["old"] or 0) and not self._closed:
+                _tell(self.widget)
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
         # A closed widget has no view: the browser would show an error of its own in its place.
@@ -224,6 +236,12 @@ class _Run:
 def _line(sentence: str, *, failed: bool) -> str:
     kind = ' class="failed"' if failed else ""
     return f'<div role="status" aria-live="polite"><span{kind}>{escape(sentence)}</span></div>'
+
+
+def _tell(widget: ipywidgets.Widget) -> None:
+    for child in getattr(widget, "children", ()):
+        _tell(child)
+    widget.send_state()
 
 
 def _close(widget: ipywidgets.Widget) -> None:

@@ -226,7 +226,8 @@ class ModalityBrowser(Panel):
         self._views = views
         self._show_view()
         view = views[-1]
-        count = f"{len(view.frame):,} {THINGS[view.level]} at {view.modality.name}."
+        things = view.level.lower() if len(view.frame) == 1 else THINGS[view.level]
+        count = f"{len(view.frame):,} {things} at {view.modality.name}."
         self.say(count if len(view.frame) else f"{view.modality.name} answered, and has nothing that matches.")
 
     # -- retrieve -----------------------------------------------------------------------------------------------------
