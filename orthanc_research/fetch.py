@@ -43,6 +43,7 @@ from orthanc_research.pixels import (
     one_stack,
     pixels_of,
     read_dataset,
+    read_header,
     stacks_of,
     wanted_bytes,
 )
@@ -126,7 +127,7 @@ def decoded(
 
     def get(instance: str) -> tuple[Dataset, npt.NDArray[Any]]:
         content = file(rest, instance, verify=verify)
-        found = read_dataset(content)
+        found = read_header(content)
         array = decode_isolated(content, str(found.get("SOPInstanceUID", "")), many=len(instances) >= _MANY)
         for keyword in PIXELS:
             found.pop(keyword, None)
@@ -154,7 +155,7 @@ def image(rest: Rest, instance: str, *, many: bool = False) -> tuple[Dataset, Im
     try:
         made = image_file(content, decoder=partial(decode_isolated, many=many))
     except PixelError as error:
-        found = read_dataset(content)
+        found = read_header(content)
         for keyword in PIXELS:
             found.pop(keyword, None)
         return found, error

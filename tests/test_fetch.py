@@ -200,7 +200,7 @@ def test_memory_is_the_volume_and_a_few_files_a_worker(orthanc: ores.Orthanc, va
     orthanc.upload(whole, progress=False)
     slices, frames = (orthanc.series(SeriesInstanceUID=uid) for uid in (make_slice().SeriesInstanceUID, "1.2.78"))
     one = images[0].nbytes
-    ways: list[tuple[Any, int]] = [(slices, more * orthanc.workers * one), (frames, int(2.2 * images.nbytes))]
+    ways: list[tuple[Any, int]] = [(slices, more * orthanc.workers * one), (frames, int(1.2 * images.nbytes))]
     ways += [(one_stack(orthanc.stacks(slices)), more * orthanc.workers * one)]
     for read, above in ways:
         for verify in (False, True):

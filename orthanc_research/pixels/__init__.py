@@ -16,7 +16,7 @@ from ._arrange import arrange
 from ._codecs import needs_isolation
 from ._codes import CODES, Code
 from ._colour import apply_palette
-from ._decode import decode, decoded, read_dataset, transfer_syntax
+from ._decode import decode, decoded, read_dataset, read_header, transfer_syntax
 from ._directions import closest_axes, letters
 from ._display import apply_window
 from ._filler import Filler, Opened, volume_from
@@ -87,6 +87,7 @@ __all__ = [
     "place_of",
     "portable",
     "read_dataset",
+    "read_header",
     "references_of",
     "segments",
     "stacks_of",

@@ -28,7 +28,7 @@ from ._codestream import FrameError
 from ._encapsulated import frames_in
 from ._native import Plain, meta_syntax, plain
 
-__all__ = ["decode", "decoded", "plain_values", "read_dataset", "transfer_syntax"]
+__all__ = ["decode", "decoded", "plain_values", "read_dataset", "read_header", "transfer_syntax"]
 
 Array = npt.NDArray[Any]
 
@@ -67,19 +67,27 @@ _LARGE = 1 << 28
 _MOST_SHRUNK = 5000
 
 
-@quiet()
 def read_dataset(data: bytes, *, pixels_only: bool = False) -> Dataset:
     """The Dataset in a file's bytes; a file without preamble is read too. `PixelError` when it is not DICOM.
 
     `pixels_only` parses only what `decode` needs: of an uncompressed file all, for what is behind the pixels tells of
     damage.
     """
-    tags = _PIXEL_TAGS if pixels_only and meta_syntax(data) not in _NATIVE else None
+    return _read(data, specific_tags=_PIXEL_TAGS if pixels_only and meta_syntax(data) not in _NATIVE else None)
+
+
+def read_header(data: bytes) -> Dataset:
+    """As `read_dataset`, but without the pixels of a plain file, which pydicom copies: they may be a whole volume."""
+    return _read(data, stop_before_pixels=plain(data) is not None)
+
+
+@quiet()
+def _read(data: bytes, **options: Any) -> Dataset:
     try:
         try:
-            dataset = dcmread(io.BytesIO(data), specific_tags=tags)
+            dataset = dcmread(io.BytesIO(data), **options)
         except InvalidDicomError:
-            dataset = dcmread(io.BytesIO(data), specific_tags=tags, force=True)
+            dataset = dcmread(io.BytesIO(data), **options, force=True)
             if "SOPClassUID" not in dataset:  # forced reading finds elements in anything
                 raise
         _name_syntax(dataset)

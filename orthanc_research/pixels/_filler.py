@@ -14,7 +14,7 @@ from pydicom import Dataset
 
 from orthanc_research.errors import GeometryError, PixelError, QueryError
 
-from ._decode import decoded, read_dataset
+from ._decode import decoded, read_header
 from ._frames import Frame, frames_of, tiles_of
 from ._shear import moved
 from ._stacks import Stack, StackFile
@@ -87,7 +87,7 @@ class Opened:
     @classmethod
     def of(cls, content: bytes | Dataset, sop_uid: str, decoder: Callable[[Any, str], Array] = decoded) -> Opened:
         """From a file's bytes, or its Dataset; `PixelError` when it does not decode."""
-        dataset = read_dataset(content) if isinstance(content, bytes) else content
+        dataset = read_header(content) if isinstance(content, bytes) else content
         frames = {(each.index, each.tile): each for frame in frames_of(dataset) for each in tiles_of(frame)}
         return cls(dataset, frames, decoder(content, sop_uid))
 

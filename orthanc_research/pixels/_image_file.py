@@ -13,7 +13,7 @@ from pydicom import Dataset
 from orthanc_research.errors import PixelError
 from orthanc_research.quiet import quiet
 
-from ._decode import decode, read_dataset
+from ._decode import decode, read_header
 from ._display import display, needed_window, whole_range
 from ._frames import Frame, Window
 from ._header import header_from_dataset, text
@@ -92,7 +92,7 @@ class ImageFile:
 @quiet()
 def image_file(source: bytes, sop_uid: str = "", *, decoder: Callable[[bytes, str], Array] = decode) -> ImageFile:
     """The image in these bytes; `PixelError` as `pixels_of`, which `sop_uid` and `decoder` are those of."""
-    dataset = read_dataset(source)
+    dataset = read_header(source)
     header = header_from_dataset(dataset)
     name = f"SOP instance {text(header, '0008,0018') or sop_uid or 'without UID'}"
     with named_errors(name):
