@@ -146,10 +146,11 @@ def _table(group: Sequence[FrameRow], schema: pa.Schema) -> pa.Table:
 def _binary(arrays: Sequence[npt.NDArray[Any]]) -> pa.BinaryArray:
     """The bytes of each, in C order, copied once: Arrow would take a list of bytes, which are two copies."""
     ends = np.cumsum([0, *(array.nbytes for array in arrays)], dtype=np.int32)
-    data = np.empty(ends[-1], np.uint8)
+    buffer = pa.allocate_buffer(int(ends[-1]))  # of Arrow's pool, which gives back what threads no longer need
+    data = np.frombuffer(buffer, np.uint8)
     for (start, end), array in zip(pairwise(ends), arrays, strict=True):
         data[start:end].view(array.dtype).reshape(array.shape)[...] = array
-    return pa.BinaryArray.from_buffers(pa.binary(), len(arrays), [None, pa.py_buffer(ends), pa.py_buffer(data)])
+    return pa.BinaryArray.from_buffers(pa.binary(), len(arrays), [None, pa.py_buffer(ends), buffer])
 
 
 def columns_of(row: FrameRow) -> dict[str, Any]:
