@@ -327,7 +327,7 @@ def test_ctrl_c_waits_for_no_server(cohort: ores.Orthanc, tmp_path: Path, run: C
         (all_tags, "orthanc.tags_frame"),
         (tags_to_parquet, "export.stream.to_arrow"),
         (export, "export.series.write_volume"),
-        (export_frames, "export.frames._record"),
+        (export_frames, "export.frames._table"),
     ],
 )
 def test_ctrl_c_in_what_we_do_with_an_answer_leaves_no_thread(
