@@ -116,13 +116,15 @@ def thread_map(
     progress: Progress | None = None,
     fatal: tuple[type[Exception], ...] = (),
     to_the_end: bool = False,
+    window: int = 0,
 ) -> Generator[Outcome[T, R], None, None]:
     """Do `work(unit)` on up to `workers` threads; yield an `Outcome` a unit, in the order of the units.
 
     A unit's exception is its outcome, unless it is one of `fatal` (wrong password, say), which is raised at once. When
     `progress.cancelled` turns true no further unit starts; those under way end and are yielded, but for those that do
     not end within `GRACE` seconds. `to_the_end` is for units that end by themselves then, as those of another map do:
-    all that come are taken.
+    all that come are taken. `window` is how many units may be under way, or done and not yet yielded, if that is more
+    than twice the threads: for who takes several at once.
     """
     progress = progress or Silent()
     count = max(1, min(workers, MAX_THREADS))
@@ -139,7 +141,7 @@ def thread_map(
     try:
         while True:
             # Twice the threads are in flight, so that one slow unit at the head does not idle the others.
-            while len(pending) < 2 * count and (to_the_end or not (progress.cancelled or _abandoned())):
+            while len(pending) < max(2 * count, window) and (to_the_end or not (progress.cancelled or _abandoned())):
                 try:
                     unit = next(queue)
                 except StopIteration:

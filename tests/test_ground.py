@@ -140,6 +140,25 @@ def test_threads_are_bounded_and_start_only_what_is_taken() -> None:
     assert started <= 30
 
 
+@pytest.mark.parametrize(("window", "expected"), [(0, 4), (3, 4), (9, 9)])
+def test_more_than_the_threads_have_may_be_done_before_it_is_taken(window: int, expected: int) -> None:
+    started: list[int] = []
+    enough = threading.Event()
+
+    def work(number: int) -> int:
+        started.append(number)
+        if len(started) == expected:
+            enough.set()
+        return number
+
+    outcomes = thread_map(work, iter(range(100)), workers=2, window=window)
+    assert next(outcomes).get() == 0
+    assert enough.wait(30)
+    time.sleep(0.2)  # what is one too many would have begun by now
+    assert len(started) == expected
+    outcomes.close()
+
+
 def test_cancel_stops_at_the_next_unit_and_loses_nothing_that_began() -> None:
     progress = Silent()
     done = []

@@ -43,6 +43,7 @@ Row = dict[str, Any]
 Read = Generator[Outcome[str, Instance], None, None]
 _MADE = 2  # another number when the same is made into something else: files of before are made again then
 _RECIPE = "orthanc_research.recipe"  # in the metadata of a file: found alone, it still says what made it
+_AHEAD, _AHEAD_BYTES = 12, 16 << 20  # instances, and bytes of them, that are read before they are written
 _MANY = 16  # files, as of `fetch`: for them a process for JPEG 2000 pays
 _STOPPED = "It was stopped on request."
 _NO_IMAGE = "there are no pixels in it."
@@ -224,7 +225,9 @@ def _read(task: Task, rest: Rest | None, names: Sequence[str], progress: Progres
         within.advance()
         return found
 
-    return thread_map(get, names, workers=task.threads, progress=within, fatal=(AccessError,))
+    # Frames are written a group at a time; the next group comes meanwhile, where it is no more than some slices.
+    window = min(_AHEAD, int(_AHEAD_BYTES * len(names) / max(task.bytes, 1)))
+    return thread_map(get, names, workers=task.threads, progress=within, fatal=(AccessError,), window=window)
 
 
 def _headers(task: Task, rest: Rest | None, notes: _Notes, progress: Progress) -> None:
