@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import gzip
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -278,6 +279,23 @@ def test_a_flipped_byte_is_named_and_that_series_alone_is_made_again(orthanc: or
     again = build.retry(progress=False)
     assert again.verify().empty
     assert again.status.index[~again.status["reused"]].tolist() == [path.stem]
+    assert again.content_hash == build.content_hash
+
+
+@pytest.mark.one_version
+def test_what_was_built_when_frames_were_hashed_otherwise_is_made_again(orthanc: ores.Orthanc, tmp_path: Path) -> None:
+    """Hashes of two kinds in one folder would be a content hash that nobody else gets."""
+    load(orthanc, cohort())
+    build = build_of(orthanc, small(), tmp_path / "out")
+    one, *others = sorted((build.folder / "_done").glob("*.json"))
+    about = json.loads(one.read_bytes())
+    version, _, inputs = about["facts"]["inputs"].partition(" ")
+    assert version.isdigit()
+    about["facts"] |= {"inputs": inputs, "frames_hash": "0" * 64}  # as they were before there were versions
+    one.write_text(json.dumps(about))
+    again = build_of(orthanc, small(), tmp_path / "out")
+    assert again.status.index[~again.status["reused"]].tolist() == [one.stem]
+    assert others
     assert again.content_hash == build.content_hash
 
 
