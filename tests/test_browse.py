@@ -120,9 +120,11 @@ def test_the_page_is_for_this_machine_and_its_token_and_leaves_nothing(
         page.goto(url)
         page.wait_for_selector(".ores-localbrowser", state="attached")
         assert page.locator(".ores-overviewpanel").count() == 0  # a server is not counted before anybody asks
-        for name in ("Remote archives", "Upload", "Jobs", "Overview", "This Orthanc"):
+        for name in ("Remote archives", "Upload", "Jobs", "Overview"):
             page.get_by_role("tab", name=name).click()
+        # Of clicks that come while the kernel is at work only the last reaches it: a tab passed by opens nothing.
         screen.part(".ores-overviewpanel").says("4 studies, 8 series.")
+        page.get_by_role("tab", name="This Orthanc").click()
         chosen_ones_are_taken(screen)
         screen.check()
         assert [each for each in away if not each.startswith((base, "data:", "blob:"))] == []
