@@ -1,7 +1,6 @@
 """Tags of many instances from the server, chunk by chunk, by the route that the plan names.
 
-    "index", "find"     the series are looked up (one request per 1,000), then read in groups of 2,000 instances and
-                        300 series at most
+    "index", "find"     the series are looked up, then read in groups of 2,000 instances and 300 series at most
     "instances-tags"    one request a series, two where a value is over 256 bytes
     per="Series"        the series are looked up, then one instance of each is read
 
@@ -17,12 +16,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from orthanc_research.bulk import PAGE, contents
+from orthanc_research import resolve
+from orthanc_research.bulk import LISTED
+from orthanc_research.capabilities import Capabilities
 from orthanc_research.errors import CancelledError, NotFoundError, ServerError
 from orthanc_research.parallel import thread_map
 from orthanc_research.progress import Progress
 from orthanc_research.rest import Rest
-from orthanc_research.tables import Row, TagsPlan, project, too_long, too_many
+from orthanc_research.tables import Row, Selection, TagsPlan, project, too_long, too_many
 
 __all__ = ["requests", "rows"]
 
@@ -32,8 +33,6 @@ Json = Mapping[str, Any]
 
 # Instances a request: about a second of a small server, a few MB of answer, and still few requests.
 _GROUP = 2000
-# Series a request: Orthanc holds each answer against each UID of the question.
-_SERIES = 300
 # Rows a chunk: every tag of a CT slice is 10 kB as Python objects, three times over on its way into a frame.
 _CHUNK = 500
 
@@ -53,7 +52,7 @@ class _Known:
 
 
 def rows(
-    rest: Rest, series: Sequence[Series], plan: TagsPlan, *, workers: int, max_rows: int | None, progress: Progress
+    rest: Rest, chosen: Selection, plan: TagsPlan, *, workers: int, max_rows: int | None, progress: Progress
 ) -> Generator[list[Row], None, None]:
     """Chunks of (instance, series, its short tags or None when its file cannot be read), in the order of the series.
 
@@ -63,7 +62,8 @@ def rows(
     `QueryError` as soon as there are more than `max_rows`; `NotFoundError` for a series that is no longer there;
     `CancelledError` when the user asked to stop before all was read.
     """
-    units = _units(rest, series, plan, max_rows)
+    series = resolve.series_of(rest, chosen)
+    units = _units(rest, series, chosen, plan, max_rows)
     progress.total(len(units), "requests")
     chunk: list[Row] = []
     count = done = 0
@@ -73,7 +73,7 @@ def rows(
             chunk += outcome.get()
             done += 1
             if max_rows is not None and count + len(chunk) > max_rows:
-                raise too_many(sum(len(each.wanted) for each in _known(rest, series)), max_rows)
+                raise too_many(sum(len(each.wanted) for each in _known(rest, series, chosen)), max_rows)
             progress.advance()
             if len(chunk) >= _CHUNK:
                 count += len(chunk)
@@ -85,28 +85,29 @@ def rows(
         yield chunk
 
 
-def requests(plan: TagsPlan, series: int, instances: int | None) -> int | None:
-    """How many requests `rows` sends when all goes well; None where that depends on a number that nobody knows."""
+def requests(plan: TagsPlan, chosen: Selection, capabilities: Capabilities) -> int | None:
+    """How many `rows` sends once the series are known, when all goes well; None where the input does not say it."""
+    series, instances = resolve.series_count(chosen), resolve.instance_count(chosen)
+    if series is None:
+        return None
+    lookups = resolve.series_lookups(chosen, capabilities, series)
     if plan.per == "Series":
-        return -(-series // PAGE) + series
+        return lookups + series
     if plan.route == "instances-tags":
         return series
-    if instances is None:
-        return None
-    return -(-series // PAGE) + max(-(-instances // _GROUP), -(-series // _SERIES))
+    return None if instances is None else lookups + max(-(-instances // _GROUP), -(-series // LISTED))
 
 
 def _units(
-    rest: Rest, series: Sequence[Series], plan: TagsPlan, max_rows: int | None
+    rest: Rest, series: Sequence[Series], chosen: Selection, plan: TagsPlan, max_rows: int | None
 ) -> Sequence[Callable[[], list[Row]]]:
+    if plan.per == "Instance" and plan.route == "instances-tags":
+        _check(sum(len(some) for _, some in series), max_rows)
+        return [partial(_series, rest, each, plan) for each in series]
+    known = _known(rest, series, chosen)
     if plan.per == "Series":
-        known = _known(rest, series)
         _check(len(known), max_rows)
         return [partial(_representative, rest, each, plan) for each in known]
-    if plan.route == "instances-tags":
-        _check(sum(len(chosen) for _, chosen in series), max_rows)
-        return [partial(_series, rest, each, plan) for each in series]
-    known = _known(rest, series)
     _check(sum(len(each.wanted) for each in known), max_rows)
     return [partial(_group, rest, group, plan) for group in _grouped(known)]
 
@@ -116,10 +117,10 @@ def _check(count: int, max_rows: int | None) -> None:
         raise too_many(count, max_rows)
 
 
-def _known(rest: Rest, series: Sequence[Series]) -> list[_Known]:
+def _known(rest: Rest, series: Sequence[Series], chosen: Selection) -> list[_Known]:
     """The series as the server has them; `NotFoundError` when some are gone."""
     ids = [identifier for identifier, _ in series]
-    found = {str(value["ID"]): value for value in contents(rest, ids, "Series")}
+    found = resolve.series_now(rest, ids, chosen)
     lost = sum(identifier not in found for identifier in ids)
     if lost:
         raise NotFoundError(f"{lost} of {len(ids)} series are no longer on this Orthanc; find them again.")
@@ -128,9 +129,9 @@ def _known(rest: Rest, series: Sequence[Series]) -> list[_Known]:
             identifier,
             str(found[identifier]["MainDicomTags"].get("SeriesInstanceUID") or "").strip(" \0"),
             tuple(sorted(found[identifier]["Instances"])),
-            chosen,
+            some,
         )
-        for identifier, chosen in series
+        for identifier, some in series
     ]
 
 
@@ -138,7 +139,7 @@ def _grouped(known: Sequence[_Known]) -> list[list[_Known]]:
     groups: list[list[_Known]] = []
     room = 0
     for each in known:
-        if not groups or len(each.instances) > room or len(groups[-1]) == _SERIES:
+        if not groups or len(each.instances) > room or len(groups[-1]) == LISTED:
             groups.append([])
             room = _GROUP
         groups[-1].append(each)

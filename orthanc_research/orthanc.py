@@ -1039,16 +1039,15 @@ class Orthanc:
     ) -> Generator[pd.DataFrame, None, None]:
         if plan.per == "Instance" and max_rows is not None:
             resolve.check_count(chosen, max_rows)
-        series = resolve.series_of(self.rest, chosen)
-        chunks = headers.rows(self.rest, series, plan, workers=self.workers, max_rows=max_rows, progress=bar)
+        chunks = headers.rows(self.rest, chosen, plan, workers=self.workers, max_rows=max_rows, progress=bar)
         with closing(chunks):
             for chunk in chunks:
                 yield tags_frame(chunk, plan)
 
     def _explain_tags(self, resources: Any, columns: Any, *, per: str = "Instance") -> dict[str, Any]:
         chosen, plan = self._tags_plan(resources, columns, per)
-        count, before = resolve.series_count(chosen), resolve.lookups(chosen, selection(resources, self.url))
-        reading = None if count is None else headers.requests(plan, count, resolve.instance_count(chosen))
+        before = resolve.lookups(chosen, selection(resources, self.url))
+        reading = headers.requests(plan, chosen, self.capabilities())
         return {**plan.explain(), "requests": None if reading is None or before is None else before + reading}
 
     def _plan(self, level: Level, *, within: Any, match: Any, criteria: Mapping[str, Any], **options: Any) -> FindPlan:

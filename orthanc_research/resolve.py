@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
-from orthanc_research.bulk import PAGE, contents
+from orthanc_research.bulk import LISTED, PAGE, contents, listed
+from orthanc_research.capabilities import Capabilities
 from orthanc_research.errors import NotFoundError, QueryError
 from orthanc_research.rest import Level, Rest
 from orthanc_research.tables import LEVELS, Selection, is_orthanc_id, selection, too_many
@@ -22,11 +24,14 @@ __all__ = [
     "patients_of",
     "select",
     "series_count",
+    "series_lookups",
+    "series_now",
     "series_of",
 ]
 
 _PLURAL: Mapping[Level, str] = {"Patient": "patients", "Study": "studies"}
 _PARENT: Mapping[str, Level] = {"Study": "Patient", "Series": "Study", "Instance": "Series"}
+_UID = re.compile(r"[0-9.]{1,64}")  # what is none might match more than itself
 
 
 def select(rest: Rest, resources: Any) -> Selection:
@@ -86,6 +91,34 @@ def series_of(rest: Rest, chosen: Selection) -> list[tuple[str, tuple[str, ...]]
         return [(series, tuple(instances)) for series, instances in groups.items()]
     studies = _children(rest, chosen.ids, "Patient", "Study") if chosen.level == "Patient" else list(chosen.ids)
     return [(identifier, ()) for identifier in _children(rest, studies, "Study", "Series")]
+
+
+def series_now(rest: Rest, ids: Sequence[str], chosen: Selection) -> dict[str, Mapping[str, Any]]:
+    """{series: what the server says of it now}, of those that it has; `chosen` is what they are of, or lie in.
+
+    By the UIDs of `chosen` where it has them, 300 a request; what these do not find, and any other, by ID, 1,000 a
+    request: an administrator may cap finds, and a frame may be of long ago.
+    """
+    keyword, uids = _uids(chosen, rest.capabilities())
+    wanted = set(ids)
+    found = {value["ID"]: value for value in listed(rest, "Series", keyword, uids) if value["ID"] in wanted}
+    left = [identifier for identifier in ids if identifier not in found]
+    return {**found, **{value["ID"]: value for value in contents(rest, left, "Series")}}
+
+
+def series_lookups(chosen: Selection, capabilities: Capabilities, series: int) -> int:
+    """How many requests `series_now` sends for so many series when all of them are there."""
+    uids = _uids(chosen, capabilities)[1]
+    return -(-len(uids) // LISTED) if uids else -(-series // PAGE)
+
+
+def _uids(chosen: Selection, capabilities: Capabilities) -> tuple[str, Sequence[str]]:
+    """By which keyword, and which UIDs, the series can be found; none where the input or the server is not so."""
+    for keyword in ("SeriesInstanceUID", "StudyInstanceUID"):
+        uids = list(dict.fromkeys(chosen.column(keyword).values()))
+        if uids and capabilities.has("extended-find") and all(map(_UID.fullmatch, uids)):
+            return keyword, uids
+    return "", ()
 
 
 def instance_count(chosen: Selection) -> int | None:

@@ -36,7 +36,7 @@ def sent(orthanc: ores.Orthanc, *arguments: Any, **options: Any) -> tuple[pd.Dat
 def test_columns_of_the_index_are_one_request_for_all(cohort: ores.Orthanc) -> None:
     series, instances = cohort.series(), cohort.instances()
     table, asked = sent(cohort, series, INSIDE)
-    assert asked == ["bulk-content", "find" if cohort.capabilities().has("extended-find") else "bulk-content"]
+    assert asked == ["find" if cohort.capabilities().has("extended-find") else "bulk-content"] * 2
     assert sorted(table.index) == sorted(instances.index)
     expected = instances.loc[table.index]
     assert table["SOPInstanceUID"].tolist() == expected["SOPInstanceUID"].tolist()
@@ -49,7 +49,7 @@ def test_of_many_small_series_so_many_are_read_at_once(cohort: ores.Orthanc, mon
     """Orthanc holds each answer against each of them."""
     series = cohort.series()
     wanted, _ = sent(cohort, series, INSIDE)
-    monkeypatch.setattr(headers, "_SERIES", 3)
+    monkeypatch.setattr(headers, "LISTED", 3)
     table, asked = sent(cohort, series, INSIDE)
     pd.testing.assert_frame_equal(table, wanted)
     assert asked[1:] == ["find" if cohort.capabilities().has("extended-find") else "bulk-content"] * 3  # 3, 3 and 2
@@ -59,7 +59,7 @@ def test_columns_outside_the_index_are_one_find_where_the_server_has_it(cohort: 
     series = cohort.series()
     table, asked = sent(cohort, series, [*INSIDE, *OUTSIDE])
     if cohort.capabilities().has("requested-tags"):
-        assert asked == ["bulk-content", "find"]
+        assert asked == ["find" if cohort.capabilities().has("extended-find") else "bulk-content", "find"]
     else:
         assert asked == ["instances-tags"] * 8
     assert len(table) == cohort.statistics()["CountInstances"]
@@ -220,6 +220,39 @@ def test_two_patients_with_one_series_uid_are_kept_apart(orthanc: ores.Orthanc) 
     twin = series[series["PatientID"] == "TWIN"]
     assert orthanc.tags(twin, ["EchoTime", "SOPInstanceUID"])["EchoTime"].tolist() == [99.0] * len(data)
     assert len(orthanc.tags(series, ["EchoTime"])) == 2 * len(data)
+
+
+def test_series_are_those_of_the_ids_whatever_uids_a_frame_tells(cohort: ores.Orthanc) -> None:
+    """Series are looked up by UID where the server is slow by ID; only the ID says which are meant."""
+    series = cohort.series()
+    wanted = cohort.tags(series, INSIDE)
+    few = series.iloc[:2]
+    for uids in ("1.2.3", "*", series["SeriesInstanceUID"].iloc[0], series["SeriesInstanceUID"].iloc[::-1].tolist()):
+        pd.testing.assert_frame_equal(cohort.tags(series.assign(SeriesInstanceUID=uids), INSIDE), wanted)
+    all_of = "\\".join(series["SeriesInstanceUID"])
+    table = cohort.tags(few.assign(SeriesInstanceUID=all_of), INSIDE)
+    pd.testing.assert_frame_equal(table, wanted[wanted["ParentSeries"].isin(few.index)])
+    by_study = cohort.tags(series.drop(columns="SeriesInstanceUID"), INSIDE)
+    pd.testing.assert_frame_equal(by_study, wanted)
+
+
+def test_series_that_a_cap_of_finds_hides_are_looked_up(version: str) -> None:
+    if version == "external":
+        pytest.skip("needs a server of our own")
+    with ores.LocalOrthanc(version, config={"LimitFindResults": 3, "LimitFindInstances": 5}) as orthanc:
+        stock(orthanc, patients=2, studies=2, slices=4)
+        series = [each for study in orthanc.rest.studies.list() for each in orthanc.rest.studies.read(study)["Series"]]
+        frame = pd.DataFrame(
+            {
+                "SeriesInstanceUID": [
+                    orthanc.rest.series.read(each)["MainDicomTags"]["SeriesInstanceUID"] for each in series
+                ]
+            },
+            index=pd.Index(series, name="ID"),
+        )
+        frame.attrs["orthanc"] = {"level": "Series", "url": orthanc.url}
+        for columns in (INSIDE, OUTSIDE):
+            assert len(orthanc.tags(frame, columns)) == orthanc.statistics()["CountInstances"] == 40
 
 
 def test_what_was_deleted_meanwhile_is_told_on_every_route(cohort: ores.Orthanc) -> None:

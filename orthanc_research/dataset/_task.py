@@ -35,7 +35,7 @@ from orthanc_research.progress import Progress, Silent, Within
 from orthanc_research.quiet import quiet
 from orthanc_research.rest import Connection, Rest
 from orthanc_research.tables import Row as RawRow
-from orthanc_research.tables import issues, plan_tags, tags_frame
+from orthanc_research.tables import Selection, issues, plan_tags, tags_frame
 
 __all__ = ["Task", "run_task"]
 
@@ -234,7 +234,7 @@ def _headers(task: Task, rest: Rest | None, notes: _Notes, progress: Progress) -
     """No pixel is read: the tags of all instances, by the server's cheapest route or from the files that are here."""
     if rest is not None and task.planned is not None:
         plan = plan_tags(task.columns, capabilities=rest.capabilities())
-        series, lost = [(task.planned.series, ())], 0
+        series, lost = Selection((task.planned.series,), "Series"), 0
         for chunk in headers.rows(rest, series, plan, workers=1, max_rows=None, progress=Within(progress)):
             notes.tags += [row for row in chunk if row[2] is not None]
             lost += sum(tags is None for _, _, tags in chunk)
