@@ -487,13 +487,13 @@ class Orthanc:
     def references(self, resources: Any) -> pd.DataFrame:
         """Which objects point at which: a row for each instance that a segmentation, contours, a report … refer to.
 
-        Of the resources, what is no image (SEG, RTSTRUCT, SR, PR, KO, RTPLAN, RTDOSE, REG …, by Modality) is asked what
-        it points at; for those that are images, all such objects of the same patients are, and those that point at them
-        are shown. Index `ID` is the instance that points, with its `SOPInstanceUID`, `Modality` and `ParentSeries`;
-        `ReferencedSOPInstanceUID`, `ReferencedSOPClassUID` and `ReferencedSeriesInstanceUID` are what it says; `Target`
-        and `TargetSeries` are the Orthanc IDs of what that is here, of the same patient, and `Dangling` is True where
-        it is not. One request a series that points (GET /series/{id}/instances-tags), and a few to find them and their
-        targets.
+        Of the resources, what is no image (SEG, RTSTRUCT, SR, PR, KO, RTPLAN, RTDOSE, REG …, by the Modality of the
+        series, which the server has from its first file) is asked what it points at; for those that are images, all
+        such objects of the same patients are, and those that point at them are shown. Index `ID` is the instance that
+        points, with its `SOPInstanceUID`, `Modality` and `ParentSeries`; `ReferencedSOPInstanceUID`,
+        `ReferencedSOPClassUID` and `ReferencedSeriesInstanceUID` are what it says; `Target` and `TargetSeries` are the
+        Orthanc IDs of what that is here, of the same patient, and `Dangling` is True where it is not. One request a
+        series that points (GET /series/{id}/instances-tags), and a few to find them and their targets.
         """
         chosen = [series for series, _ in resolve.series_of(self.rest, resolve.select(self.rest, resources))]
         return self._ours(references_frame(references(self.rest, chosen, workers=self.workers)), "Instance")
