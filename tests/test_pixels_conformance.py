@@ -267,6 +267,18 @@ def test_each_case_has_its_verdict_from_files_and_from_short_tags(name: str) -> 
         assert {s.status for s in stacks_of(source)} == {status}
 
 
+def test_a_table_that_the_server_cannot_read_is_taken_from_the_files() -> None:
+    """A sequence in the VR UN is null in short tags: without the table, its values would be the stored ones."""
+    datasets = PIXELS["a Modality LUT"]
+    headers = [{**as_short_tags(each), "0028,3000": None} for each in datasets]
+    filler = Filler(one_stack(stacks_of(headers)), "rescaled")
+    for file, each in zip(filler.stack.files, datasets, strict=True):
+        filler.put_file(file, as_file(each))
+    volume = filler.volume()
+    assert volume.units == "US"
+    np.testing.assert_array_equal(volume.array, built(datasets, "rescaled").array)
+
+
 def test_bits_above_the_stored_ones_are_no_values() -> None:
     twelve = series(array=np.array([[-1, -2048, 2047, 0x7FFF]] * 4, np.int16), BitsStored=12, HighBit=11)
     np.testing.assert_array_equal(built(twelve).array[0, 0], [-1, -2048, 2047, -1])

@@ -45,6 +45,8 @@ _SAME = (
     "slope",
     "intercept",
     "units",
+    "modality_lut",
+    "code",
 )
 _MM = ("position", "orientation", "spacing")
 
