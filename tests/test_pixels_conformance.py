@@ -87,7 +87,7 @@ CLASSIC: dict[str, list[Dataset]] = {
     "signed 32 bit": series(array=np.full((6, 5), -(2**31), np.int32)),
     "a slope for each slice": series(RescaleSlope=Each(1, 2, 3, 4, 5)),
     "monochrome 1": series(PhotometricInterpretation="MONOCHROME1"),
-    "a slice thickness that is no spacing": series(SliceThickness=99),
+    "a slice thickness that is no spacing, a tilt that is none": series(SliceThickness=99, GantryDetectorTilt=18),
     "instance numbers that say another order": series(InstanceNumber=Each(3, 1, 5, 2, 4)),
 }
 

@@ -11,7 +11,7 @@ import pytest
 from dicom_files import as_file
 from hypothesis import given
 from hypothesis import strategies as st
-from pixel_cases import Each, make_enhanced, make_series, make_slice
+from pixel_cases import Each, make_enhanced, make_series, make_slice, sequence
 from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 import orthanc_research as ores
@@ -93,6 +93,14 @@ def test_a_number_that_cannot_be_read_is_not_taken_as_absent() -> None:
             with pytest.raises(errors.PixelError, match="cannot be right"):
                 pixels_of(changed, "rescaled")
     assert check_file(content)
+
+
+def test_what_points_at_others_is_left_to_pydicom() -> None:
+    """The walk passes over sequences, and a dose, a segmentation, a report are of the images that these name."""
+    named = sequence(ReferencedSOPClassUID="1.2", ReferencedSOPInstanceUID="1.2.3")
+    for modality in ("RTDOSE", "SEG", "SR", "PR"):
+        assert not check_file(as_file(make_slice(Modality=modality, ReferencedImageSequence=named)))
+    assert check_file(as_file(make_slice(ReferencedImageSequence=named)))
 
 
 @given(st.permutations(range(9)))
