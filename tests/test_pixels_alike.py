@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from dicom_files import as_file
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pixel_cases import make_series, make_slice
+from pixel_cases import Each, make_series, make_slice
 from pydicom import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
@@ -29,7 +30,7 @@ def facts(found: PlainFile | None) -> Any:
     if found is None:
         return None
     values = found.values
-    frames = [repr([getattr(frame, name) for name in frame.__slots__]) for frame in found.frames]
+    frames = [repr(dataclasses.astuple(frame)) for frame in found.frames]  # SuvFacts would not show what it holds
     return dict(found.header), list(found.header), frames, dict(found.elements), values.dtype, values.tobytes()
 
 
@@ -99,8 +100,20 @@ def test_what_differs_in_more_is_read_as_if_it_were_alone(monkeypatch: pytest.Mo
         contents += [as_file(other), as_file(usual)]
     assert len(set(contents)) == len(changes) + 1
     check(contents)
+    for content in contents[1::2]:
+        check([content, contents[0], content])
+    whole = as_file(usual)
+    assert check([whole, whole[:-2], whole + b"\0\0", whole[:-2] + b"\0" * 4, whole]) == 2  # heads are the same in each
     longer = [as_file(make_slice(0, np.zeros((rows, 5), np.int16))) for rows in (6, 7, 6)]
     assert check(longer) == 3
+
+
+def test_the_times_of_pet_are_each_files_own() -> None:
+    """They are facts of SUV too, and not the frame's alone."""
+    acquired, reference = Each("101112", "101115", "101118"), Each("0", "3000", "6000")
+    made = make_series(3, Modality="PT", Units="GML", AcquisitionTime=acquired, FrameReferenceTime=reference)
+    contents = [as_file(each) for each in made]
+    assert check(contents) == 3
 
 
 def test_sequences_move_what_follows_as_well() -> None:
@@ -109,11 +122,17 @@ def test_sequences_move_what_follows_as_well() -> None:
         made = make_slice(number)
         item = Dataset()
         item.ReferencedSOPInstanceUID = f"1.2.{7**number}"
+        item.is_undefined_length_sequence_item = number % 2 == 1
         made.ReferencedImageSequence = Sequence([item] * (1 + number // 4))
         made["ReferencedImageSequence"].is_undefined_length = number % 2 == 1
         contents.append(as_file(made))
     assert check(contents) == 6
     assert check(contents[1::2] + contents[::2]) == 6
+    usual = contents[1]
+    for end in (b"\xfe\xff\x0d\xe0", b"\xfe\xff\xdd\xe0"):  # what ends an item or a sequence has no length
+        odd = usual.replace(end + b"\0\0\0\0", end + b"\2\0\0\0\0\0", 1)
+        assert odd != usual
+        assert check([usual, odd, usual]) == 2
 
 
 def test_every_file_of_pydicom_is_read_as_if_it_were_alone(ct_small: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from dicom_files import as_file
-from pixel_cases import PT, Each, as_short_tags, item, make_mosaic, make_series, make_slice
+from pixel_cases import PT, Each, as_short_tags, item, make_mosaic, make_series, make_slice, sequence
 from pydicom import Dataset, dcmread
 from pydicom.filebase import DicomBytesIO
 
@@ -421,6 +421,8 @@ def test_half_a_degree_of_lean_is_kept_without_asking() -> None:
         ("RescaleSlope", 2),
         ("RescaleIntercept", None),
         ("RescaleType", "US"),
+        ("ModalityLUTSequence", sequence(LUTDescriptor=[2, 0, 16], ModalityLUTType="HU", LUTData=b"\0\0\1\0")),
+        ("ImageType", ["ORIGINAL", "PRIMARY", "LOCALIZER"]),
         ("PhotometricInterpretation", "MONOCHROME1"),
         ("PixelRepresentation", 0),
         ("BitsStored", 10),

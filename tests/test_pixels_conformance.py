@@ -87,7 +87,7 @@ CLASSIC: dict[str, list[Dataset]] = {
     "signed 32 bit": series(array=np.full((6, 5), -(2**31), np.int32)),
     "a slope for each slice": series(RescaleSlope=Each(1, 2, 3, 4, 5)),
     "monochrome 1": series(PhotometricInterpretation="MONOCHROME1"),
-    "a slice thickness that is no spacing": series(SliceThickness=99),
+    "a slice thickness that is no spacing, a tilt that is none": series(SliceThickness=99, GantryDetectorTilt=18),
     "instance numbers that say another order": series(InstanceNumber=Each(3, 1, 5, 2, 4)),
 }
 
@@ -265,6 +265,18 @@ def test_each_case_has_its_verdict_from_files_and_from_short_tags(name: str) -> 
         if name == "mosaic" and source is not datasets:
             status = "mosaic"  # short tags do not hold what proves the tiling
         assert {s.status for s in stacks_of(source)} == {status}
+
+
+def test_a_table_that_the_server_cannot_read_is_taken_from_the_files() -> None:
+    """A sequence in the VR UN is null in short tags: without the table, its values would be the stored ones."""
+    datasets = PIXELS["a Modality LUT"]
+    headers = [{**as_short_tags(each), "0028,3000": None} for each in datasets]
+    filler = Filler(one_stack(stacks_of(headers)), "rescaled")
+    for file, each in zip(filler.stack.files, datasets, strict=True):
+        filler.put_file(file, as_file(each))
+    volume = filler.volume()
+    assert volume.units == "US"
+    np.testing.assert_array_equal(volume.array, built(datasets, "rescaled").array)
 
 
 def test_bits_above_the_stored_ones_are_no_values() -> None:

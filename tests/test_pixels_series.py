@@ -11,7 +11,7 @@ import pytest
 from dicom_files import as_file
 from hypothesis import given
 from hypothesis import strategies as st
-from pixel_cases import Each, make_enhanced, make_series, make_slice
+from pixel_cases import Each, make_enhanced, make_series, make_slice, sequence
 from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 import orthanc_research as ores
@@ -23,8 +23,10 @@ from orthanc_research.pixels import (
     Volume,
     decode,
     frames_of,
+    header_from_dataset,
     likely_order,
     one_stack,
+    pixels_of,
     read_dataset,
     stacks_of,
     volume_from,
@@ -71,17 +73,34 @@ def test_real_files_have_the_same_frames_either_way(realdata: Path) -> None:
     assert plain > 60
 
 
-def test_a_number_that_is_written_as_a_sequence_is_not_taken_as_absent() -> None:
-    """It would be intercept 0, and nobody would know."""
+def test_a_number_that_cannot_be_read_is_not_taken_as_absent() -> None:
+    """It would be intercept 0, and nobody would know. A server's answer has null for what is binary."""
     content = as_file(make_slice())
-    for number in (b"R", b"S"):
+    for number, key, name in ((b"R", "0028,1052", "intercept"), (b"S", "0028,1053", "slope")):
         at = content.index(b"(\0" + number + b"\x10DS")
         length = int.from_bytes(content[at + 6 : at + 8], "little")
-        for size, end in ((0, b""), (0xFFFFFFFF, b"\xfe\xff\xdd\xe0\0\0\0\0")):
-            changed = content[: at + 4] + b"SQ\0\0" + size.to_bytes(4, "little") + end + content[at + 8 + length :]
+        value = content[at + 8 : at + 8 + length]
+        sequences = [(b"SQ", 0, b""), (b"SQ", 0xFFFFFFFF, b"\xfe\xff\xdd\xe0\0\0\0\0")]
+        for vr, size, written in (*sequences, (b"OB", length, value)):
+            head = content[: at + 4] + vr + b"\0\0" + size.to_bytes(4, "little")
+            changed = head + written + content[at + 8 + length :]
             assert decode(changed).shape == (1, 6, 5)
-            assert PlainFiles().read(changed) is None
+            assert not check_file(changed) or vr == b"OB"
+            header = header_from_dataset(read_dataset(changed))
+            for read in (header, {**header, key: None}):
+                (frame,) = frames_of(read)
+                assert np.isnan(getattr(frame, name))
+            with pytest.raises(errors.PixelError, match="cannot be right"):
+                pixels_of(changed, "rescaled")
     assert check_file(content)
+
+
+def test_what_points_at_others_is_left_to_pydicom() -> None:
+    """The walk passes over sequences, and a dose, a segmentation, a report are of the images that these name."""
+    named = sequence(ReferencedSOPClassUID="1.2", ReferencedSOPInstanceUID="1.2.3")
+    for modality in ("RTDOSE", "SEG", "SR", "PR"):
+        assert not check_file(as_file(make_slice(Modality=modality, ReferencedImageSequence=named)))
+    assert check_file(as_file(make_slice(ReferencedImageSequence=named)))
 
 
 @given(st.permutations(range(9)))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from pixel_cases import PT, Each, item, make_series, make_slice
 from pydicom import Dataset, dcmread
+from pydicom.uid import UID, ImplicitVRLittleEndian
 
 import orthanc_research as ores
 from orthanc_research.errors import PixelError
@@ -159,6 +160,23 @@ def test_philips_counts_have_factors_of_their_own() -> None:
     assert factor_of(counts) == pytest.approx(20 * FACTOR)
     block.add_new(0x00, "DS", "0.25")  # SUV for a count
     assert factor_of(counts) == pytest.approx(0.25)
+
+
+def test_private_facts_are_taken_from_the_files(orthanc: ores.Orthanc) -> None:
+    """Orthanc sends none of a file in implicit VR: what headers lack, the files may have."""
+    for series, factor in (("1.2.1", "0.25"), ("1.2.2", None)):
+        slices = [pet(Units="CNTS", SeriesInstanceUID=series, ImagePositionPatient=[0, 0, 3 * k]) for k in range(3)]
+        for k, each in enumerate(slices):
+            each.SOPInstanceUID = each.file_meta.MediaStorageSOPInstanceUID = UID(f"{series}.{k}")
+            each.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
+            if factor:
+                each.private_block(0x7053, "Philips PET Private Group", create=True).add_new(0x00, "DS", factor)
+        orthanc.upload(slices, progress=False)
+    volume = orthanc.volume(orthanc.series(SeriesInstanceUID="1.2.1"), "suv")
+    np.testing.assert_array_equal(volume.array[0], decode(slices[0])[0] * 0.75)
+    assert volume.units == "GML"
+    with pytest.raises(PixelError, match="no factor of Philips"):
+        orthanc.volume(orthanc.series(SeriesInstanceUID="1.2.2"), "suv")
 
 
 def test_values_that_are_suv_already_pass_only_by_body_weight() -> None:

@@ -75,6 +75,8 @@ def test_no_slope_is_slope_one_and_noted() -> None:
     assert volume.units == "stored units"
     assert "4 of 4 slices have no RescaleSlope" in volume.issues[0]
     np.testing.assert_array_equal(volume.array[:, 0, 0], [0, 100, 200, 300])
+    without = volume_from(stack_of(t0028_1052=None), pixels(), "rescaled")
+    assert "4 of 4 slices have no RescaleSlope or no RescaleIntercept" in without.issues[0]
 
 
 @pytest.mark.parametrize(
@@ -84,6 +86,8 @@ def test_no_slope_is_slope_one_and_noted() -> None:
         ({"t0028_1053": "abc"}, "cannot be right"),
         ({"t0028_1053": "0"}, "cannot be right"),
         ({"t0028_1052": "1e999"}, "cannot be right"),
+        ({"t0028_1052": [[None, "-1024"][k > 1] for k in range(4)]}, "2 of 4 slices have no"),
+        ({"t0028_1053": ["1", None, "1", "1"]}, "1 of 4 slices have no"),
         ({"t0028_3000": [[{}]] * 4}, "Modality LUT"),
         ({"t0028_1054": ["HU", "HU", "US", "HU"]}, "different units"),
         ({"t0028_1053": "1e300"}, "cannot be right"),

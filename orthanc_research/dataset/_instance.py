@@ -20,7 +20,8 @@ from orthanc_research.pixels import PlainFiles, frames_of, read_dataset
 __all__ = ["Instance", "Reader"]
 
 Elements = Mapping[int, tuple[str, bytes]]
-_CHARSET = 0x00080005
+_MEANING = {0x00080005, 0x00280103}
+"""SpecificCharacterSet and PixelRepresentation: how the values of others are read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ class Reader:
     def __init__(self, columns: Sequence[str], *, many: bool = False) -> None:
         """`columns` are the keywords of the tags to give; `many` as of `decode_isolated`."""
         self._columns = {tag_for_keyword(name): name for name in columns}
-        self._wanted = {_CHARSET, *(tag for tag in self._columns if tag is not None)}
+        self._wanted = {*_MEANING, *(tag for tag in self._columns if tag is not None)}
         self._files = PlainFiles(self._wanted)
         self._many = many
         self._last: tuple[Elements, dict[str, Any]] = {}, {}  # replaced as a whole: threads see one or the other
@@ -58,11 +59,11 @@ class Reader:
         given = {tag: elements[tag] for tag in self._wanted & elements.keys()}
         before, tags = self._last
         anew = {tag for tag, element in given.items() if before.get(tag) != element}
-        if _CHARSET in anew or given.keys() != before.keys():
+        if _MEANING & anew or given.keys() != before.keys():
             anew, tags = set(given), {}
         names = [self._columns[tag] for tag in anew if tag in self._columns]
         kept = {key: text for key, text in tags.items() if int(key[:4] + key[5:], 16) not in anew}
-        made = kept | short_tags(_raw(given, anew | {_CHARSET}), names)
+        made = kept | short_tags(_raw(given, anew | _MEANING), names)
         self._last = given, made
         return made
 

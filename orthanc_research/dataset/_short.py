@@ -17,7 +17,8 @@ _CHARSET = 0x00080005
 # Of the default repertoire, and of SpecificCharacterSet (PS3.5 §6.1.2.3).
 _PLAIN = frozenset(("AE", "AS", "CS", "DA", "DS", "DT", "IS", "TM", "UI", "UR"))
 _TEXT = frozenset(("LO", "LT", "PN", "SH", "ST", "UC", "UT"))
-_NUMBERS = frozenset(("FD", "FL", "SL", "SS", "SV", "UL", "US", "UV"))
+# "US or SS", of implicit files, is the one that PixelRepresentation says.
+_NUMBERS = frozenset(("FD", "FL", "SL", "SS", "SV", "UL", "US", "US or SS", "UV"))
 
 
 def short_tags(dataset: Dataset, columns: Iterable[str]) -> dict[str, Any]:

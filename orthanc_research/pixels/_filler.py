@@ -45,6 +45,8 @@ _SAME = (
     "slope",
     "intercept",
     "units",
+    "modality_lut",
+    "code",
 )
 _MM = ("position", "orientation", "spacing")
 
@@ -116,8 +118,9 @@ class Filler:
         self._wanted = voxel_type(dtype, self._source if values == "stored" else np.dtype(np.float32))
         self._slices = math.prod(stack.shape[: stack.dims.index("row")])
         _check_nan(stack, self._wanted, self._slices)
-        described = describe(stack.frames, values) if not _lut_in_file(stack) else None
-        self._described = None if values == "suv" else described  # the files may say more of it
+        # Only the files hold a table, and the private facts of PET in implicit VR.
+        waits = _lut_in_file(stack) or (values == "suv" and all(frame.suv for frame in stack.frames))
+        self._described = None if waits else describe(stack.frames, values)
         shape = (self._slices, *stack.shape[stack.dims.index("row") :])
         self._array = np.empty(shape, dtype=self._wanted) if array is None else array
         empty = sorted(set(range(self._slices)) - set(stack.slots))
@@ -158,7 +161,6 @@ class Filler:
         self._check(file, opened)
         for place, _ in file.fills:
             frame = with_file_facts(self._frames[place], opened.dataset)
-            # With the private facts of PET, which Orthanc does not send of implicit files.
             self._frames[place] = replace(frame, suv=opened.frames[frame.index, frame.tile].suv)
             self.put(place, opened.array)
 

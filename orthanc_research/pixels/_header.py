@@ -144,6 +144,8 @@ def texts(header: Header, key: str) -> tuple[str, ...]:
 
 def numbers(header: Header, key: str) -> tuple[float, ...] | None:
     """The numbers between backslashes; None when absent. What is not a finite number is NaN: present, not usable."""
+    if not isinstance(header.get(key, ""), str):  # binary, a sequence, or too long for short tags
+        return (math.nan,)
     value = text(header, key)
     return _parsed(value) if value else None
 
@@ -175,8 +177,8 @@ def items(header: Header, key: str) -> list[Header]:
 
 
 def present(header: Header, key: str) -> bool:
-    """Whether a sequence is there with at least one item."""
-    return bool(header.get(key))
+    """Whether a sequence is there with at least one item, or as something that cannot be read here."""
+    return unread(header, key) or bool(header.get(key))
 
 
 def unread(header: Header, key: str) -> bool:

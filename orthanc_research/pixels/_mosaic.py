@@ -64,7 +64,7 @@ def _siemens(header: Header) -> Mosaic | None:
     """ImagePositionPatient is where an image of the mosaic's size with the first slice at its centre would start."""
     csa = header.get(_CSA)
     facts = _csa_numbers(csa) if isinstance(csa, bytes) and text(header, "0029,0010") == "SIEMENS CSA HEADER" else {}
-    count = _one_count(facts.get("NumberOfImagesInMosaic", ()), whole(header, "0019,100a"))
+    count = _one_count(facts.get("NumberOfImagesInMosaic", ()), usable(header, "0019,100a"))
     normal, gap = facts.get("SliceNormalVector", ()), usable(header, "0018,0088")
     position, orientation, spacing = position_of(header), orientation_of(header), spacing_of(header)
     if count is None or len(normal) != 3 or not gap or gap <= 0 or not position or not orientation or not spacing:
@@ -81,9 +81,9 @@ def _siemens(header: Header) -> Mosaic | None:
     return Mosaic(*size, across, positions)
 
 
-def _one_count(from_csa: Sequence[float], from_tag: int | None) -> int | None:
+def _one_count(from_csa: Sequence[float], from_tag: float | None) -> int | None:
     """The number of slices, when the two places that may say it agree."""
-    said = {*map(float, from_csa[:1]), *([] if from_tag is None else [float(from_tag)])}
+    said = {*map(float, from_csa[:1]), *([] if from_tag is None else [from_tag])}
     count = said.pop() if len(said) == 1 else 0.0
     return int(count) if count.is_integer() and 1 < count <= _MOST_TILES else None
 

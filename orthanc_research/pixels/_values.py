@@ -91,16 +91,19 @@ def _check(frame: Frame) -> None:
 
 
 def _units(frames: Sequence[Frame]) -> tuple[str, tuple[str, ...]]:
-    """The one unit of the rescaled values; `PixelError` when there are several."""
+    """The one unit of the rescaled values; `PixelError` when there are several, or some slices are not rescaled."""
     named = {_looked_up_units(frame) if frame.modality_lut else frame.units for frame in frames}
     if len(named) > 1:
         each = ", ".join(unit or "none" for unit in sorted(named))
         raise PixelError(f"The slices have different units ({each}); use values='stored'.")
     units = named.pop() if named else ""
-    without = sum(frame.slope is None and not frame.modality_lut for frame in frames)
+    without = sum(None in (frame.slope, frame.intercept) and not frame.modality_lut for frame in frames)
     if not without:
         return units or "unspecified", ()
-    note = f"{without} of {len(frames)} slices have no RescaleSlope: slope 1 was used, and intercept 0 where absent."
+    lacking = f"{without} of {len(frames)} slices have no RescaleSlope or no RescaleIntercept"
+    if without < len(frames):  # in one array with values that are rescaled, theirs would pass for the same
+        raise PixelError(f"{lacking}, and the others have both; use values='stored'.")
+    note = f"{lacking}: slope 1 and intercept 0 were used where they are absent."
     nothing = all(frame.slope is None and frame.intercept is None and not frame.modality_lut for frame in frames)
     return "stored units" if nothing or not units else units, (note,)
 
