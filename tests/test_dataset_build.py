@@ -320,6 +320,35 @@ def test_a_series_of_which_an_instance_was_stored_again_is_made_again(version: s
         assert again.content_hash != build.content_hash
 
 
+def test_a_series_that_changed_since_it_was_planned_is_left_and_never_mixed(
+    version: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Filter, labels and geometry were judged by what it was; stored again, it has as many instances as before."""
+    monkeypatch.setenv("ORES_PROJECT", str(tmp_path / "project"))
+    monkeypatch.setenv("ORES_KEY", "5b" * 32)
+    with ores.LocalOrthanc(None if version == "any" else version, config={"OverwriteInstances": True}) as orthanc:
+        made = cohort()
+        load(orthanc, made)
+        other, lost, gone = made[1], made[-1], cohort(patients=3)[-1]  # of three series
+        load(orthanc, [each for each in cohort(patients=3) if each.SeriesInstanceUID == gone.SeriesInstanceUID])
+        recipes = small(), small(SMALL + '[anonymize]\nproject = "env:ORES_PROJECT"\nprofile = "research"\n')
+        plans = [each.plan(orthanc, progress=False) for each in recipes]
+        time.sleep(1.1)  # LastUpdate has seconds
+        other.PixelData = bytes(reversed(other.PixelData))
+        assert orthanc.upload([as_file(other)], progress=False)["status"].tolist() == ["stored"]
+        uids = {level: [str(each[f"{level}InstanceUID"].value) for each in (lost, gone)] for level in ("SOP", "Series")}
+        orthanc.rest.instances.delete(orthanc.find("Instance", SOPInstanceUID=uids["SOP"][0]).index[0])
+        orthanc.rest.series.delete(orthanc.find("Series", SeriesInstanceUID=uids["Series"][1]).index[0])
+        for place, plan in enumerate(plans):
+            build = plan.build(tmp_path / f"out{place}", progress=False)
+            left = build.status[build.status["status"] != "done"]
+            assert set(left["status"]) == {"not-done"}
+            assert set(left.index) == {str(other.SeriesInstanceUID), *uids["Series"]}
+            assert left["error"].str.endswith("find it again.").all()
+            assert not build.complete
+            assert len(build.status) == 5
+
+
 @pytest.mark.one_version
 def test_what_cannot_be_decoded_is_a_row_and_the_others_are_built(orthanc: ores.Orthanc, tmp_path: Path) -> None:
     given = ores.samples.cohort(patients=2, studies=1, slices=4, size=16)
