@@ -20,6 +20,7 @@ from pydicom.uid import RLELossless
 import orthanc_research as ores
 from orthanc_research import deid
 from orthanc_research.dataset import Recipe, _select
+from orthanc_research.dataset._sections import IDENTIFIERS
 from orthanc_research.errors import DatasetError, QueryError, UnsupportedError
 from orthanc_research.local import OrthancServer
 
@@ -251,6 +252,28 @@ def test_labels_lead_back_to_no_source_whatever_they_are_called(
         assert not [each for each in rows.values() if len(each) > 1 and each in str(caught.value)]
     else:
         assert wanted.plan(orthanc, progress=False).notes == ()
+
+
+@pytest.mark.one_version
+def test_labels_are_not_called_as_what_the_dataset_has_itself(orthanc: ores.Orthanc, tmp_path: Path) -> None:
+    """A column "reason" left every series out, "source" chose the server, and "split" ended a build at its end."""
+    load(orthanc, cohort("CT"))
+    text = PIXELS + LABELS.replace("SOPInstanceUID", "StudyInstanceUID")
+    wanted = Recipe.parse(text, folder=tmp_path)
+    plan = recipe(PIXELS).plan(orthanc, progress=False)
+    made = ores.open_dataset(plan.build(tmp_path / "out", progress=False).folder)
+    ours = {
+        *plan._rows.columns,
+        *made.series.columns,
+        *made.instances.columns,
+        *made.splits.columns,
+        "fold",
+        "SUVFactor",
+    }
+    for column in sorted(ours - set(IDENTIFIERS) - {"IssuerOfPatientID"}):
+        (tmp_path / "labels.csv").write_text(f"StudyInstanceUID,{column}\n1.2.3,1\n")
+        with pytest.raises(DatasetError, match=f"a column {column}, and so has the dataset"):
+            wanted.plan(orthanc, progress=False)
 
 
 @pytest.mark.one_version

@@ -21,6 +21,13 @@ from orthanc_research.progress import Progress, Within
 __all__ = ["Labels", "attached", "put_labels"]
 
 _MOST = 10_000_000  # rows; a table of labels says no more
+# Columns of a plan's rows, and of the tables: one of the labels would pass for them.
+_OURS = frozenset(
+    (
+        *("source", "ID", "identity", "instances", "planned", "state", "reason", "bytes", "packed", "decoder"),
+        *("Modality", "InstanceNumber", "SUVFactor", "frames", "file", "split", "fold"),
+    )
+)
 _DAY = re.compile(
     r"(?:(?:19|20)\d\d([-/.]?)(?:0[1-9]|1[0-2])\1(?:0[1-9]|[12]\d|3[01])|\d\d?([-/.])\d\d?\2(?:19|20)\d\d)"
     r"(?:\.0|[T ].*)?"
@@ -72,6 +79,9 @@ def _check(recipe: Recipe, given: pd.DataFrame) -> None:
     told += [name for name in names if name in IDENTIFIERS and name not in told]
     if told:
         raise DatasetError(f"The labels have the identifying column {told[0]}; name those to keep in labels.columns.")
+    taken = [name for name in names if name in _OURS or name in recipe.metadata.keywords]
+    if taken:
+        raise DatasetError(f"The labels have a column {taken[0]}, and so has the dataset; rename it in the labels.")
     if not hidden or profile_of(recipe).dates == "keep":
         return
     days = [name for name in names if _holds_days(given[name].dropna())]
