@@ -458,6 +458,28 @@ def test_a_build_that_is_stopped_or_in_the_wrong_place_says_so(orthanc: ores.Ort
 
 
 @pytest.mark.one_version
+def test_what_fails_before_anything_is_built_leaves_the_dataset_that_is_there(
+    orthanc: ores.Orthanc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its recipe and its lock too: they would say of the old tables what the new ones were to be."""
+    given = cohort(patients=3)
+    load(orthanc, [each for each in given if each.PatientID == given[0].PatientID])
+    build = build_of(orthanc, small(), tmp_path / "out")
+    load(orthanc, [each for each in given if each.PatientID != given[0].PatientID])
+    other = small(SMALL.replace('"KVP", ', "")).plan(orthanc, progress=False)
+    full = shutil.disk_usage(tmp_path)._replace(free=10)
+    with monkeypatch.context() as disk:
+        disk.setattr(shutil, "disk_usage", lambda _: full)
+        with pytest.raises(DatasetError, match="The disk has"):
+            other.build(tmp_path / "out", progress=False)
+    assert check(build, small()).manifest["content"] == build.content_hash
+    assert "KVP" in (tmp_path / "out" / "recipe.toml").read_text()
+    again = other.build(tmp_path / "out", progress=False)
+    assert len(check(again, other.recipe).series) == 6
+    assert "KVP" not in (tmp_path / "out" / "recipe.toml").read_text()
+
+
+@pytest.mark.one_version
 def test_the_shell_plans_builds_and_verifies(
     orthanc: ores.Orthanc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
