@@ -70,6 +70,20 @@ def test_a_dropped_row_says_whether_a_value_was_missing() -> None:
     assert Filter.parse("Modality == 'CT' or instances < 1").reasons(ROWS)[2] == "filter: Modality, instances missing"
 
 
+def test_in_is_what_equals_is_for_numbers_of_any_size() -> None:
+    rows = pd.DataFrame(
+        {
+            "FloatingPoint": pd.Series([0.1, 0.5, None], dtype="float32"),
+            "Large": pd.array([2**64 - 1, 0, None], dtype="UInt64"),
+            "Whole": pd.array([2**53 + 1, 2**53, None], dtype="Int64"),
+        }
+    )
+    for column, value in (("FloatingPoint", "0.1"), ("Large", str(2**64 - 1)), ("Whole", str(2**53 + 1))):
+        for text in (f"{column} == {value}", f"{column} in [{value}]", f"{column} in [7.5, {value}]"):
+            assert Filter.parse(text).keep(rows).tolist() == [True, False, False], text
+        assert Filter.parse(f"{column} not in [{value}]").keep(rows).tolist() == [False, True, False]
+
+
 def test_what_is_no_age_is_neither_old_nor_young() -> None:
     rows = pd.DataFrame({"PatientAge": pd.Series(["old", "42", "042Y"], dtype="str")})
     for text in ('PatientAge > "001D"', 'PatientAge <= "001D"'):

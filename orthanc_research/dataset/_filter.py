@@ -6,6 +6,8 @@ import difflib
 import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
+from functools import reduce
+from operator import or_
 from typing import Any
 
 import pandas as pd
@@ -89,7 +91,8 @@ def _compared(node: Compare, column: pd.Series[Any]) -> pd.Series[Any]:
     given = node.value if isinstance(node.value, tuple) else (node.value,)
     values, given = _alike(node, column, given)
     if node.sign == "in":
-        result = values.isin(list(given))
+        # Not isin, which compares a float32 and a UInt64 otherwise than == does: 0.1 would not be in [0.1].
+        result = reduce(or_, (values.eq(each) for each in given))
     elif node.sign == "contains":
         result = values.str.contains(given[0], regex=False)
     else:
