@@ -221,20 +221,47 @@ def _opened(path: Path) -> bytes:
     return content
 
 
+_TELLS = (
+    "StudyDescription",
+    "SeriesDescription",
+    "ProtocolName",
+    "PatientComments",
+    "ImageComments",
+    "InstitutionName",
+)
+
+
+def _tell(dataset: Dataset) -> None:
+    """Say who and when it is wherever people write it."""
+    dataset.PatientName = "Quixotez^Abelardo"
+    dataset.StudyDate = dataset.SeriesDate = dataset.AcquisitionDate = "20210317"
+    for keyword in _TELLS:
+        setattr(dataset, keyword, "of Quixotez, 20210317")
+    block = dataset.private_block(0x0011, "QUIXOTEZ & SON", create=True)
+    block.add_new(0x01, "LO", "Quixotez")
+    block.add_new(0x02, "UI", dataset.SeriesInstanceUID)
+    dataset.file_meta.PrivateInformationCreatorUID = UID("1.2.3")
+    dataset.file_meta.PrivateInformation = b"Quixotez"
+
+
 @pytest.mark.one_version
 def test_a_de_identified_dataset_leads_back_to_no_source(
     orthanc: ores.Orthanc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given = ores.samples.cohort(patients=3, studies=1, slices=25, size=16)
+    given = ores.samples.cohort(patients=4, studies=1, slices=25, size=16)
     for each in given:
         if each.Modality == "CT":
             each.SliceThickness = "3"
-    load(orthanc, given)
+        _tell(each)
+    later = max(str(each.PatientID) for each in given)
+    load(orthanc, [each for each in given if each.PatientID != later])
     monkeypatch.setenv("ORES_PROJECT", str(tmp_path / "project"))
     monkeypatch.setenv("ORES_KEY", "5b" * 32)
     recipe = Recipe.load(RECIPES / "ct-volumes.toml")
     recipe = dataclasses.replace(
-        recipe, query=dataclasses.replace(recipe.query, match={"BodyPartExamined": ["CHEST", "BRAIN"]})
+        recipe,
+        query=dataclasses.replace(recipe.query, match={"BodyPartExamined": ["CHEST", "BRAIN"]}),
+        metadata=dataclasses.replace(recipe.metadata, keywords=(*recipe.metadata.keywords, *_TELLS, "StudyDate")),
     )
     plan = recipe.plan(orthanc, progress=False)
     assert plan.counts["series"] == 3
@@ -245,15 +272,23 @@ def test_a_de_identified_dataset_leads_back_to_no_source(
     assert dataset.issues["SeriesInstanceUID"].isna().all()
     secret = {str(each[keyword].value) for each in given for keyword in ("PatientID", "PatientName", "AccessionNumber")}
     secret |= {str(each[f"{level}InstanceUID"].value) for each in given for level in ("Study", "Series", "SOP")}
-    for level in ("patients", "studies", "series", "instances"):
-        secret |= set(getattr(orthanc.rest, level).list())
-    assert len(secret) > 400
+    secret |= {"Quixotez", "20210317", "2021-03-17"}
+
+    def told(folder: Path) -> dict[str, bytes]:
+        """Path → what it and its file say, of which nothing may be of a source."""
+        levels = ("patients", "studies", "series", "instances")
+        known = secret.union(*(getattr(orthanc.rest, level).list() for level in levels))
+        assert len(known) > 400
+        paths = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*")}
+        found = {name: name.encode() + (_opened(path) if path.is_file() else b"") for name, path in paths.items()}
+        for name, content in found.items():
+            assert not [each for each in known if each.encode() in content], name
+        return found
+
     called = [*dataset.series.index, *dataset.instances.index, *dataset.splits.index]
     seen = Counter[str]()
-    for path in build.folder.rglob("*"):
-        content = str(path.relative_to(build.folder)).encode() + (_opened(path) if path.is_file() else b"")
-        assert not [each for each in secret if each.encode() in content], path.name
-        seen[path.suffix] += any(str(each).encode() in content for each in called)  # looked for in the same way
+    for path, content in told(build.folder).items():
+        seen[Path(path).suffix] += any(str(each).encode() in content for each in called)  # looked for in the same way
     assert min(seen[each] for each in (".parquet", ".gz", ".json")) > 0
     assert {path.suffix for path in build.folder.rglob("*")} >= {".parquet", ".gz", ".json", ".md", ".toml", ".pdf"}
     private = tmp_path / "project" / "datasets" / recipe.dataset.name
@@ -265,6 +300,11 @@ def test_a_de_identified_dataset_leads_back_to_no_source(
     assert again.content_hash == build.content_hash
     for uid in dataset.series.index:
         assert dataset.volume(uid, "rescaled").shape == (41, 16, 16)
+    load(orthanc, [each for each in given if each.PatientID == later])
+    grown = recipe.plan(orthanc, progress=False).build(tmp_path / "out", progress=False)
+    assert grown.changes == "1 new"
+    assert set(check(grown, recipe).splits.index) > set(dataset.splits.index)
+    told(grown.folder)
 
 
 @pytest.mark.one_version
@@ -318,6 +358,35 @@ def test_a_series_of_which_an_instance_was_stored_again_is_made_again(version: s
         frames = {each["SOPInstanceUID"]: array for each, array in check(again, small()).frames()}
         assert frames[other.SOPInstanceUID].tolist() == pixels.tolist()
         assert again.content_hash != build.content_hash
+
+
+def test_a_series_that_changed_since_it_was_planned_is_left_and_never_mixed(
+    version: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Filter, labels and geometry were judged by what it was; stored again, it has as many instances as before."""
+    monkeypatch.setenv("ORES_PROJECT", str(tmp_path / "project"))
+    monkeypatch.setenv("ORES_KEY", "5b" * 32)
+    with ores.LocalOrthanc(None if version == "any" else version, config={"OverwriteInstances": True}) as orthanc:
+        made = cohort()
+        load(orthanc, made)
+        other, lost, gone = made[1], made[-1], cohort(patients=3)[-1]  # of three series
+        load(orthanc, [each for each in cohort(patients=3) if each.SeriesInstanceUID == gone.SeriesInstanceUID])
+        recipes = small(), small(SMALL + '[anonymize]\nproject = "env:ORES_PROJECT"\nprofile = "research"\n')
+        plans = [each.plan(orthanc, progress=False) for each in recipes]
+        time.sleep(1.1)  # LastUpdate has seconds
+        other.PixelData = bytes(reversed(other.PixelData))
+        assert orthanc.upload([as_file(other)], progress=False)["status"].tolist() == ["stored"]
+        uids = {level: [str(each[f"{level}InstanceUID"].value) for each in (lost, gone)] for level in ("SOP", "Series")}
+        orthanc.rest.instances.delete(orthanc.find("Instance", SOPInstanceUID=uids["SOP"][0]).index[0])
+        orthanc.rest.series.delete(orthanc.find("Series", SeriesInstanceUID=uids["Series"][1]).index[0])
+        for place, plan in enumerate(plans):
+            build = plan.build(tmp_path / f"out{place}", progress=False)
+            left = build.status[build.status["status"] != "done"]
+            assert set(left["status"]) == {"not-done"}
+            assert set(left.index) == {str(other.SeriesInstanceUID), *uids["Series"]}
+            assert left["error"].str.endswith("find it again.").all()
+            assert not build.complete
+            assert len(build.status) == 5
 
 
 @pytest.mark.one_version
@@ -426,6 +495,28 @@ def test_a_build_that_is_stopped_or_in_the_wrong_place_says_so(orthanc: ores.Ort
     orthanc.delete(orthanc.series(Modality="CT").index[:1].tolist(), expect=1)
     gone = plan.build(tmp_path / "gone", progress=False)
     assert gone.status["status"].value_counts().to_dict() == {"done": 7, "not-done": 1}
+
+
+@pytest.mark.one_version
+def test_what_fails_before_anything_is_built_leaves_the_dataset_that_is_there(
+    orthanc: ores.Orthanc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its recipe and its lock too: they would say of the old tables what the new ones were to be."""
+    given = cohort(patients=3)
+    load(orthanc, [each for each in given if each.PatientID == given[0].PatientID])
+    build = build_of(orthanc, small(), tmp_path / "out")
+    load(orthanc, [each for each in given if each.PatientID != given[0].PatientID])
+    other = small(SMALL.replace('"KVP", ', "")).plan(orthanc, progress=False)
+    full = shutil.disk_usage(tmp_path)._replace(free=10)
+    with monkeypatch.context() as disk:
+        disk.setattr(shutil, "disk_usage", lambda _: full)
+        with pytest.raises(DatasetError, match="The disk has"):
+            other.build(tmp_path / "out", progress=False)
+    assert check(build, small()).manifest["content"] == build.content_hash
+    assert "KVP" in (tmp_path / "out" / "recipe.toml").read_text()
+    again = other.build(tmp_path / "out", progress=False)
+    assert len(check(again, other.recipe).series) == 6
+    assert "KVP" not in (tmp_path / "out" / "recipe.toml").read_text()
 
 
 @pytest.mark.one_version

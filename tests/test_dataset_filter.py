@@ -23,6 +23,7 @@ ROWS = pd.DataFrame(
         "Modality": pd.Series(["CT", "MR", None, "CT"], dtype="str"),
         "SeriesDescription": pd.Series(["Chest 1.0", "scout", None, 'a "b"'], dtype="str"),
         "StudyDate": pd.Series(["2021-01-01", None, "2022-01-01", "2021-06-30"]).astype("M8[s]"),
+        "PatientAge": pd.Series(["018Y", "100D", None, "030W"], dtype="str"),
         "PixelSpacing": pd.Series([[1.0, 1.0], None, [2.0, 2.0], [1.0, 2.0]], dtype=LISTS),
     }
 )
@@ -46,6 +47,11 @@ ROWS = pd.DataFrame(
         (r'SeriesDescription == "a \"b\""', [3]),
         ('StudyDate >= "2021-06-30" and StudyDate < "20220101"', [3]),
         ("PixelSpacing is missing", [1]),
+        ('PatientAge >= "018Y"', [0]),  # as texts, "100D" and "030W" would be older
+        ('PatientAge < "002Y"', [1, 3]),
+        ('PatientAge in ["216M", "210D"]', [0, 3]),
+        ('PatientAge != "18Y"', [1, 3]),
+        ('PatientAge contains "W"', [3]),
         ("SliceThickness==1 or SliceThickness==3 and instances<0", [0]),  # `and` before `or`
         ("SliceThickness < 1.5e0", [0]),
     ],
@@ -62,6 +68,27 @@ def test_a_dropped_row_says_whether_a_value_was_missing() -> None:
     reasons = Filter.parse("SliceThickness <= 3 and instances >= 40").reasons(ROWS)
     assert reasons.tolist() == ["", "filter: SliceThickness missing", "filter: not met", ""]
     assert Filter.parse("Modality == 'CT' or instances < 1").reasons(ROWS)[2] == "filter: Modality, instances missing"
+
+
+def test_in_is_what_equals_is_for_numbers_of_any_size() -> None:
+    rows = pd.DataFrame(
+        {
+            "FloatingPoint": pd.Series([0.1, 0.5, None], dtype="float32"),
+            "Large": pd.array([2**64 - 1, 0, None], dtype="UInt64"),
+            "Whole": pd.array([2**53 + 1, 2**53, None], dtype="Int64"),
+        }
+    )
+    for column, value in (("FloatingPoint", "0.1"), ("Large", str(2**64 - 1)), ("Whole", str(2**53 + 1))):
+        for text in (f"{column} == {value}", f"{column} in [{value}]", f"{column} in [7.5, {value}]"):
+            assert Filter.parse(text).keep(rows).tolist() == [True, False, False], text
+        assert Filter.parse(f"{column} not in [{value}]").keep(rows).tolist() == [False, True, False]
+
+
+def test_what_is_no_age_is_neither_old_nor_young() -> None:
+    rows = pd.DataFrame({"PatientAge": pd.Series(["old", "42", "042Y"], dtype="str")})
+    for text in ('PatientAge > "001D"', 'PatientAge <= "001D"'):
+        assert Filter.parse(text).reasons(rows)[:2].tolist() == ["filter: PatientAge missing"] * 2
+    assert Filter.parse('PatientAge > "001D"').keep(rows).tolist() == [False, False, True]
 
 
 def test_a_tree_is_frozen_records() -> None:
@@ -114,6 +141,8 @@ def test_a_filter_is_bounded() -> None:
         ("StudyDate > 2021", "holds days"),
         ("StudyDate > '2021-13-45'", "holds days"),
         ("PixelSpacing == 1", "lists or times"),
+        ("PatientAge >= '18'", "holds ages"),
+        ("PatientAge in ['018Y', '']", "holds ages"),
     ],
 )
 def test_columns_and_kinds_are_checked_against_the_rows(text: str, why: str) -> None:

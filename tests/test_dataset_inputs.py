@@ -20,6 +20,7 @@ from pydicom.uid import RLELossless
 import orthanc_research as ores
 from orthanc_research import deid
 from orthanc_research.dataset import Recipe, _select
+from orthanc_research.dataset._sections import IDENTIFIERS
 from orthanc_research.errors import DatasetError, QueryError, UnsupportedError
 from orthanc_research.local import OrthancServer
 
@@ -216,6 +217,78 @@ def test_labels_that_identify_are_refused_where_they_would_lead_back(
     load(orthanc, cohort("CT", patients=1))
     with pytest.raises(DatasetError, match=f"identifying column {column}"):
         Recipe.parse(text, folder=tmp_path).plan(orthanc, progress=False)
+
+
+@pytest.mark.one_version
+@pytest.mark.parametrize(
+    ("column", "value", "why"),
+    [
+        ("ours", lambda each: each.PatientID, "column ours, which tells the PatientID"),
+        ("number", lambda each: each.PatientID.lstrip("0"), "column number, which tells the PatientID"),
+        ("link", lambda each: each.StudyInstanceUID, "column link, which tells the StudyInstanceUID"),
+        ("patient_id", lambda _: "x", "identifying column patient_id"),
+        ("StudyDate", lambda _: "x", "identifying column StudyDate"),
+        ("died", lambda _: "2021-03-17", "days in the column died"),
+        ("died", lambda _: "20210317", "days in the column died"),
+        ("died", lambda _: "17.3.2021", "days in the column died"),
+        ("grade", lambda _: "2", ""),
+        ("report", lambda _: "seen on 2 images", ""),
+    ],
+)
+def test_labels_lead_back_to_no_source_whatever_they_are_called(
+    orthanc: ores.Orthanc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, column: str, value: Any, why: str
+) -> None:
+    given = renamed(cohort("CT"), PatientID=lambda each: each.PatientID[-1].zfill(6))
+    load(orthanc, given)
+    monkeypatch.setenv("ORES_PROJECT", str(tmp_path / "project"))
+    rows = {str(each.StudyInstanceUID): value(each) for each in given}
+    lines = [f"{uid},{text}" for uid, text in rows.items()]
+    (tmp_path / "labels.csv").write_text("\n".join([f"StudyInstanceUID,{column}", *lines]))
+    text = PIXELS + LABELS.replace("SOPInstanceUID", "StudyInstanceUID")
+    wanted = Recipe.parse(text + '[anonymize]\nproject = "env:ORES_PROJECT"\nprofile = "research"\n', folder=tmp_path)
+    if why:
+        with pytest.raises(DatasetError, match=why) as caught:
+            wanted.plan(orthanc, progress=False)
+        assert not [each for each in rows.values() if len(each) > 1 and each in str(caught.value)]
+    else:
+        assert wanted.plan(orthanc, progress=False).notes == ()
+
+
+@pytest.mark.one_version
+def test_labels_are_not_called_as_what_the_dataset_has_itself(orthanc: ores.Orthanc, tmp_path: Path) -> None:
+    """A column "reason" left every series out, "source" chose the server, and "split" ended a build at its end."""
+    load(orthanc, cohort("CT"))
+    text = PIXELS + LABELS.replace("SOPInstanceUID", "StudyInstanceUID")
+    wanted = Recipe.parse(text, folder=tmp_path)
+    plan = recipe(PIXELS).plan(orthanc, progress=False)
+    made = ores.open_dataset(plan.build(tmp_path / "out", progress=False).folder)
+    ours = {
+        *plan._rows.columns,
+        *made.series.columns,
+        *made.instances.columns,
+        *made.splits.columns,
+        "fold",
+        "SUVFactor",
+    }
+    for column in sorted(ours - set(IDENTIFIERS) - {"IssuerOfPatientID"}):
+        (tmp_path / "labels.csv").write_text(f"StudyInstanceUID,{column}\n1.2.3,1\n")
+        with pytest.raises(DatasetError, match=f"a column {column}, and so has the dataset"):
+            wanted.plan(orthanc, progress=False)
+
+
+@pytest.mark.one_version
+def test_strata_are_of_the_images_and_of_the_labels_together(orthanc: ores.Orthanc, tmp_path: Path) -> None:
+    """As in the recipe of the specification, which does not say which columns its table has."""
+    given = cohort("CT")
+    load(orthanc, given)
+    studies = sorted({str(each.StudyInstanceUID) for each in given})
+    lines = [f"{uid},{place}" for place, uid in enumerate(studies)]
+    (tmp_path / "labels.csv").write_text("\n".join(["StudyInstanceUID,label", *lines]))
+    text = PIXELS.replace("[splits]", '[splits]\nstratify = ["PatientSex", "label"]')
+    text += LABELS.replace("SOPInstanceUID", "StudyInstanceUID")
+    plan = Recipe.parse(text, folder=tmp_path).plan(orthanc, progress=False)
+    sexes = {str(each.StudyInstanceUID): str(each.PatientSex) for each in given}
+    assert set(plan.strata.index) == {(sexes[uid], place) for place, uid in enumerate(studies)}
 
 
 def test_labels_of_studies_are_on_their_series_and_no_old_server_is_asked(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -63,6 +64,36 @@ TELLING = [
 @pytest.mark.parametrize("name", TELLING)
 def test_columns_that_tell_who_somebody_is_are_known(name: str) -> None:
     assert identifying(["PatientSex", name, "KVP", "finding"]) == (name,)
+    spelled = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
+    assert identifying(["patient_sex", spelled, "finding"]) == (spelled,)
+
+
+def test_days_and_uids_lead_back_to_a_source() -> None:
+    names = ["study_date", "SOPInstanceUID", "AcquisitionDateTime", "StudyTime", "days_to_event"]
+    assert identifying(names) == ()
+    assert identifying(names, traced=True) == tuple(names[:3])
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        # pandas alone makes an index of the first column, and 3 and 4 the patients
+        ("PatientID,age,label\n4711,3,1,\n4712,4,0,\n", "cannot be read"),
+        ("PatientID,label\n4711,3,1\n4712,4,0\n", "cannot be read"),
+        ("PatientID,label,label\n4711,3,1\n", "same name"),
+        ("PatientID,PatientID ,label\n4711,3,1\n", "same name"),
+        ("PatientID;label\n4711;1\n", "no column PatientID"),
+    ],
+)
+def test_no_value_gets_into_the_column_of_another(tmp_path: Path, text: str, why: str) -> None:
+    with pytest.raises(DatasetError, match=why):
+        read_labels(written(tmp_path / "l.csv", text), "PatientID")
+
+
+def test_a_header_may_have_blanks_and_a_row_may_be_short(tmp_path: Path) -> None:
+    table = read_labels(written(tmp_path / "l.csv", ', PatientID ,label\n0,007,"a, b"\n1,8\n'), "PatientID")
+    assert table["PatientID"].tolist() == ["007", "8"]
+    assert table["label"].isna().tolist() == [False, True]
 
 
 def test_both_sides_that_do_not_fit_are_told() -> None:

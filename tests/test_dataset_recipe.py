@@ -194,6 +194,16 @@ def test_what_is_published_leads_to_nobody_and_widens_nothing() -> None:
     assert "20200317" in day.to_toml()
 
 
+@pytest.mark.parametrize(
+    "before",
+    ['# """', "# '''", 'description = \'a """ b\'', 'description = "a\u2028b\u0085c"', 'license = "\\""'],
+)
+def test_what_looks_like_a_text_of_several_lines_moves_no_line(before: str) -> None:
+    text = f'[dataset]\nname = "a"\n{before}\n[query]\nmatch = {{ Modality = "CT" }}\n[splits]\nlock = 3\n'
+    with pytest.raises(DatasetError, match=r"^recipe\.toml:7: splits\.lock"):
+        Recipe.parse(text)
+
+
 def test_series_are_left_out_with_a_reason() -> None:
     series = pd.DataFrame(
         {

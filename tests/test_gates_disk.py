@@ -10,6 +10,7 @@ import importlib.util
 import os
 import re
 import subprocess
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -150,7 +151,7 @@ MOMENTS = ("found", "first", "files", "last", "later")
 SOME = {
     "parquet": [("deleted", "found"), ("added", "files"), ("exchanged", "last")],
     "npy": [("deleted", "first"), ("gone", "files"), ("added", "later")],
-    "npz": [("deleted", "last")],
+    "npz": [("deleted", "last"), ("replaced", "files")],
     "nifti": [("added", "first")],
 }
 
@@ -163,7 +164,7 @@ def test_a_series_that_changes_during_an_export_is_told(orthanc: ores.Orthanc, t
 @pytest.mark.long
 @pytest.mark.parametrize("form", SOME)
 def test_a_series_that_changes_at_any_moment_is_told(orthanc: ores.Orthanc, tmp_path: Path, form: str) -> None:
-    every = [(act, moment) for act in ("deleted", "added", "exchanged", "gone") for moment in MOMENTS]
+    every = [(act, moment) for act in ("deleted", "added", "exchanged", "replaced", "gone") for moment in MOMENTS]
     check_changes(orthanc, tmp_path, form, every)
 
 
@@ -201,6 +202,12 @@ def check_changed(orthanc: ores.Orthanc, folder: Path, form: str, act: str, mome
             orthanc.rest.tools.bulk_delete([end])
         if act == "gone":
             orthanc.rest.tools.bulk_delete([series[1]])
+        if act == "replaced":  # by another of the same UIDs, and so of the same ID
+            time.sleep(1.1)  # LastUpdate has seconds
+            orthanc.rest.tools.bulk_delete([end])
+            same = copy.deepcopy(middle[-1][1])
+            same.PixelData = bytes(reversed(same.PixelData))
+            orthanc.upload(same, progress=False)
 
     if moment == "found":
         happen()
@@ -215,12 +222,12 @@ def check_changed(orthanc: ores.Orthanc, folder: Path, form: str, act: str, mome
         frame.attrs["orthanc"] = {"level": "Series", "url": proxy.url}
         ledger = client.export(frame, folder, format=form, progress=False)
     here = f"{act} {moment} {form}"
-    if act == "exchanged" and moment == "found":  # so many as the frame says, when the export begins
+    if act in ("exchanged", "replaced") and moment == "found":  # so many as the frame says, when the export begins
         assert ledger["status"].tolist() == ["done"] * 3, here
         return
     assert ledger["status"].tolist() == ["done", "changed", "done"], here
     row = ledger.iloc[1]
-    there = {"deleted": 4, "added": 6, "exchanged": 5, "gone": 0}[act]
+    there = {"deleted": 4, "added": 6, "exchanged": 5, "replaced": 5, "gone": 0}[act]
     assert (row["expected"], row["instances"]) == (5, there), here
     assert str(there) in row["error"], here
     assert row["error"].endswith("find it again."), here

@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 from orthanc_research.cards import card, tally
 from orthanc_research.dataset._elsewhere import elsewhere
 from orthanc_research.dataset._failure import is_full
-from orthanc_research.dataset._finish import Place, finish, forget, old_lock, patients_of, placed
+from orthanc_research.dataset._finish import Place, finish, forget, keep, old_lock, patients_of, placed
 from orthanc_research.dataset._manifest import DONE, MANIFEST, read_manifest, verify
 from orthanc_research.dataset._recipe import Recipe
 from orthanc_research.dataset._released import Release, Released, project_of
@@ -145,7 +145,10 @@ def build(
         units = _units(plan, rows, released, place, workers, release)
         tasks = [unit.task for unit in units if unit.task is not None]
         _check_space(root, tasks)
+        # Not before: what fails until here leaves a dataset that is there as it was, recipe and locks and all.
         (root / MANIFEST).unlink(missing_ok=True)  # until all of it is there again
+        _write_recipe(root, recipe)
+        keep(recipe, places, place.private, place.digest)
         forget(root, [task.name for task in tasks])
         bar.total(len(tasks), "series")
         caps = caps_of(plan)
@@ -199,13 +202,18 @@ def _folder(out: str | os.PathLike[str], recipe: Recipe, rows: pd.DataFrame) -> 
     try:
         for folder in (root, root / DONE, root / "frames", root / "volumes"):
             sweep(folder)
-        with atomic_write(root / "recipe.toml") as stream:
-            stream.write(recipe.to_toml(public=True).encode())
+        if not (root / "recipe.toml").exists():  # so that the folder is known as this dataset's
+            _write_recipe(root, recipe)
         yield root
     except OSError as error:
         raise DatasetError(_not_written(error, rows)) from error
     finally:
         lock.release()
+
+
+def _write_recipe(root: Path, recipe: Recipe) -> None:
+    with atomic_write(root / "recipe.toml") as stream:
+        stream.write(recipe.to_toml(public=True).encode())
 
 
 def _not_written(error: OSError, rows: pd.DataFrame) -> str:

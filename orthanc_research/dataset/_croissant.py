@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from orthanc_research.files import atomic_write
 __all__ = ["CROISSANT", "croissant", "write_croissant"]
 
 CROISSANT = "croissant.json"
+_PLAIN = re.compile(r"[\w.-]+")  # no validator takes an @id with blanks, which columns of labels may have
 _TABLES = ("series", "instances", "splits", "labels", "issues")
 _ABOUT = {
     "series": "A row a series.",
@@ -154,14 +156,14 @@ def _records(name: str, schema: pa.Schema, *, of_set: bool = False) -> dict[str,
 
 
 def _fields(name: str, schema: pa.Schema, origin: str) -> Iterator[dict[str, Any]]:
-    for field in schema:
+    for place, field in enumerate(schema):
         many = pa.types.is_list(field.type) or pa.types.is_large_list(field.type)
         kind = _kind(field.type.value_type if many else field.type)
         if kind is None:  # pixels
             continue
         yield {
             "@type": "cr:Field",
-            "@id": f"{name}/{field.name}",
+            "@id": f"{name}/{field.name if _PLAIN.fullmatch(field.name) else f'~{place}'}",
             "name": field.name,
             "dataType": kind,
             **({"repeated": True} if many else {}),

@@ -6,14 +6,19 @@ import difflib
 import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
+from functools import reduce
+from operator import or_
 from typing import Any
 
 import pandas as pd
+from pydicom.datadict import dictionary_VR, tag_for_keyword
 
 from orthanc_research.dataset._grammar import And, Compare, Missing, Node, Not, parsed
 from orthanc_research.errors import QueryError
 
 __all__ = ["Filter"]
+
+_DAYS = {"D": 1, "W": 7, "M": 365.25 / 12, "Y": 365.25}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +57,9 @@ class Filter:
         verdict = _evaluate(self.tree, frame)
         reasons = pd.Series("filter: not met", index=frame.index, dtype="str")
         reasons[verdict.fillna(False).astype(bool)] = ""
+        missing = {name: _ages_or_as_is(name, frame[name]).isna() for name in self.columns}
         for place in verdict.isna().to_numpy().nonzero()[0].tolist():
-            gone = [name for name in self.columns if frame[name].isna().iloc[place]]
+            gone = [name for name in self.columns if missing[name].iloc[place]]
             reasons.iloc[place] = f"filter: {', '.join(gone)} missing"
         return reasons
 
@@ -83,15 +89,15 @@ def _evaluate(node: Node, frame: pd.DataFrame) -> pd.Series[Any]:
 
 def _compared(node: Compare, column: pd.Series[Any]) -> pd.Series[Any]:
     given = node.value if isinstance(node.value, tuple) else (node.value,)
-    absent = column.isna()
     values, given = _alike(node, column, given)
     if node.sign == "in":
-        result = values.isin(list(given))
+        # Not isin, which compares a float32 and a UInt64 otherwise than == does: 0.1 would not be in [0.1].
+        result = reduce(or_, (values.eq(each) for each in given))
     elif node.sign == "contains":
         result = values.str.contains(given[0], regex=False)
     else:
         result = _by_sign(values, node.sign, given[0])
-    return result.astype("boolean").mask(absent, pd.NA)
+    return result.astype("boolean").mask(values.isna(), pd.NA)
 
 
 def _by_sign(values: pd.Series[Any], sign: str, given: Any) -> pd.Series[Any]:
@@ -116,6 +122,11 @@ def _alike(node: Compare, column: pd.Series[Any], given: tuple[Any, ...]) -> tup
     if pd.api.types.is_string_dtype(column.dtype) or column.isna().all():
         if not texts:
             raise QueryError(f"{where} holds texts; compare it with a text in quotes.")
+        if _is_age(node.column) and node.sign != "contains":
+            ages = pd.Series([_days(value) for value in given], dtype="float64")
+            if ages.isna().any():
+                raise QueryError(f'{where} holds ages; compare it with an age in quotes, as in "018Y" or "006M".')
+            return _ages_or_as_is(node.column, column), tuple(ages)
         return column.astype("str"), given
     raise QueryError(f"{where} holds lists or times, which a filter can only ask whether they are missing.")
 
@@ -127,3 +138,21 @@ def _moment(text: str, where: str) -> pd.Timestamp:
         except ValueError:
             pass
     raise QueryError(f'{where} holds days; compare it with a day in quotes, as in "2021-03-31".')
+
+
+def _is_age(name: str) -> bool:
+    tag = tag_for_keyword(name)
+    return tag is not None and dictionary_VR(tag) == "AS"
+
+
+def _ages_or_as_is(name: str, column: pd.Series[Any]) -> pd.Series[Any]:
+    """Ages in days, since as texts "100D" comes after "018Y"; NaN for what is no age. Any other column as it is."""
+    if not _is_age(name):
+        return column
+    return pd.Series([_days(value) for value in column], index=column.index, dtype="float64")
+
+
+def _days(text: Any) -> float | None:
+    """Of an Age String (PS3.5 §6.2), with a year of 365.25 days."""
+    found = re.fullmatch(r"\s*(\d{1,3})([DWMY])\s*", text, re.ASCII) if isinstance(text, str) else None
+    return None if found is None else int(found[1]) * _DAYS[found[2]]

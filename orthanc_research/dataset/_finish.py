@@ -33,9 +33,9 @@ from orthanc_research.files import atomic_write
 if TYPE_CHECKING:
     from orthanc_research.dataset._plan import DatasetPlan
 
-__all__ = ["Place", "finish", "forget", "old_lock", "patients_of", "placed"]
+__all__ = ["Place", "finish", "forget", "keep", "old_lock", "patients_of", "placed"]
 
-_LOCK = "recipe.lock.json"
+_LOCK, _SPLITS, _FOLDS = "recipe.lock.json", "splits.lock.json", "folds.lock.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,18 +65,21 @@ def placed(recipe: Recipe, patients: pd.DataFrame, private: Path, digest: Digest
     how: dict[str, Any] = {"seed": seed, "digest": digest}
     names = [str(each) for each in patients.index]
     if splits.ratios:
-        path = private / "splits.lock.json"
-        before = read_lock(path, names, **how) if splits.lock else {}
+        before = read_lock(private / _SPLITS, names, **how) if splits.lock else {}
         found["split"] = assign(patients, splits.ratios, strata=splits.stratify, placed=before, **how)
-        if splits.lock:
-            write_lock(path, {str(name): str(place) for name, place in found["split"].items()}, **how)
     if splits.kfold is not None:
-        path = private / "folds.lock.json"
-        before = read_lock(path, names, **how) if splits.lock else {}
+        before = read_lock(private / _FOLDS, names, **how) if splits.lock else {}
         found["fold"] = folds(patients, splits.kfold, strata=splits.stratify, placed=before, **how)
-        if splits.lock:
-            write_lock(path, {str(name): int(place) for name, place in found["fold"].items()}, **how)
     return found
+
+
+def keep(recipe: Recipe, places: pd.DataFrame, private: Path, digest: Digest) -> None:
+    """Put what `placed` gave into the locks of splits and folds, where the recipe wants them."""
+    how: dict[str, Any] = {"seed": recipe.dataset.seed, "digest": digest}
+    if recipe.splits.lock and "split" in places:
+        write_lock(private / _SPLITS, {str(name): str(place) for name, place in places["split"].items()}, **how)
+    if recipe.splits.lock and "fold" in places:
+        write_lock(private / _FOLDS, {str(name): int(place) for name, place in places["fold"].items()}, **how)
 
 
 def forget(root: Path, names: Collection[str]) -> None:

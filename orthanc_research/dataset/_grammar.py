@@ -5,9 +5,9 @@ r"""A filter as a text: a small language of its own, since a shared recipe must 
     PatientAge is not missing or StudyDate >= "2021-01-01"
 
 Names are columns. Numbers are compared with columns of numbers, texts in double or single quotes with columns of text
-or of days. `contains` looks for a piece of a text, case as written. `and`, `or`, `not` and parentheses as in Python,
-`not` before `and` before `or`. A missing value makes a comparison neither true nor false, as in SQL: the row is not
-kept, also under `not`; only `is missing` sees it.
+or of days. Ages (VR AS) are compared as ages, so that "100D" is less than "018Y". `contains` looks for a piece of a
+text, case as written. `and`, `or`, `not` and parentheses as in Python, `not` before `and` before `or`. A missing value
+makes a comparison neither true nor false, as in SQL: the row is not kept, also under `not`; only `is missing` sees it.
 """
 
 from __future__ import annotations

@@ -44,9 +44,9 @@ def headers_of(path: Path) -> list[Frame]:
     try:
         names = [name for name in pq.read_schema(path).names if name != "pixels"]
         rows = pq.read_table(path, columns=names, page_checksum_verification=True).to_pylist()
-    except (OSError, pa.ArrowException) as error:
+        return [frame_of(row) for row in rows]
+    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
         raise DatasetError(f"{path.name} is damaged; verify() names what else is.") from error
-    return [frame_of(row) for row in rows]
 
 
 def frame_of(row: Mapping[str, Any]) -> Frame:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
-from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom._dicom_dict import DicomDictionary
 
 __all__ = ["identifying"]
 
@@ -38,11 +39,18 @@ _IDENTIFYING = frozenset(
 )
 
 
-def identifying(names: Sequence[str]) -> tuple[str, ...]:
-    """Those of these columns that tell who somebody is."""
+# By VR: keywords, without case.
+_KEYWORDS = {
+    vr: {each[4].lower() for each in DicomDictionary.values() if each[0] == vr} for vr in ("PN", "DA", "DT", "UI")
+}
+_TELLING = _KEYWORDS["PN"] | {name.lower() for name in _IDENTIFYING}
+_TRACED = _TELLING | _KEYWORDS["DA"] | _KEYWORDS["DT"] | _KEYWORDS["UI"]
 
-    def tells(name: str) -> bool:
-        tag = tag_for_keyword(name)
-        return name in _IDENTIFYING or (tag is not None and dictionary_VR(tag) == "PN")
 
-    return tuple(name for name in names if tells(name))
+def identifying(names: Sequence[str], *, traced: bool = False) -> tuple[str, ...]:
+    """Those of these columns that tell who somebody is, also as patient_id or "Patient ID".
+
+    With `traced`, those too by which somebody is found again in the source: days and UIDs.
+    """
+    telling = _TRACED if traced else _TELLING
+    return tuple(name for name in names if re.sub(r"[^a-z0-9]", "", name.lower()) in telling)

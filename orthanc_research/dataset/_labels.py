@@ -139,8 +139,13 @@ def _shared(keys: pd.Series[Any], patients: pd.Series[Any] | None) -> pd.Series[
 
 
 def _read_csv(file: Path) -> pd.DataFrame:
-    texts = pd.read_csv(file, dtype="str", keep_default_na=False, na_values=[""], encoding="utf-8-sig")
-    return pd.DataFrame({name: _typed(texts[name]) if name not in IDENTIFIERS else texts[name] for name in texts})
+    # The header as a row like any other: else pandas takes the first column for an index where rows have one value more
+    # than it, so that each column has its neighbour's values, and calls a second column of one name by another name.
+    rows = pd.read_csv(file, header=None, dtype="str", keep_default_na=False, na_values=[""], encoding="utf-8-sig")
+    texts = rows.iloc[1:].reset_index(drop=True)
+    names = [f"Unnamed: {place}" if pd.isna(name) else name.strip() for place, name in enumerate(rows.iloc[0])]
+    typed = {place: texts[place] if name in IDENTIFIERS else _typed(texts[place]) for place, name in enumerate(names)}
+    return pd.DataFrame(typed).set_axis(names, axis=1)
 
 
 def _typed(column: pd.Series[Any]) -> pd.Series[Any]:

@@ -16,6 +16,7 @@ import pandas as pd
 from orthanc_research.dataset._recipe import Recipe
 from orthanc_research.deid import Key, Profile
 from orthanc_research.errors import DatasetError, DeidError
+from orthanc_research.export.plan import since
 from orthanc_research.files import private_folder, sweep
 from orthanc_research.orthanc import Orthanc
 from orthanc_research.parallel import MAX_THREADS
@@ -25,7 +26,7 @@ from orthanc_research.release._keys import key_of
 from orthanc_research.release.project import Project
 from orthanc_research.spread import on_threads, share
 
-__all__ = ["Release", "Released", "project_of"]
+__all__ = ["Release", "Released", "profile_of", "project_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +79,16 @@ class Release:
         target = private_folder(folder.with_name(f"{folder.name}-releases") / self.private.name)
         found: dict[int, Released] = {}
         for place, orthanc in enumerate(orthancs):
-            mine = rows[rows["source"] == place]
-            if len(mine):
-                states, halted = self._release(orthanc, list(mine["ID"]), target, acknowledge, how)
-                found |= {int(row): self._one(mine.loc[row], states, halted, target) for row in mine.index}
+            mine, halted = rows[rows["source"] == place], ""
+            changed: dict[str, Exception] = dict(since(orthanc.rest, list(mine["planned"])))
+            kept = mine[~mine["ID"].isin(list(changed))]
+            if len(kept):
+                states, halted = self._release(orthanc, list(kept["ID"]), target, acknowledge, how)
+                found |= {int(row): self._one(kept.loc[row], states, halted, target) for row in kept.index}
+            if len(kept) and not halted:  # and while they were released
+                changed |= since(orthanc.rest, list(kept["planned"]))
+            gone = mine[mine["ID"].isin(list(changed))]
+            found |= {int(row): Released(reason=str(changed[gone["ID"].loc[row]]), left=True) for row in gone.index}
         return [found[int(row)] for row in rows.index]
 
     def state(self, files: Sequence[str]) -> str:
@@ -131,7 +138,7 @@ def project_of(recipe: Recipe, key: str | Key) -> Release:
     folder = os.environ.get(name)
     if not folder:
         raise DatasetError(f"The environment variable {name} is not set: it says where the release project is.")
-    profile = _profile(recipe)
+    profile = profile_of(recipe)
     project = Project(folder, key)
     private = private_folder(project.folder / "datasets" / recipe.dataset.name)
     with suppress(OSError):
@@ -139,8 +146,8 @@ def project_of(recipe: Recipe, key: str | Key) -> Release:
     return Release(project, key_of(key, project.folder), profile, private, bool(reference(key)))
 
 
-def _profile(recipe: Recipe) -> Profile:
-    """The word research is what `Profile()` is: dates shifted, ages and sex kept."""
+def profile_of(recipe: Recipe) -> Profile:
+    """Of [anonymize]; the word research is what `Profile()` is: dates shifted, ages and sex kept."""
     path = recipe.profile_file()
     if path is None:
         return Profile()

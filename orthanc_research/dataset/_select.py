@@ -8,6 +8,7 @@ from contextlib import closing
 from typing import Any, TypeVar
 
 import pandas as pd
+from pydicom.datadict import tag_for_keyword
 from pydicom.uid import UID
 
 from orthanc_research import resolve
@@ -92,11 +93,12 @@ def _found(recipe: Recipe, orthanc: Orthanc) -> pd.DataFrame:
         series = orthanc.find("Series", columns=("LastUpdate",), within=series)
     on = (recipe.labels.on,) if recipe.labels and recipe.labels.on != "SOPInstanceUID" else ()
     labelled = recipe.labels.columns if recipe.labels else ()
-    by_table = recipe.labels is not None and not labelled and bool(on)  # the table's columns are not known yet
-    strata = () if by_table else (each for each in recipe.splits.stratify if each not in labelled)
+    # What is no keyword is a column of the table of labels, or `check_strata` refuses it.
+    strata = (each for each in recipe.splits.stratify if each not in labelled and tag_for_keyword(each) is not None)
     names = dict.fromkeys((*_NEEDED, *recipe.filter.columns, *strata, *on))
-    frame = orthanc.tags(series, [name for name in names if name not in FACTS], per="Series")
+    # Before the tags are read: what is stored again after that is not what they say, and a build refuses it.
     planned = {each.series: each for each in planned_of(orthanc.rest, resolve.select(orthanc.rest, series))}
+    frame = orthanc.tags(series, [name for name in names if name not in FACTS], per="Series")
     frame["planned"] = pd.Series([planned[str(each)] for each in frame.index], index=frame.index, dtype="object")
     frame["instances"] = pd.array([planned[str(each)].count for each in frame.index], dtype="Int64")
     frame["state"] = series["LastUpdate"].reindex(frame.index).astype("str").fillna("")

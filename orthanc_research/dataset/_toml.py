@@ -11,6 +11,8 @@ __all__ = ["lines_of", "to_toml"]
 
 _HEADER = re.compile(r"\s*\[(\[)?\s*([^\[\]]+?)\s*\]\]?\s*(?:#.*)?$")
 _KEY = re.compile(r"\s*((?:[A-Za-z0-9_-]+|\"[^\"\n]*\"|'[^'\n]*')(?:\s*\.\s*[A-Za-z0-9_-]+)*)\s*=")
+# Texts and comments, so that quotes in one of them begin no other.
+_TEXTS = re.compile(r"""#[^\n]*|\"{3}(?:[^\\]|\\.)*?\"{3}|'{3}.*?'{3}|"(?:[^"\\\n]|\\.)*"|'[^'\n]*'""", re.DOTALL)
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -42,12 +44,13 @@ def lines_of(text: str) -> dict[tuple[str, ...], int]:
 
 def _outside_long_texts(text: str) -> Iterator[tuple[int, str]]:
     """Lines that do not start inside a text of several lines."""
-    closing: str | None = None
-    for number, line in enumerate(text.splitlines(), 1):
-        if closing is None:
+    inside: set[int] = set()
+    for each in _TEXTS.finditer(text):
+        first = text.count("\n", 0, each.start()) + 1
+        inside.update(range(first + 1, first + each[0].count("\n") + 1))
+    for number, line in enumerate(text.split("\n"), 1):  # no other character ends a line in TOML
+        if number not in inside:
             yield number, line
-        for quotes in re.findall(r'"""|\'\'\'', line):
-            closing = quotes if closing is None else None if quotes == closing else closing
 
 
 def to_toml(tables: Iterable[tuple[str, Mapping[str, Any]]], comments: Iterable[str] = ()) -> str:

@@ -41,6 +41,7 @@ class Planned:
     count: int | None = None  # None: it was not there
     mark: bytes = b""  # of their IDs, which would be 100 MB for a million instances
     when: str = "the export began"
+    updated: str = ""  # its LastUpdate: an instance that is stored again, with other pixels, keeps its ID
 
 
 def plan(rest: Rest, resources: Selection) -> list[Planned]:
@@ -50,7 +51,7 @@ def plan(rest: Rest, resources: Selection) -> list[Planned]:
     """
     pairs = resolve.series_of(rest, resources)
     whole = [series for series, chosen in pairs if not chosen]
-    listed = {series: (len(ids), _mark(ids)) for series, ids in _listed(rest, whole)}
+    listed = {str(value.get("ID")): value for value in _listed(rest, whole)}
     told = resources.column("NumberOfSeriesRelatedInstances") if resources.level == "Series" else {}
     return [
         Planned(series, chosen, len(chosen)) if chosen else _planned(series, listed.get(series), told.get(series))
@@ -58,11 +59,13 @@ def plan(rest: Rest, resources: Selection) -> list[Planned]:
     ]
 
 
-def _planned(series: str, listed: tuple[int, bytes] | None, told: str | None) -> Planned:
-    count, mark = listed or (None, b"")
-    if told is not None and told.isdecimal() and int(told) != count:
+def _planned(series: str, listed: Mapping[str, Any] | None, told: str | None) -> Planned:
+    ids = None if listed is None else _instances(listed)
+    if told is not None and told.isdecimal() and int(told) != (None if ids is None else len(ids)):
         return Planned(series, count=int(told), when="it was found")
-    return Planned(series, count=count, mark=mark)
+    if listed is None or ids is None:
+        return Planned(series)
+    return Planned(series, count=len(ids), mark=_mark(ids), updated=str(listed.get("LastUpdate") or ""))
 
 
 def compare(planned: Planned, now: Iterable[str]) -> None:
@@ -79,19 +82,20 @@ def compare(planned: Planned, now: Iterable[str]) -> None:
 def check(rest: Rest, planned: Planned) -> None:
     """`ChangedError` unless the series has what was planned, one request; never for one that was not there at first."""
     try:
-        now = _instances(rest.series.read(planned.series))
+        now = rest.series.read(planned.series)
     except NotFoundError:
-        now = []
-    compare(planned, now)
+        now = {"Instances": []}
+    _hold(planned, now)
 
 
 def since(rest: Rest, exported: Sequence[Planned]) -> dict[str, ChangedError]:
     """{series: what became of it} for those that changed after their files were written: a request per 100 series."""
     left = {planned.series: planned for planned in exported}
     found: dict[str, ChangedError] = {}
-    for series, ids in _listed(rest, list(left)):
+    for now in _listed(rest, list(left)):
+        series = str(now.get("ID"))
         try:
-            compare(left.pop(series), ids)
+            _hold(left.pop(series), now)
         except KeyError:
             continue  # nobody asked for it
         except ChangedError as changed:
@@ -99,10 +103,16 @@ def since(rest: Rest, exported: Sequence[Planned]) -> dict[str, ChangedError]:
     return found | {series: ChangedError(planned, 0) for series, planned in left.items()}
 
 
-def _listed(rest: Rest, series: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
+def _hold(planned: Planned, now: Mapping[str, Any]) -> None:
+    ids = _instances(now)
+    compare(planned, ids)
+    if planned.updated not in ("", now.get("LastUpdate")):
+        raise ChangedError(planned, len(ids))
+
+
+def _listed(rest: Rest, series: Sequence[str]) -> Iterator[Mapping[str, Any]]:
     for start in range(0, len(series), _PAGE):
-        for value in rest.tools.bulk_content(series[start : start + _PAGE]):
-            yield str(value.get("ID")), _instances(value)
+        yield from rest.tools.bulk_content(series[start : start + _PAGE])
 
 
 def _instances(series: Mapping[str, Any]) -> list[str]:
