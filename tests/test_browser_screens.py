@@ -173,6 +173,27 @@ def test_what_makes_no_sense_is_said_beside_its_field_and_nobody_is_asked(place:
     place.odd.reject = False
 
 
+def test_nothing_is_cut_where_there_is_little_room(place: Place) -> None:
+    """As beside the files of JupyterLab. What a button says of a series is as long as its description."""
+    screen = place.screen("modalitybrowser")
+    clear(screen)
+    screen.button("Find").click()
+    expect(screen.button("Yes, find")).to_be_visible()
+    cut = """() => [...document.querySelectorAll(".ores button:not(.ores-thumb)")].map(button => [button,
+        button.closest(".ores").getBoundingClientRect().right - button.getBoundingClientRect().right])
+        .filter(([button, room]) => button.offsetParent && (button.scrollWidth > button.clientWidth || room < 0))
+        .map(([button]) => button.textContent)"""
+    screen.page.set_viewport_size({"width": 600, "height": 900})
+    try:
+        assert screen.page.evaluate(cut) == []
+        # Fields stand below each other before they are too narrow for what is entered.
+        widths = "fields => fields.map(field => field.getBoundingClientRect().width)"
+        assert min(screen.root.locator(".ores-form input:visible").evaluate_all(widths)) > 140
+    finally:
+        screen.page.set_viewport_size({"width": 1100, "height": 900})
+    screen.button("No").click()
+
+
 def test_a_retrieve_is_cancelled_in_the_middle(place: Place) -> None:
     screen = place.screen("modalitybrowser")
     ask(screen, "odd")
