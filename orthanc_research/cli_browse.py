@@ -127,12 +127,32 @@ def _serve(kind: Any, folder: Path, port: int) -> None:
     server.launch_browser = lambda: print(f"Open {address}\nCtrl-C ends it.", flush=True)
     server.initialize([str(folder / _NAME)])
     server.stop = partial(_stop, server.stop)
+    _stop_by_signal()
     server.start()
+
+
+def _stop_by_signal() -> None:
+    """Ctrl-C is an event of the server's loop.
+
+    As an exception it would be lost wherever Python ignores one: in the callback of a weak reference, of which each
+    message of a busy page has some. The command would go on.
+    """
+    from tornado.ioloop import IOLoop
+
+    loop = IOLoop.current()
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        loop.add_callback_from_signal(loop.stop)
+
+    for each in ("SIGINT", "SIGTERM", "SIGHUP"):
+        if hasattr(signal, each):
+            signal.signal(getattr(signal, each), stop)
 
 
 def _stop(stop: Callable[[], None]) -> None:
     """Ends the kernels, and says no word of answers that were on their way."""
     logging.disable(logging.CRITICAL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # who will not wait for that asks again
     stop()
 
 

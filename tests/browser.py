@@ -37,6 +37,36 @@ _ARGUMENTS = (
 )
 _WAIT = 90_000  # milliseconds; a kernel on a busy machine takes its time
 _THERE = f"document.querySelector('{STATUS}') || /Traceback|error/.test(document.body.innerText)"
+# A browser holds back what is entered while the kernel is at work on what was entered there before, and a click passes
+# it. So a page counts what the kernel has still to hear; what was held back goes out once the answer before it is read.
+_COUNTING = """(() => {
+    const names = data => [...(typeof data === "string" ? data : new TextDecoder().decode(new Uint8Array(data, 0,
+        Math.min(data.byteLength, 8192)))).matchAll(/"msg_id": ?"([^"]+)"/g)].map(found => found[1]);
+    const text = data => typeof data === "string" ? data : new TextDecoder().decode(data);
+    const unheard = new Set();
+    window.unheard = unheard;
+    window.WebSocket = class extends WebSocket {
+        constructor(...given) {
+            super(...given);
+            this.addEventListener("message", ({data}) => {
+                if ((data.byteLength ?? 0) < 8192 && /"execution_state": ?"idle"/.test(text(data)))
+                    names(data).forEach(name => unheard.delete(name));
+            });
+        }
+        send(data) {
+            if (/"comm_msg"/.test(text(data))) unheard.add(names(data)[0]);
+            super.send(data);
+        }
+    };
+})();"""
+_HEARD = """async most => {
+    const end = performance.now() + most;
+    for (let quiet = 0; quiet < 3; quiet += 1) {
+        if (window.unheard.size) quiet = -1;
+        if (performance.now() > end) throw new Error("the kernel does not hear");
+        await new Promise(done => setTimeout(done, 10));
+    }
+}"""
 _BROKEN = ("Click to show javascript error", "Error displaying widget", "There was an error when executing cell")
 
 
@@ -153,6 +183,7 @@ class Screen:
         self.errors: list[str] = whole.errors if whole else []
         if whole is None:
             page.set_default_timeout(_WAIT)
+            page.add_init_script(_COUNTING)
             page.on("pageerror", lambda error: self.errors.append(str(error)))
 
     def part(self, within: str) -> Screen:
@@ -186,15 +217,27 @@ class Screen:
         self.page.add_style_tag(content="* { transition: none !important; }")  # no colour is on its way to another
         self.page.add_style_tag(path=folder / f"theme-{name}.css")
 
+    def heard(self) -> None:
+        """Wait until the kernel has heard of all that was entered and clicked, and the page has what it said to it."""
+        self.page.evaluate(_HEARD, _WAIT)
+
+    def ends(self, text: str | re.Pattern[str] = "") -> None:
+        """As `says`, once the work that came of what was done is done: not with what was said before it."""
+        self.heard()
+        working = self.root.locator(":scope > .ores-working").element_handle()
+        self.page.wait_for_function("working => working.style.visibility === 'hidden'", arg=working)
+        self.says(text)
+
     @property
     def status(self) -> Locator:
         """The status line of the screen."""
         return self.root.locator(f":scope > {STATUS}")  # not those of the screens within it
 
     def says(self, text: str | re.Pattern[str]) -> None:
-        """Wait until the status line has this text, or a match of it, in it."""
+        """Wait until the status line has this text, or a match of it, in it. See `ends` for what it may say already."""
         from playwright.sync_api import expect
 
+        self.heard()
         expect(self.status).to_contain_text(text)
 
     def shows(self, text: str) -> bool:
@@ -205,11 +248,13 @@ class Screen:
         return bool(option.evaluate(inside))
 
     def button(self, name: str) -> Locator:
-        """The first button of this name."""
+        """The first button of this name, once all that was done before is heard."""
+        self.heard()
         return self.root.get_by_role("button", name=name, exact=True).first
 
     def field(self, label: str) -> Locator:
-        """The first field with this label."""
+        """The first field with this label, once all that was done before is heard."""
+        self.heard()
         return self.root.get_by_label(label, exact=True).first
 
     def rows(self, label: str) -> list[str]:
@@ -219,6 +264,7 @@ class Screen:
 
     def choose(self, label: str, *at: int) -> None:
         """Choose these rows of a table."""
+        self.heard()
         self.root.get_by_role("listbox", name=label, exact=True).first.select_option(index=list(at))
 
     def focused(self) -> str:
@@ -247,6 +293,7 @@ class Screen:
 
     def tab_to(self, name: str, *, most: int = 120) -> None:
         """Press Tab until what has this text or label, in this screen, has the keyboard."""
+        self.heard()
         inside = "element => element.contains(document.activeElement)"
         for _ in range(most):
             if self.focused() == name and self.root.evaluate(inside):

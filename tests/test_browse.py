@@ -38,7 +38,9 @@ def credentials(orthanc: ores.Orthanc) -> tuple[str, str]:
 
 
 @contextmanager
-def browsing(orthanc: ores.Orthanc, folder: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def browsing(
+    orthanc: ores.Orthanc, folder: Path, command: list[str] = COMMAND
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """The command, and the address that it printed."""
     user, password = credentials(orthanc)
     given = {"ORTHANC_URL": orthanc.url, "ORTHANC_USERNAME": user, "ORTHANC_PASSWORD": password}
@@ -46,7 +48,7 @@ def browsing(orthanc: ores.Orthanc, folder: Path) -> Iterator[tuple[subprocess.P
     with (
         log,
         subprocess.Popen(
-            COMMAND, env=environment(folder, **given), cwd=folder, stdout=subprocess.PIPE, stderr=log, text=True
+            command, env=environment(folder, **given), cwd=folder, stdout=subprocess.PIPE, stderr=log, text=True
         ) as process,
     ):
         try:
@@ -119,6 +121,10 @@ def test_the_page_is_for_this_machine_and_its_token_and_leaves_nothing(
         page.on("response", lambda response: away.append(response.url))
         page.goto(url)
         page.wait_for_selector(".ores-localbrowser", state="attached")
+        page.set_viewport_size({"width": 600, "height": 900})
+        cut = "labels => labels.filter(each => each.scrollWidth > each.parentElement.clientWidth - 20).length"
+        assert page.locator(".lm-TabBar-tabLabel").evaluate_all(cut) == 0
+        page.set_viewport_size({"width": 1100, "height": 900})
         assert page.locator(".ores-overviewpanel").count() == 0  # a server is not counted before anybody asks
         for name in ("Remote archives", "Upload", "Jobs", "Overview"):
             page.get_by_role("tab", name=name).click()
@@ -155,6 +161,36 @@ def test_the_page_is_for_this_machine_and_its_token_and_leaves_nothing(
         assert time.monotonic() < end
         time.sleep(0.05)
     assert (short / "stderr").read_text() == ""
+
+
+LOSES = """
+import asyncio, time, weakref
+
+class Thing:
+    pass
+
+def work(loop):
+    thing = Thing()
+    reference = weakref.ref(thing, lambda _: time.sleep(0.1))
+    del thing
+    loop.call_soon(work, loop)
+
+loop = asyncio.new_event_loop()
+asyncio.set_event_loop(loop)
+loop.call_soon(work, loop)
+from orthanc_research.cli import main
+main()
+"""
+
+
+def test_ctrl_c_ends_it_whatever_the_server_is_at(orthanc: ores.Orthanc, short: Path) -> None:
+    """What is raised in the callback of a weak reference is lost, and this server is in one nearly all the time."""
+    with browsing(orthanc, short, [sys.executable, "-c", LOSES, "browse"]) as (process, _):
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0
+        assert process.stdout is not None
+        assert process.stdout.read().endswith("Ended.\n")
+    assert not list(short.glob("ores-browse-*"))
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from browser import Screen, Server
+from clicking import until
 
 from orthanc_research.markup import visible
 
@@ -23,11 +24,12 @@ HOSTILE = [
 
 DEMO = f"""
 import ipywidgets, pandas as pd, time
+from pathlib import Path
 from IPython.display import display
 from orthanc_research.errors import CancelledError, QueryError
 from orthanc_research.widgets import Panel, Table
 from orthanc_research.widgets._guard import guard, text
-from orthanc_research.widgets._form import Confirm, Field, call, show_call
+from orthanc_research.widgets._form import Confirm, Field, button, call, show_call
 
 HOSTILE = {HOSTILE!a}
 
@@ -36,12 +38,6 @@ def read(text):
     if text == "wrong":
         raise QueryError("This is " + HOSTILE[0])
     return text
-
-
-def button(text, act):
-    made = ipywidgets.Button(description=text)
-    made.on_click(act)
-    return made
 
 
 class Demo(Panel):
@@ -56,22 +52,22 @@ class Demo(Panel):
         self.table.observe(lambda change: self.say("Chosen: " + " ".join(change["new"])), "chosen")
         self.confirm = Confirm("Delete", lambda: "Delete " + HOSTILE[0] + "?", lambda: self.say("Deleted."))
         self.call = call()
+        hold = ipywidgets.Button(description="Hold")
+        hold.on_click(self.on_hold)
+        acts = [("Say", self.on_say), ("Work", self.on_work), ("Fail", self.on_fail)]
         self._compose([
-            ipywidgets.HBox([
-                self.field.widget,
-                button("Say", self.on_say), button("Work", self.on_work), button("Fail", self.on_fail),
-            ]),
+            ipywidgets.HBox([self.field.widget, *(button(text, text, act) for text, act in acts), hold]),
             self.table.widget, self.confirm.widget, self.call,
         ])
 
     @guard
-    def on_say(self, _):
+    def on_say(self):
         value = self.field.value()
         self.say(value)
         show_call(self.call, "orthanc.studies", {{"PatientName": value}})
 
     @guard
-    def on_work(self, _):
+    def on_work(self):
         self.task("Working", self.work, lambda _: self.say("Finished."))
 
     def work(self, progress):
@@ -83,8 +79,14 @@ class Demo(Panel):
             progress.note(HOSTILE[0])
             time.sleep(0.05)
 
+    def on_hold(self, _):
+        # as a cell that runs keeps the kernel
+        Path("held").touch()
+        while not Path("go").exists():
+            time.sleep(0.01)
+
     @guard
-    def on_fail(self, _):
+    def on_fail(self):
         raise ValueError(HOSTILE[0])
 
 
@@ -142,17 +144,18 @@ def test_failures_are_in_the_status_line_and_what_is_wrong_is_beside_its_field(s
     screen.field("Patient name").fill("right")
     screen.button("Say").click()
     expect(screen.status).to_have_text("right")
-    assert screen.page.locator(".ores-field [role=alert]").count() == 0
+    expect(screen.page.locator(".ores-field [role=alert]")).to_have_count(0)
 
 
 def test_cancel_reaches_work_that_is_under_way(screen: Screen) -> None:
     bars = screen.page.locator(".ores-working")
     expect(bars.first).not_to_be_visible()
+    screen.field("Patient name").fill("meanwhile")
     screen.button("Work").click()
     expect(bars.first).to_contain_text("of 1,000 · slices")
     expect(bars.last).to_contain_text("of 1,000 · slices")
-    screen.button("Say").click()  # the kernel is free meanwhile
-    expect(screen.status).to_have_text("right")
+    screen.button("Say").click()  # the kernel is free
+    expect(screen.status).to_have_text("meanwhile")
     screen.page.locator(".ores-cancel").last.click()
     screen.says("Cancelled.")
     expect(bars.first).not_to_be_visible()
@@ -185,6 +188,33 @@ def test_the_keyboard_alone_is_enough(screen: Screen) -> None:
     keys.press("Space")
     expect(screen.status).to_have_text("Deleted.")
     screen.page.wait_for_function("document.activeElement.textContent.trim() === 'Delete'")
+
+
+def test_a_click_is_about_what_was_entered_before_it_though_the_kernel_was_at_work(
+    screen: Screen, voila: Server
+) -> None:
+    """Of what is entered twice meanwhile the browser sends the second when the first is done, and clicks at once."""
+    field, rows = screen.page.get_by_label("Patient name").first, screen.page.locator("select").first
+    if screen.button("Previous").is_enabled():
+        screen.button("Previous").click()
+        screen.heard()
+    screen.page.get_by_role("button", name="Hold").first.click()
+    until((voila.folder / "held").exists)
+    for text in ("D*", "DOE*"):
+        field.fill(text)
+        field.press("Tab")
+    screen.page.get_by_role("button", name="Say").first.click()
+    for row in (5, 6):
+        rows.select_option(index=[row])
+    screen.page.get_by_role("button", name="Next").first.click()
+    (voila.folder / "go").touch()
+    expect(screen.page.locator(".ores-where").first).to_have_text("Studies 201-400 of 10,000")
+    screen.heard()
+    assert rows.evaluate("list => list.selectedOptions.length") == 0  # the seventh is on the page before
+    expect(screen.page.locator(".ores-call code").first).to_have_text("orthanc.studies(PatientName='DOE*')")
+    screen.button("Previous").click()
+    screen.heard()
+    assert rows.evaluate("list => [...list.selectedOptions].map(option => option.index)") == [6]
 
 
 def test_two_views_of_a_panel_are_one(screen: Screen) -> None:

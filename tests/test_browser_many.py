@@ -95,7 +95,7 @@ def leafed(screen: Screen, label: str, within: str = ".ores-table") -> None:
 def test_ten_thousand_studies_of_a_server(place: Place) -> None:
     screen = place.screen("localbrowser")
     screen.button("Find").click()
-    screen.says(f"{MANY:,} studies.")
+    screen.ends(f"{MANY:,} studies.")
     leafed(screen, "Rows")
 
 
@@ -103,7 +103,7 @@ def test_ten_thousand_studies_of_an_archive(place: Place) -> None:
     screen = place.screen("modalitybrowser")
     screen.field("Patient name").fill("MANY*")
     screen.button("Find").click()
-    screen.says(f"{MANY:,} studies at ")
+    screen.ends(f"{MANY:,} studies at ")
     expect(screen.root.locator(".ores-warning:visible").first).to_contain_text("narrow the dates")
     leafed(screen, "Rows", ".ores-answers")
     assert all(line.split()[-1] == "yes" for line in screen.rows("Rows"))  # they are here
@@ -112,9 +112,9 @@ def test_ten_thousand_studies_of_an_archive(place: Place) -> None:
 def test_ten_thousand_studies_of_a_cell(place: Place) -> None:
     screen = place.screen("overviewpanel")
     screen.button("Read again").click()
-    screen.says(f"{MANY:,} studies, {MANY:,} series.")
+    screen.ends(f"{MANY:,} studies, {MANY:,} series.")
     screen.choose("Rows", 0)
-    screen.says(re.compile(f"^{MANY:,} studies\\.$"))
+    screen.ends(re.compile(f"^{MANY:,} studies\\.$"))
     leafed(screen, "Studies")
 
 
@@ -129,7 +129,7 @@ def test_ten_thousand_files(place: Place, tmp_path: Path) -> None:
             archive.writestr(f"{number:05}", b"")
     screen.field("Folder").fill(str(tmp_path / "many.zip"))
     screen.button("Scan").click()
-    screen.says("Nothing is sent yet.")
+    screen.ends("Nothing is sent yet.")
     leafed(screen, "Files")
 
 

@@ -117,9 +117,9 @@ def test_a_folder_is_scanned_and_uploaded_with_the_keyboard_alone(place: Place) 
     ores.samples.cohort(place.folder / "new", patients=1, studies=1, slices=3, size=16, seed=5)
     screen.start()
     screen.keys("Folder", f"={place.folder / 'new'}", "Enter")  # which scans
-    screen.says("Nothing is sent yet.")
+    screen.ends("Nothing is sent yet.")
     screen.keys("Upload", "Space")
-    screen.says("Every file is stored, and is there as it was sent.")
+    screen.ends("Every file is stored, and is there as it was sent.")
     screen.keys("Files", "Home")
     expect(screen.root.locator(".ores-row")).to_contain_text("stored")
 
@@ -128,10 +128,10 @@ def test_the_studies_of_a_cell_are_listed_with_the_keyboard_alone(place: Place) 
     screen = place.screen("overviewpanel")
     screen.start()
     screen.keys("Read again", "Enter")
-    screen.says(" series.")
+    screen.ends(" series.")
     expect(screen.root.locator("img.ores-overview, .ores-overview img")).to_be_visible()
     screen.keys("Rows", "Control+a")
-    screen.says(" studies.")
+    screen.ends(" studies.")
     assert "SYNTHETIC" in "".join(screen.rows("Studies"))
 
 
@@ -173,7 +173,7 @@ def test_the_servers_engine_runs_with_the_keyboard_alone(place: Place) -> None:
     screen.keys("Orthanc's own", "Space")
     screen.keys("De-identify", "Space")
     yes(screen, "Yes, de-identify")
-    screen.says("2 rows: 2 done. No row is releasable")
+    screen.ends("2 rows: 2 done. No row is releasable")
     assert all(line.startswith("done") for line in screen.rows("Rows"))
 
 
@@ -183,10 +183,11 @@ def test_a_release_goes_from_the_form_to_the_mapping_with_the_keyboard_alone(pla
     screen.keys("Project folder", f"={home / 'project'}")
     screen.keys("Folder", f"={home / 'out'}")
     screen.keys("Plan", "Space")
-    screen.says("16 instances of 2 series would be de-identified.")
+    screen.ends("16 instances of 2 series would be de-identified.")
     assert not (home / "out").exists()
     screen.keys("Rows", "End")
     screen.keys("Show before and after", "Space")
+    screen.ends("it shows who the patient is")
     row = screen.root.locator(".ores-before-after tr.changed").filter(has_text="PatientName")
     expect(row.locator("td").first).to_have_text(HOSTILE)  # as the tag has it, and no image
     screen.keys("Hide", "Space")
@@ -194,7 +195,7 @@ def test_a_release_goes_from_the_form_to_the_mapping_with_the_keyboard_alone(pla
     screen.keys("De-identify", "Space")
     expect(screen.root.locator(".ores-confirm:visible")).to_contain_text("1 study (2 series, 16 instances)")
     yes(screen, "Yes, de-identify")
-    screen.says("2 rows: 2 done.")
+    screen.ends("2 rows: 2 done.")
     assert len(list((home / "out").rglob("*.dcm"))) == 16
     screen.keys("Mapping file", f"={home / 'mapping.csv'}")
     screen.keys("Save mapping", "Space")
@@ -251,7 +252,7 @@ def test_what_makes_no_sense_is_said_beside_its_field_and_nothing_is_sent(place:
 def test_jobs_are_chosen_before_they_are_acted_on(place: Place) -> None:
     screen = place.screen("jobmonitor")
     for each in ("Pause", "Resume", "Resubmit", "Cancel jobs"):
-        screen.root.get_by_role("listbox").first.select_option([])
+        screen.choose("Jobs")
         screen.button(each).click()
         screen.says("Choose jobs first.")
 
@@ -263,6 +264,7 @@ def test_a_cell_whose_studies_are_gone_says_so(place: Place) -> None:
         each.Modality = "XA"
     ids = place.here.upload(gone, progress=False)["ParentStudy"].unique()
     screen.button("Read again").click()
+    screen.ends("series.")
     expect(options(screen, "XA")).to_have_count(1)
     place.here.delete(list(ids), expect=1)
     screen.choose("Rows", next(k for k, line in enumerate(screen.rows("Rows")) if line.startswith("XA")))
@@ -287,8 +289,10 @@ def test_what_files_and_servers_say_is_text_on_every_screen(place: Place) -> Non
     expect(upload.root.locator(".ores-row")).to_contain_text(HOSTILE)
 
     overview.button("Read again").click()
+    overview.ends("series.")
     expect(options(overview, SHORT).first).to_be_attached()
     overview.choose("Rows", *range(len(overview.rows("Rows"))))
+    overview.ends("studies.")
     expect(options(overview, HOSTILE[:20]).first).to_be_attached()
 
     place.here.add_modality("odd", SHORT, "127.0.0.1", 9)
@@ -300,7 +304,7 @@ def test_what_files_and_servers_say_is_text_on_every_screen(place: Place) -> Non
 
     local.field("Patient ID").fill(HOSTILE)
     local.button("Find").click()
-    local.says("1 study.")
+    local.ends("1 study.")
     local.choose("Rows", 0)
     expect(local.root.locator(".ores-thumb").filter(has_text=HOSTILE[:20])).to_have_count(2)
     local.choose("Series", 0)
@@ -318,7 +322,7 @@ def cancelled(place: Place, screen: Screen, kind: str) -> None:
     working.locator(".ores-cancel").click()
     screen.says("Stopping …")
     place.gate.open()
-    expect(working).to_have_count(0)
+    screen.ends()
 
 
 @pytest.mark.parametrize(("name", "act"), [("localbrowser", "Find"), ("overviewpanel", "Read again")])
@@ -334,7 +338,7 @@ def test_a_search_that_is_cancelled_leaves_what_was_there(place: Place, name: st
     screen.says("Cancelled.")
     assert screen.rows("Rows") == before
     screen.button(act).click()
-    screen.says("stud")
+    screen.ends("stud")
 
 
 def test_a_slice_that_is_cancelled_leaves_the_one_before(place: Place) -> None:
@@ -365,7 +369,7 @@ def test_an_upload_that_is_cancelled_goes_on(place: Place) -> None:
         cancelled(place, screen, "instances")
     screen.says("It was cancelled: Retry failed goes on.")
     screen.button("Retry failed").click()
-    screen.says("Every file is stored, and is there as it was sent.")
+    screen.ends("Every file is stored, and is there as it was sent.")
 
 
 def test_an_action_on_jobs_is_cancelled_between_two(place: Place) -> None:
@@ -393,7 +397,7 @@ def test_a_de_identification_that_is_cancelled_goes_on(place: Place, name: str, 
         screen.field("Folder").fill(str(place.folder / "second-out"))
         screen.field("Folder").press("Tab")
         screen.button("Plan").click()
-        screen.says("would be de-identified.")
+        screen.ends("would be de-identified.")
     with place.gate.shut(kind):
         screen.button("De-identify").click()
         screen.button("Yes, de-identify").click()
@@ -403,4 +407,4 @@ def test_a_de_identification_that_is_cancelled_goes_on(place: Place, name: str, 
     screen.button("Resume and retry failed").click()
     # The server may have gone on with what it had been asked for, and then its copies are told.
     left = "|1 partial, 1 done. Copies were left behind:" if name == "own" else ""
-    screen.says(re.compile(f"2 rows: (2 done{left})"))
+    screen.ends(re.compile(f"2 rows: (2 done{left})"))

@@ -15,7 +15,7 @@ from screens import walk
 
 from orthanc_research.errors import CancelledError, QueryError, UnreachableError
 from orthanc_research.progress import Progress
-from orthanc_research.widgets import Panel, Table
+from orthanc_research.widgets import Panel, Table, _heard
 from orthanc_research.widgets._form import Confirm, Field, button, call, on_enter, show_call
 from orthanc_research.widgets._guard import guard
 
@@ -487,32 +487,44 @@ def test_the_call_that_does_the_same_can_be_copied_and_is_text() -> None:
     assert "Modality=[&#x27;CT&#x27;, &#x27;MR&#x27;])" in line.value
 
 
-def test_enter_clicks_once_with_what_was_entered() -> None:
+def answered() -> None:
+    """As a page does: it keeps the two numbers equal, and what it held back it has sent before."""
+    pages = _heard._pages()
+    pages.answer.set_state({"value": pages.question.value})
+
+
+@pytest.mark.parametrize("how", ["click", "submit"])
+def test_a_click_and_enter_are_about_what_comes_before_the_page_answers(how: str) -> None:
     seen: list[str] = []
     field = Field("Patient name")
     target = button("Find", "ores-find", lambda: seen.append(field.box.value))
     on_enter([field], target)
-
-    def enter(value: str) -> None:
-        """As a browser sends it: the key first, then what was entered, where it is new."""
-        field.box._handle_custom_msg({"event": "submit"}, [])
-        field.box.value = value
-
-    field.box.value = "DOE"  # who leaves the field looks for nothing
-    assert not seen
-    enter("DOE*")
-    field.box.value = "R"  # after its Enter was answered
-    field.box.value = "DOE*"
+    pressed = target if how == "click" else field.box
+    field.box.set_state({"value": "D*"})  # who leaves the field looks for nothing
+    pressed._handle_custom_msg({"event": how}, [])
+    field.box.set_state({"value": "DOE*"})  # it was held back, or comes after Enter
+    assert seen == []
+    answered()
+    field.box.set_state({"value": "DOE^J*"})
     assert seen == ["DOE*"]
-    enter("DOE*")
-    until(lambda: len(seen) == 2)
-    assert seen == ["DOE*"] * 2
-    field.box.value = "ROE"  # it came late; what was looked for was less
-    assert seen == ["DOE*", "DOE*", "ROE"]
-    enter("ROE")
-    until(lambda: len(seen) == 4)
-    field.clear()
+    for _ in range(2):
+        pressed._handle_custom_msg({"event": how}, [])
+    answered()
+    assert seen == ["DOE*", "DOE^J*", "DOE^J*"]
+    target.click()  # by a line of Python
     assert len(seen) == 4
+
+
+def test_a_page_that_does_not_answer_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    monkeypatch.setattr(_heard, "_LATE", 0.01)
+    _heard._pages().question.close()  # with all others, by `Widget.close_all`
+    target = button("Find", "ores-find", lambda: seen.append("clicked"))
+    assert _heard._pages().question.comm is not None  # made anew
+    target._handle_custom_msg({"event": "click"}, [])
+    until(lambda: seen == ["clicked"])
+    answered()
+    assert seen == ["clicked"]
 
 
 def test_a_question_that_is_asked_anew_does_not_stay() -> None:

@@ -76,7 +76,7 @@ class Actions(Panel):
         self._ledger = Table(_LEDGER, rows=4, label="Ledger", page=50)
         self._ledger.widget.layout.display = "none"
         self._ledger.widget.add_class("ores-ledger")
-        row = ipywidgets.HBox([*self.buttons.values(), self.delete.widget], layout={"flex_flow": "row wrap"})
+        row = ipywidgets.HBox([*self.buttons.values(), self.delete.widget])
         self._compose([row, self._panel, self._same, self._ledger.widget])
 
     # -- forms --------------------------------------------------------------------------------------------------------

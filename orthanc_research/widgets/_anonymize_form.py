@@ -91,7 +91,7 @@ class ReleaseForm:
             options=_DATES,
             value=self._base.dates,
             description="Dates",
-            layout={"width": "28em"},
+            layout={"width": "32em"},
             style={"description_width": "initial"},
         )
         self.anchor = Field("Anchor date", placeholder="20000101", read=day, width="16em")
@@ -117,17 +117,16 @@ class ReleaseForm:
         self._watch()
 
     def _composed(self) -> ipywidgets.VBox:
-        options = ipywidgets.HBox(list(self.options.values()), layout={"flex_flow": "row wrap"})
+        options = ipywidgets.HBox(list(self.options.values()))
         options.add_class("ores-options")
         parts = [
             self.folder.widget,
-            ipywidgets.HBox([self.key.widget, self.secret, self._told], layout={"flex_flow": "row wrap"}),
-            ipywidgets.HBox([self.dates, self.anchor.widget], layout={"flex_flow": "row wrap"}),
+            ipywidgets.HBox([self.key.widget, self.secret, self._told]),
+            ipywidgets.HBox([self.dates, self.anchor.widget]),
             options,
             self._about,
             ipywidgets.HBox(
                 [self.target, self.path.widget, self.address.widget, self.variable.widget],
-                layout={"flex_flow": "row wrap"},
             ),
         ]
         form = ipywidgets.VBox(parts)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -12,11 +10,9 @@ import ipywidgets
 from orthanc_research.errors import QueryError
 from orthanc_research.markup import escape
 from orthanc_research.widgets._guard import sentence
+from orthanc_research.widgets._heard import Button, when_heard
 
 __all__ = ["Code", "Confirm", "Field", "button", "call", "complete", "on_enter", "period", "show_call"]
-
-_COMES = 0.3  # seconds after Enter in which a browser has sent what was entered
-_LATE = 3.0  # and in which it may still come, from far away
 
 
 class Code(str):
@@ -30,7 +26,7 @@ class Code(str):
 
 def button(description: str, kind: str, act: Callable[[], Any]) -> ipywidgets.Button:
     """A button as wide as what it says, of this CSS class."""
-    made = ipywidgets.Button(description=description, layout={"width": "auto"})
+    made = Button(description=description, layout={"width": "auto"})
     made.add_class(kind)
     made.on_click(lambda _: act())
     return made
@@ -110,37 +106,14 @@ def period(text: str) -> Any:
 
 
 def on_enter(fields: Iterable[Field], target: ipywidgets.Button) -> None:
-    """Enter in any of these fields is a click on this button."""
-    for field in fields:
-        _Enter(field.box, target)
+    """Enter in any of these fields is a click on this button, with what was entered."""
 
-
-class _Enter:
-    """A browser says that Enter was pressed before it sends what was entered, which then must not be looked for less.
-
-    So the click comes with the new text, or a moment later where there is none. What comes later still clicks again.
-    """
-
-    def __init__(self, box: ipywidgets.Text, target: ipywidgets.Button) -> None:
-        self._target = target
-        self._until = 0.0
-        self._waits: threading.Timer | None = None
-        box.on_msg(self._on_message)
-        box.observe(self._on_value, "value")
-
-    def _on_message(self, _: Any, content: Any, _buffers: Any) -> None:
+    def pressed(_: Any, content: Any, _buffers: Any) -> None:
         if content.get("event") == "submit":
-            self._until = time.monotonic() + _LATE
-            self._waits = threading.Timer(_COMES, self._target.click)
-            self._waits.daemon = True
-            self._waits.start()
+            when_heard(target.click)
 
-    def _on_value(self, change: Any) -> None:
-        if change["new"] and time.monotonic() < self._until:  # who empties a form looks for nothing
-            self._until = 0.0
-            if self._waits is not None:
-                self._waits.cancel()
-            self._target.click()
+    for field in fields:
+        field.box.on_msg(pressed)
 
 
 class Confirm:
@@ -154,7 +127,7 @@ class Confirm:
         self._ask, self._act = ask, act
         self.first = button(description, "ores-first", self._on_first)
         self.question = ipywidgets.HTML()
-        self.yes = ipywidgets.Button(description=f"Yes, {description.lower()}", button_style="danger")
+        self.yes = Button(description=f"Yes, {description.lower()}", button_style="danger")
         self.yes.add_class("ores-yes")
         self.no = button("No", "ores-no", self._back)
         self._asking = ipywidgets.HBox([self.question, self.yes, self.no], layout={"display": "none"})

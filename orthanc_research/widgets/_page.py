@@ -34,6 +34,7 @@ def page(url: str | None = None, auth_env: str | None = None) -> ipywidgets.Tab:
         "Jobs": JobMonitor(orthanc).widget,
     }
     tabs = ipywidgets.Tab(list(screens.values()), titles=list(screens))
+    tabs.add_class("ores-page")
 
     def opened(change: dict[str, Any]) -> None:
         # It asks for every series of the server: only who opens it wants that.

@@ -29,7 +29,11 @@ _CSS = """
   color: color-mix(in srgb, var(--jp-error-color1, #b42318) 75%, var(--jp-ui-font-color1, #1a1a1a)); }
 .ores-call code { user-select: all; overflow-wrap: anywhere; white-space: pre-wrap; font-size: 12px;
   background: var(--jp-layout-color2, #f0f0f0); color: var(--jp-ui-font-color1, #1a1a1a); padding: 1px 4px; }
-.ores > .jupyter-button, .ores .widget-vbox > .jupyter-button, .ores .widget-image { align-self: flex-start; }
+.ores > .jupyter-button, .ores .widget-vbox > .jupyter-button, .ores .widget-image, .ores-take {
+  align-self: flex-start; }
+.ores .widget-hbox { flex-wrap: wrap; }
+.ores .widget-hbox > * { max-width: 100%; }
+.ores-page .lm-TabBar-tab { min-width: max-content !important; }
 .ores-title { font-weight: 600; font-size: 15px; }
 .ores-working { transition: visibility 0s linear 0.3s; }
 .ores-tags pre { max-height: 560px; width: 44em; max-width: 100%; overflow: auto; margin: 0; padding: 4px;

@@ -17,6 +17,7 @@ from orthanc_research.orthanc import Orthanc
 from orthanc_research.progress import Progress
 from orthanc_research.tables import middle_instances
 from orthanc_research.widgets._guard import still_wanted
+from orthanc_research.widgets._heard import Button
 from orthanc_research.widgets._picture import FORMAT, bitmap, blank, size
 
 __all__ = ["MOST", "Thumbnails", "pictures"]
@@ -34,7 +35,7 @@ class Thumbnails:
         self._choose = choose
         self._series: list[str] = []
         self.images = [ipywidgets.Image(value=blank(), format=FORMAT) for _ in range(MOST)]
-        self.buttons = [ipywidgets.Button(layout={"width": "auto", "max_width": "18em"}) for _ in range(MOST)]
+        self.buttons = [Button(layout={"width": "auto", "max_width": "18em"}) for _ in range(MOST)]
         for k, button in enumerate(self.buttons):
             button.add_class("ores-thumb")
             button.on_click(partial(self._on_click, k))
