@@ -80,6 +80,7 @@ def verify(folder: Folder, out: Out = None) -> None:
     show(found, out)
     if len(found):
         raise typer.Exit(1)
+    print(f"every file is as it was built; content {open_dataset(folder).manifest.get('content')}", file=sys.stderr)
 
 
 @app.command()
