@@ -118,7 +118,7 @@ class OrthancAccessor:
         if self._frame.index.name in UID_OF.values() and "ID" not in self._frame.columns:
             raise QueryError(
                 "These rows have UIDs and no Orthanc IDs: what a remote archive has is retrieved first, "
-                "orthanc.modality(name).retrieve(frame)."
+                "orthanc.modality(name).retrieve(frame); of what is here keep the index ID, or orthanc.lookup(uids)."
             )
         return client_of(self._frame)
 

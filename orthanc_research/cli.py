@@ -102,7 +102,10 @@ def _is_code(keyword: str) -> bool:
 @app.command()
 def find(
     level: Annotated[str, typer.Argument(help="Patient, Study, Series or Instance.")],
-    criteria: Annotated[list[str] | None, typer.Argument(help="Keyword=value; again for a list.")] = None,
+    criteria: Annotated[
+        list[str] | None,
+        typer.Argument(help="Keyword=value; again for a list. Days: 2024, 2024-03, 20240101-20240331."),
+    ] = None,
     url: Url = None,
     auth_env: AuthName = None,
     out: Out = None,

@@ -24,7 +24,7 @@ app = typer.Typer(no_args_is_help=True, help="Datasets that anyone can rebuild: 
 RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe, .toml.")]
 Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="A built dataset.")]
 Source = Annotated[
-    str | None, typer.Option(help='The address of an Orthanc, or "orthanc" for ORTHANC_URL; overrides [[source]].')
+    str | None, typer.Option(help='The address of an Orthanc, or "orthanc" for ORTHANC_URL; not those of the recipe.')
 ]
 SourceAuth = Annotated[str | None, typer.Option(metavar="NAME", help="Variable with user:password of the source.")]
 Acknowledge = Annotated[
@@ -45,13 +45,13 @@ def build(
     recipe: RecipeFile,
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where to; again, to go on with what is there.")],
     workers: Annotated[int, typer.Option(help="Series at a time.")] = 2,
-    key: Annotated[str, typer.Option("--key", help="Of [anonymize]: env:NAME, file:/path or keyring:name.")] = (
+    key: Annotated[str, typer.Option("--key", help="Of the release project: env:NAME, file:/path or keyring:name.")] = (
         "env:ORES_KEY"
     ),
     acknowledge: Acknowledge = None,
     label: Annotated[
         str | None,
-        typer.Option(metavar="COLUMN", help="Put this column of [labels] on the servers too (Orthanc 1.12)."),
+        typer.Option(metavar="COLUMN", help="Put this column of the labels on the servers too (Orthanc 1.12)."),
     ] = None,
     source: Source = None,
     source_auth_env: SourceAuth = None,
@@ -80,6 +80,7 @@ def verify(folder: Folder, out: Out = None) -> None:
     show(found, out)
     if len(found):
         raise typer.Exit(1)
+    print(f"every file is as it was built; content {open_dataset(folder).manifest.get('content')}", file=sys.stderr)
 
 
 @app.command()

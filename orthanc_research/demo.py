@@ -70,7 +70,7 @@ def _step(title: str, say: Say) -> Iterator[list[str]]:
 
 
 def _upload(orthanc: ores.Orthanc, data: Sequence[Path], say: Say) -> None:
-    with _step("1. Upload: the files that pydicom ships, a synthetic cohort, and yours", say) as report:
+    with _step("1. Upload: what pydicom ships for tests, odd files and all; a synthetic cohort; yours", say) as report:
         start = time.monotonic()
         inputs = [*data, *samples.pydicom_files(), *samples.cohort()]
         ledger = orthanc.upload(inputs)
@@ -113,8 +113,8 @@ def _anonymize(orthanc: ores.Orthanc, studies: pd.DataFrame, out: Path, say: Say
     mapping = studies[["PatientID", "StudyInstanceUID"]].join(ledger)
     ores.write_csv(mapping, out / "mapping.csv")
     say(_indented(mapping[["PatientID", "AnonymizedPatientID", "status"]].head(5).to_string(index=False)))
-    for error in ledger.loc[ledger["status"] != "done", "error"]:
-        say(f"  not done: {error}")
+    for error, count in ledger.loc[ledger["status"] != "done", "error"].value_counts().items():
+        say(f"  not done, {count}: {error}")
 
 
 def _fresh(journal: Path) -> Path:

@@ -168,7 +168,10 @@ def _is_alive(name: str) -> bool:
 
 
 def _create(partial: Path) -> None:
-    os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    try:
+        os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    except FileNotFoundError as error:  # which names a file that nobody asked for
+        raise FileNotFoundError(errno.ENOENT, "There is no folder", str(partial.parent)) from error
 
 
 def _flush(path: Path, harmless: tuple[int, ...] = ()) -> None:

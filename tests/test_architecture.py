@@ -109,6 +109,19 @@ def rank(place: str) -> int:
     return next(index for index, layer in enumerate(LAYERS) if place in layer)
 
 
+def test_the_picture_and_the_text_are_of_what_is_there() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    picture = re.findall(r"^ {4}(.*)$", text.partition("\n| place |")[0], re.MULTILINE)
+    drawn: list[set[str]] = []
+    for line in picture:
+        names, *meaning = re.split(r" {3,}", line)
+        row = {name.rstrip("/") for name in names.split()}
+        drawn = [*drawn, row] if meaning else [*drawn[:-1], drawn[-1] | row]
+    assert drawn == LAYERS
+    there = {relative.rpartition("/")[2] for _, relative, _ in modules()}
+    assert [name for name in re.findall(r"`(_\w+)`", text) if name not in there] == []
+
+
 def test_every_module_has_a_place() -> None:
     assert {place for place, _, _ in modules()} == set().union(*LAYERS)
 

@@ -9,9 +9,11 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
+import typer.main
 from stock import stock
 
 import orthanc_research as ores
@@ -239,3 +241,17 @@ def test_a_recipe_that_cannot_be_is_bad_input(shell: Shell, tmp_path: Path) -> N
         assert done.returncode == 2
         assert done.stderr.startswith(f"orthanc-research: {name}:")
         assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.one_version
+def test_the_help_has_no_brackets_which_its_printer_takes_for_colours() -> None:
+    ahead: list[Any] = [typer.main.get_command(cli.app)]
+    wrong, count = [], 0
+    while ahead:
+        command = ahead.pop()
+        ahead += getattr(command, "commands", {}).values()
+        texts = [command.help, *(getattr(each, "help", None) for each in command.params)]
+        count += len(texts)
+        wrong += [(command.name, text) for text in texts if "[" in (text or "")]
+    assert count > 100
+    assert wrong == []

@@ -545,7 +545,9 @@ def test_the_shell_plans_builds_and_verifies(
     assert "since the last build" not in built.stderr
     assert "2 of 2 labels are on the servers" in built.stderr
     assert len(orthanc.series(labels=["finding-yes"])) == 2
-    assert run("verify", str(out)).exit_code == 0
+    verified = run("verify", str(out))
+    assert verified.exit_code == 0
+    assert f"content {verified.stderr.split()[-1]}\n" in built.stderr
     assert "train" in run("splits", str(out)).stdout
     assert run("card", str(out)).stdout.strip() == (out / "README.md").read_text().strip()
     orthanc.delete(orthanc.series().index[:1].tolist(), expect=1)

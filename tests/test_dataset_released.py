@@ -178,3 +178,22 @@ def test_a_release_that_stops_in_the_middle_is_no_smaller_dataset(
             (place / f".ores-{files._host()}-999999999-0011.{end}").touch()
     assert made.retry(progress=False).content_hash == right
     assert not list(tmp_path.rglob(".ores-*"))
+
+
+def test_a_series_that_is_kept_back_says_why_and_is_let_through_by_its_uid(
+    orthanc: ores.Orthanc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slices = cohort(patients=2)
+    shown = slices[0].SeriesInstanceUID
+    for each in slices:
+        if each.SeriesInstanceUID == shown:
+            each.BurnedInAnnotation = "YES"
+    load(orthanc, slices)
+    monkeypatch.setenv("ORES_KEY", SECRET)
+    _project(monkeypatch, tmp_path)
+    made = build(orthanc, recipe(RELEASED), tmp_path / "out")
+    why = "de-identification: blocked: Its pixels may show whose it is: BurnedInAnnotation is YES."
+    assert made.status.loc[shown, ["status", "error"]].tolist() == ["dropped", why]
+    assert ores.open_dataset(tmp_path / "out").issues["reason"].tolist() == [why]
+    plan = recipe(RELEASED).plan(orthanc, progress=False)
+    assert plan.build(tmp_path / "all", acknowledge=[shown], progress=False).status.loc[shown, "status"] == "done"

@@ -379,6 +379,19 @@ def test_a_volume_in_any_memory_order_comes_back(tmp_path: Path, name: str) -> N
     assert np.array_equal(ores.read_volume(ores.write_volume(tmp_path / name, turned))[0], volume.array)
 
 
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    nowhere = tmp_path / "nowhere"
+    frame = pd.DataFrame({"a": [1]}, index=pd.Index(["x"], name="ID"))
+    writers: list[Callable[[], object]] = [
+        lambda: ores.write_table(frame, nowhere / "x.parquet"),
+        lambda: ores.write_csv(frame, nowhere / "x.csv"),
+        lambda: ores.write_volume(nowhere / "x.npy", volume_of()),
+    ]
+    for write in writers:
+        with pytest.raises(FileNotFoundError, match=f"There is no folder: '{nowhere}'$"):
+            write()
+
+
 def test_a_file_that_is_not_there_or_not_ours_is_told(tmp_path: Path) -> None:
     readers: list[Callable[[Path], object]] = [
         ores.read_parquet,

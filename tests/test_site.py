@@ -99,9 +99,11 @@ def test_every_page_is_reached_and_every_link_leads_somewhere(walk: Walk) -> Non
     found: dict[str, dict[str, list[str]]] = {}
     ahead = ["index.html"]
     with walk.page() as page:
+        page.set_viewport_size({"width": 390, "height": 844})  # a telephone: what is wide scrolls in itself
         while ahead:
             path = ahead.pop()
             found[path] = walk.look(page, path)
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
             linked = {link.partition("#")[0] for link in found[path]["links"]}
             ahead += sorted((pages & linked) - found.keys() - set(ahead))
     assert found.keys() == pages

@@ -164,6 +164,16 @@ def test_values_that_are_none_of_their_vr_are_refused(keyword: str, value: Any) 
     assert keyword in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("keyword", "value"),
+    [("SliceThickness", (0, 1.5)), ("KVP", (None, 120)), ("SeriesNumber", (1, 5)), ("PatientAge", ("018Y", "065Y"))],
+)
+def test_from_and_to_are_not_taken_for_two_values(keyword: str, value: Any) -> None:
+    with pytest.raises(QueryError, match=rf"{keyword}: Orthanc has no ranges .* orthanc\.tags"):
+        parse_criteria("Series" if keyword != "PatientAge" else "Study", {keyword: value})
+    assert tag([1, 5, 7], "SeriesNumber", "Series") == tag((1, 5, 7), "SeriesNumber", "Series") == "1\\5\\7"
+
+
 def test_wildcards_go_where_dicom_has_them() -> None:
     assert tag("DOE*", "PatientName") == "DOE*"
     assert tag("A?1", "PatientID") == "A?1"

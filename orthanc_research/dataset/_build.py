@@ -68,7 +68,8 @@ class Build:
       gave no copies); "not-done" (the server, the disk or the workers failed, the series changed, or the run was
       stopped).
     - `complete`: whether none is "not-done": only then there are tables and a manifest. `retry` does the rest.
-    - `content_hash`: the same for the same dataset, whoever built it ("" while it is not complete).
+    - `content_hash`: the same for the same dataset, whoever built it ("" while it is not complete); that of a
+      folder is `open_dataset(folder).manifest["content"]`.
     - `leaks`: as `check_leakage` gives them; empty when there are none.
     - `differences`: the series that are not as the last build into this place had them: new, gone or changed.
     """

@@ -73,7 +73,7 @@ class OpenDataset(Loaders):
 
     @cached_property
     def manifest(self) -> Mapping[str, Any]:
-        """manifest.json: hashes, counts, versions, and each file with its sha256."""
+        """manifest.json: hashes (`content` is `Build.content_hash`), counts, versions, each file with its sha256."""
         return read_manifest(self.folder)
 
     def frames(self, series_uid: str | None = None) -> Iterator[tuple[dict[str, Any], Array]]:

@@ -123,7 +123,8 @@ class Release:
             word = state["status"] if state is not None and state.ndim == 1 else "not done"
             if word == "not-done":
                 return Released(reason=f"De-identification stopped: {halted or 'build again.'}", left=True)
-            return Released(reason=f"de-identification: {word}")
+            why = f": {state.get('error', state.get('reason'))}" if word == "blocked" and state is not None else ""
+            return Released(reason=f"de-identification: {word}{why}")
         known = self.project.lookup(uid)
         new = [str(each) for each, old in zip(known["new"], known["original"], strict=True) if old == uid]
         files = sorted(target.glob(f"*/{new[0]}/*.dcm")) if len(set(new)) == 1 else []

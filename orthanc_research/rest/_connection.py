@@ -63,7 +63,9 @@ class Connection:
         if url is None:
             url = os.environ.get("ORTHANC_URL")
             if not url:
-                raise QueryError("Say where Orthanc is: Orthanc('http://localhost:8042'), or set ORTHANC_URL.")
+                raise QueryError(
+                    "Say where Orthanc is, as in http://localhost:8042: Orthanc(url), --url in a shell, or ORTHANC_URL."
+                )
             options = {**_environment(), **options}
         address, credentials = _split(url)
         if credentials and "auth" not in options:

@@ -7,6 +7,7 @@ r"""Criteria as Python values → the `Query` of /tools/find, checked before any
     PatientID="a1"                         a1              identifiers do not; what differs in case is filtered out here
     SeriesNumber=3                         3
     SliceThickness=1                       1\1.0\1.00…       decimals are texts in DICOM: every usual spelling
+    SliceThickness=(0, 1)                  refused         from 0 to 1 is meant, and would be 0 or 1
     StudyDate="2021", ("2021-01", None)    ranges          see `temporal`
     Modality at Patient and Study level    ModalitiesInStudy
 
@@ -41,6 +42,8 @@ _MAX_LENGTH = 1024
 _WILD = frozenset({"AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"})
 _WHOLE = frozenset({"IS", "SS", "US", "SL", "UL", "SV", "UV", "US or SS"})
 _DECIMAL = frozenset({"DS", "FD", "FL"})
+_RANGED = _WHOLE | _DECIMAL | {"AS"}  # where people mean from and to by two values
+_NO_RANGES = "Orthanc has no ranges of numbers; read it with orthanc.tags, and compare in that table."
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
@@ -127,8 +130,11 @@ def _text_of(keyword: str, value: Any) -> str | None:
     """DICOM's query string; None for an empty list, which nothing can match."""
     vr = dictionary_VR(keyword)
     temporal = vr in ("DA", "TM", "DT")
-    if temporal and isinstance(value, tuple) and len(value) == 2:
-        return temporal_range(keyword, vr, [None if each is None else _present(keyword, each) for each in value])
+    if isinstance(value, tuple) and len(value) == 2:
+        if temporal:
+            return temporal_range(keyword, vr, [None if each is None else _present(keyword, each) for each in value])
+        if vr in _RANGED:
+            raise QueryError(f"{keyword}: {_NO_RANGES} A list of values goes into square brackets.")
     values = values_of(value)
     if values is None:
         _present(keyword, value)
@@ -201,7 +207,7 @@ def _whole(keyword: str, value: Any) -> str:
         value = int(value)
     text = value.strip() if isinstance(value, str) else str(value)
     if isinstance(value, float) or not re.fullmatch(r"[+-]?[0-9]{1,20}", text):
-        raise QueryError(f"{keyword} takes a whole number, or a list of them; Orthanc has no ranges of numbers.")
+        raise QueryError(f"{keyword} takes a whole number, or a list of them. {_NO_RANGES}")
     return text
 
 
@@ -209,7 +215,7 @@ def _decimal(keyword: str, value: Any) -> str:
     if isinstance(value, str):
         text = value.strip()
         if not re.fullmatch(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?", text) or len(text) > 64:
-            raise QueryError(f"{keyword} takes a number, or a list of them; Orthanc has no ranges of numbers.")
+            raise QueryError(f"{keyword} takes a number, or a list of them. {_NO_RANGES}")
         return text
     if not isinstance(value, (int, float)) or abs(value) > 1e15:
         raise QueryError(f"{keyword} takes a number, or a list of them.")

@@ -47,7 +47,10 @@ def _of_frame(frame: pd.DataFrame, url: str) -> Selection:
     elif "ID" in frame.columns:
         ids = pd.Index(frame["ID"])
     else:
-        raise QueryError("This DataFrame has no Orthanc IDs: neither an index nor a column named ID.")
+        raise QueryError(
+            "This DataFrame has no Orthanc IDs: neither an index nor a column named ID. What is in a remote archive is "
+            "retrieved first; the IDs of what is here: orthanc.lookup(uids)."
+        )
     about = frame.attrs.get("orthanc") or {}
     if about.get("url") not in (None, url):
         raise QueryError("This DataFrame comes from another Orthanc; use the client that found it.")
@@ -60,7 +63,7 @@ def _checked(values: Iterable[Any]) -> tuple[str, ...]:
     wrong = sum(not is_orthanc_id(value) for value in ids)
     if wrong:
         raise QueryError(
-            f"{wrong} of {len(ids)} values are no Orthanc IDs (five groups of eight hexadecimal digits); UIDs and "
-            "PatientIDs are looked up with a find."
+            f"{wrong} of {len(ids)} values are no Orthanc IDs (five groups of eight hexadecimal digits): leave out "
+            "what is missing; orthanc.lookup(values) finds UIDs, PatientIDs and AccessionNumbers."
         )
     return ids

@@ -80,7 +80,7 @@ def _date_span(keyword: str, value: Any) -> Span:
     match = _DATE.fullmatch(value.strip()) if isinstance(value, str) else None
     if not match:
         raise QueryError(
-            f'{keyword}: not a date; write "2021-03-05", "2021-03", "2021", ("2021-01-01", None) or a date.'
+            f'{keyword}: not a date; write "2021-03-05", "2021-03", "2021", ("2021-01-01", None), "20210101-", a date.'
         )
     year, month, day_ = (
         int(part) if part else 0 for part in (match[1] or match[4], match[2] or match[5], match[3] or match[6])
