@@ -284,9 +284,9 @@ class Orthanc:
 
         The cheapest route that tells the truth (`explain` says which): one POST /tools/find for 2,000 instances of at
         most 300 series where the columns are of the instance level of the index or, from 1.11 on, outside of it, and
-        one POST /tools/bulk-content for 1,000 series to look them up; otherwise one GET /series/{id}/instances-tags a
-        series, two where a value is over 256 bytes. Studies and bare instance IDs cost one request more, to find their
-        series, patients two.
+        to look them up, one POST /tools/find for 300 series of a frame that tells their UIDs (1.12.5), or one POST
+        /tools/bulk-content for 1,000; otherwise one GET /series/{id}/instances-tags a series, two where a value is over
+        256 bytes. Studies and bare instance IDs cost one request more, to find their series, patients two.
 
         `per="Series"` reads one instance of each series: a row a series, with the ID of the instance that was read in
         `RepresentativeInstance`. `QueryError` when there would be more than `max_rows` rows: `tags_to_parquet` takes

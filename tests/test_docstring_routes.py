@@ -34,7 +34,17 @@ def calls(here: ores.LocalOrthanc, folder: Path) -> Iterator[tuple[str, Callable
     journal = folder / "journal.sqlite"
     yield "Orthanc.find", lambda: here.find("Study")
     yield "Orthanc.count", lambda: here.count("Study")
-    yield "Orthanc.tags", lambda: (here.tags(series, ["InstanceNumber"], **quiet), here.tags(series, **quiet))
+    yield (
+        "Orthanc.tags",
+        lambda: [
+            here.tags(given, columns, **quiet)
+            for given, columns in (
+                (series, ["InstanceNumber"]),
+                (list(series.index), ["InstanceNumber"]),
+                (series, None),
+            )
+        ],
+    )
     yield "Orthanc.lookup", lambda: here.lookup([instance, "4711"])
     yield "Orthanc.overview", here.overview
     yield "Orthanc.dicom", lambda: here.dicom(instance)
