@@ -144,7 +144,8 @@ class Modality:
         """Have what `find` returned sent to this Orthanc: a row each, with what was announced and what is here.
 
         Row by row, each as a job (POST /queries/{id}/answers/{index}/retrieve); a row is "complete" only when every
-        instance that the archive lists is here, or, where it does not list them, as many as it announced. By `method`:
+        instance that the archive lists is here, or, where it does not list them, as many as it announced. What is here
+        already is sent once more (`Orthanc.retrieve`, for lists, leaves it out). By `method`:
         C-MOVE needs this Orthanc to be known to the archive; C-GET does not, and needs Orthanc 1.12.6
         (`UnsupportedError`). `timeout` is how long Orthanc waits for the archive, in seconds. `QueryError` for a frame
         that `find` did not return, or whose keys are incomplete; nothing is sent then.

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from orthanc_research import fetch
 from orthanc_research.errors import AccessError, CancelledError, Error, GeometryError, OrthancError
@@ -17,9 +16,8 @@ from orthanc_research.rest import Rest, is_server_gone
 __all__ = ["SeriesVolume", "volumes"]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class SeriesVolume:
-    """What came of a series: its volume, or why there is none.
+class SeriesVolume(NamedTuple):  # pandas makes a row of it; of a dataclass it would copy the volume, voxel by voxel
+    """What came of a series: its volume, or why there is none. A list of them is rows of a DataFrame.
 
     - `series`: its Orthanc ID; `number`: which of its stacks, from 0, where "split" asked for more than one.
     - `status`: "ok", a code of `GeometryError`, or "failed" (pixels that do not decode, an instance that is gone).

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 
 import numpy as np
+import pandas as pd
 import pytest
 from pixel_cases import make_series
 
@@ -36,6 +37,10 @@ def test_each_series_has_its_turn_or_its_reason(orthanc: ores.Orthanc) -> None:
         assert each.error is None
     assert found[2].error is not None
     assert str(broken[2].SOPInstanceUID) in found[2].error
+    table = pd.DataFrame(found)  # the reasons of all, and no voxel copied
+    assert list(table.columns) == ["series", "number", "status", "error", "volume"]
+    assert list(table["error"].isna()) == [True, False, False, True]
+    assert table["volume"].iloc[0] is found[0].volume
     assert list(orthanc.volumes([])) == []
 
 

@@ -103,8 +103,8 @@ class Run:
     def verify(self, *, workers: int = 2, progress: Progress | bool | None = None) -> pd.DataFrame:
         """Read all copies from the target and hold them against the originals again: a row a series.
 
-        Columns: `status` ("verified", "failed"), `error`, `instances`. The check of the whole is made anew, from what
-        was read.
+        Columns: `status` ("verified", "failed"), `error`, `instances`. The check of the whole, the row "*", is made
+        anew from what was read.
         """
         return self._project.verify(self.number, workers=workers, progress=progress)
 
