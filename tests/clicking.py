@@ -65,7 +65,7 @@ def assert_no_markup_but_ours(panel: Panel) -> None:
             assert read.attributes <= _ATTRIBUTES, each.value
 
 
-def until(true: Callable[[], bool], seconds: float = 20) -> None:
+def until(true: Callable[[], bool], seconds: float = 60) -> None:
     """Wait for something that another thread brings about."""
     end = time.monotonic() + seconds
     while not true():

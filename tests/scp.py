@@ -44,7 +44,7 @@ class Node:
     short: Mapping[str, int] = field(default_factory=dict)
     cut: set[str] = field(default_factory=set)
     moved: list[str] = field(default_factory=list)
-    go: threading.Event = field(default_factory=threading.Event)  # cleared, no file is sent
+    go: threading.Event = field(default_factory=threading.Event)  # cleared, no file after the first is sent
 
     def __post_init__(self) -> None:
         self.go.set()
@@ -145,7 +145,8 @@ def _move(node: Node, event: Any) -> Iterator[Any]:
     yield len(chosen)
     for number, file in enumerate(chosen):
         time.sleep(node.delay)
-        node.go.wait(60)
+        if number:
+            node.go.wait(60)
         if (node.fail_move and number >= 2) or (study in node.cut and number):
             yield node.fail_move or 0xA702, None
             return

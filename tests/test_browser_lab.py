@@ -11,7 +11,7 @@ from typing import Any
 import browser
 import pytest
 from browser import Screen
-from test_browser_base import DEMO, HOSTILE
+from test_browser_base import DEMO, HOSTILE, click_while_the_kernel_is_at_work
 
 import orthanc_research as ores
 
@@ -69,6 +69,7 @@ def test_text_is_text_and_two_views_are_one_in_jupyterlab(lab: browser.Server, l
     screen.button("Work").click()
     screen.button("Cancel").click()
     screen.says("Cancelled.")
+    click_while_the_kernel_is_at_work(screen, lab)
     screen.choose("Studies", 0, 3)
     page.page.wait_for_function("document.querySelectorAll('.ores-demo select')[1].selectedOptions.length === 2")
     assert page.page.locator(".ores img, .ores .MathJax, .ores mjx-container").count() == 0

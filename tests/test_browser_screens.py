@@ -202,7 +202,7 @@ def test_a_retrieve_is_cancelled_in_the_middle(place: Place) -> None:
     screen.button("Find").click()
     screen.ends("1 study at odd.")
     screen.choose("Rows", 0)
-    place.odd.go.clear()  # a move waits before its first file
+    place.odd.go.clear()  # a move waits after its first file
     try:
         screen.button("Retrieve 1 selected").click()
         expect(screen.root.locator(".ores-working")).to_be_visible()

@@ -33,14 +33,16 @@ NOBODY = "00000000-0000-0000-0000-000000000000"
 Make = Callable[..., JobMonitor]
 
 
-class _Slow(BaseHTTPRequestHandler):
-    """A peer that takes a while over each instance."""
+class _Held(BaseHTTPRequestHandler):
+    """A peer at which instances wait, but for those that may pass, until they may go."""
 
-    seconds = 0.15
+    passing = threading.Semaphore(0)
+    go = threading.Event()
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        time.sleep(self.seconds)
+        if not self.passing.acquire(blocking=False):
+            self.go.wait(60)
         self.send_response(200)
         self.end_headers()
         self.wfile.write(b"{}")
@@ -50,8 +52,8 @@ class _Slow(BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def peer() -> Iterator[int]:
-    """The port of a slow peer."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Slow) as listening:
+    """The port of a peer that holds what comes."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Held) as listening:
         thread = threading.Thread(target=listening.serve_forever, args=(0.05,), daemon=True)
         thread.start()
         yield listening.server_port
@@ -71,10 +73,12 @@ def server(version: str) -> Iterator[ores.LocalOrthanc]:
 
 @pytest.fixture
 def orthanc(server: ores.LocalOrthanc, peer: int) -> Iterator[ores.LocalOrthanc]:
-    """A server that knows a slow peer and one that is not there."""
-    server.add_peer("slow", f"http://127.0.0.1:{peer}/")
+    """A server that knows a peer that holds what comes, and one that is not there."""
+    server.add_peer("held", f"http://127.0.0.1:{peer}/")
     server.add_peer("gone", "http://127.0.0.1:9/")
+    _Held.go.clear()
     yield server
+    _Held.go.set()
     running = [job for job in server.rest.jobs.list() if not job.done]
     for job in running:
         server.rest.jobs.cancel(job.id)
@@ -93,8 +97,8 @@ def watch() -> Iterator[Make]:
         yield make
 
 
-def start(orthanc: ores.Orthanc, peer: str = "slow") -> str:
-    """A job of two seconds or so at a peer, or one that fails at once."""
+def start(orthanc: ores.Orthanc, peer: str = "held") -> str:
+    """A job that runs until its peer lets it go on, or one that fails at once."""
     ids = orthanc.rest.instances.list()
     return str(orthanc.rest.peers.store(peer, ids, synchronous=False)["ID"])
 
@@ -110,6 +114,7 @@ def row_of(monitor: JobMonitor, job: str) -> int:
 
 def test_a_job_is_seen_from_its_start_to_its_end(orthanc: ores.LocalOrthanc, watch: Make) -> None:
     monitor = watch(orthanc)
+    _Held.passing.release(4)  # of 16
     job = start(orthanc)
     until(lambda: state(monitor, job) == "Running")
     assert lines(monitor.table)[row_of(monitor, job)].startswith("OrthancPeerStore Running ")
@@ -117,6 +122,7 @@ def test_a_job_is_seen_from_its_start_to_its_end(orthanc: ores.LocalOrthanc, wat
     assert "▓" in lines(monitor.table)[row_of(monitor, job)]
     assert "░" in lines(monitor.table)[row_of(monitor, job)]
     choose(monitor.table, row_of(monitor, job))
+    _Held.go.set()
     until(lambda: state(monitor, job) == "Success")
     assert monitor.selected.index.tolist() == [job]
     assert monitor.selected["State"].tolist() == ["Success"]  # as it is now, not as it was chosen
@@ -141,6 +147,7 @@ def test_jobs_are_cancelled_in_two_steps_with_their_number(orthanc: ores.LocalOr
     choose(monitor.table, row_of(monitor, other))  # the answer is to the question that was asked
     click(monitor, "ores-yes")
     assert monitor.status == "Cancelled: 1 of 1 jobs."
+    _Held.go.set()  # it ends between two instances
     until(lambda: state(monitor, one) == "Failure")
     assert orthanc.job(one).cancelled
     assert not orthanc.job(other).cancelled
@@ -177,6 +184,7 @@ def test_jobs_pause_go_on_and_start_again(orthanc: ores.LocalOrthanc, watch: Mak
     choose(monitor.table, row_of(monitor, job))
     click(monitor, "ores-job-pause")
     assert monitor.status == "Paused: 1 of 1 jobs."
+    _Held.go.set()
     until(lambda: state(monitor, job) == "Paused")
     choose(monitor.table, row_of(monitor, job), row_of(monitor, failed))
     click(monitor, "ores-job-resume")
@@ -251,6 +259,7 @@ def test_a_job_whose_end_nobody_saw_is_forgotten(
     until(lambda: state(monitor, lost) == "Running" and state(monitor, ended) == "Failure")
     choose(monitor.table, row_of(monitor, lost))
     with gate:  # nobody looks
+        _Held.go.set()
         orthanc.rest.jobs.wait([orthanc.job(lost).cancel()], 30)
         orthanc.rest.jobs.wait([start(orthanc, "gone") for _ in range(12)], 30)
     until(lambda: state(monitor, lost) == "Forgotten")

@@ -152,6 +152,8 @@ class Confirm:
         self.no.focus()
 
     def _on_yes(self) -> None:
+        if self._asking.layout.display == "none":
+            return  # the answer to a question that was taken back, or the second one of a double click
         self._back()
         try:
             self._act()

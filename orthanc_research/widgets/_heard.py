@@ -30,7 +30,11 @@ class Button(ipywidgets.Button):  # type: ignore[misc]  # ipywidgets has no type
 
     def _handle_button_msg(self, _: Any, content: dict[str, Any], _buffers: Any) -> None:
         if content.get("event") == "click":
-            when_heard(self.click)
+            when_heard(self._clicked)
+
+    def _clicked(self) -> None:
+        if not self.disabled:  # since the click; the second one of a double click would do all again
+            self.click()
 
 
 def when_heard(act: Act) -> None:
