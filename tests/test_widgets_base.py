@@ -543,8 +543,16 @@ def test_a_page_that_does_not_answer_is_not_waited_for_for_ever(monkeypatch: pyt
     assert _heard._pages().question.comm is not None  # made anew
     target._handle_custom_msg({"event": "click"}, [])
     until(lambda: seen == ["clicked"])
+    monkeypatch.setattr(_heard, "_LATE", 1e6)
+    target._handle_custom_msg({"event": "click"}, [])  # it gave no answer, and is given less time for the next
+    until(lambda: seen == ["clicked"] * 2)
     answered()
-    assert seen == ["clicked"]
+    assert seen == ["clicked"] * 2
+    target._handle_custom_msg({"event": "click"}, [])  # it does answer
+    ((_, timer),) = _heard._pages()._waiting.values()
+    assert timer.interval == 1e6
+    answered()
+    assert seen == ["clicked"] * 3
 
 
 def test_a_question_that_is_asked_anew_does_not_stay() -> None:

@@ -16,7 +16,9 @@ import ipywidgets
 
 __all__ = ["Button", "when_heard"]
 
-_LATE = 3.0  # seconds after which a page gives no answer: one that links no widgets, or that is gone
+# Seconds after which a page gives no answer (it links no widgets, or is gone), and once it gave none.
+_LATE = 3.0
+_LEAST = 0.3
 
 Act = Callable[[], Any]
 
@@ -48,24 +50,27 @@ class _Pages:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._asked = 0
+        self._answers = True
         self._waiting: dict[int, tuple[Act, threading.Timer]] = {}
         self.question, self.answer = ipywidgets.IntText(), ipywidgets.IntText()
         ipywidgets.jsdlink((self.question, "value"), (self.answer, "value"))
-        self.answer.observe(lambda change: self._answered(change["new"]), "value")
+        self.answer.observe(lambda change: self._done(change["new"], answered=True), "value")
 
     def ask(self, act: Act) -> None:
         with self._lock:
             self._asked += 1
             number = self._asked
-            timer = threading.Timer(_LATE, self._answered, (number,))
+            late = _LATE if self._answers else min(_LATE, _LEAST)
+            timer = threading.Timer(late, self._done, (number,), {"answered": False})
             timer.daemon = True
             self._waiting[number] = act, timer
             timer.start()
         self.question.value = number
 
-    def _answered(self, number: int) -> None:
+    def _done(self, number: int, *, answered: bool) -> None:
         with self._lock:
             due = [self._waiting.pop(each) for each in sorted(self._waiting) if each <= number]
+            self._answers = answered or (self._answers and not due)
         for act, timer in due:
             timer.cancel()
             act()
