@@ -353,6 +353,10 @@ def test_nuclear_slices_lie_on_the_side_that_the_sign_of_their_spacing_says(gap:
     assert (stack.status, stack.spacing) == ("ok", (2.5, 0.8, 0.7))
     assert [f.index for f in stack.frames] == ([0, 1, 2, 3] if gap > 0 else [3, 2, 1, 0])
     assert sorted(f.position or () for f in stack.frames)[0] == (1, 2, min(3, 3 + 3 * gap))
+    from_five = make_nuclear(
+        4, gap, SliceVector=[5, 6, 7, 8]
+    )  # the position is of the first frame, whatever its number
+    assert [f.position for f in only(from_five).frames] == [f.position for f in stack.frames]
 
 
 def test_gated_nuclear_slices_are_time_slots() -> None:
