@@ -281,6 +281,15 @@ def test_magnitude_and_phase_are_never_one_axis() -> None:
     assert [(s.status, s.frames[0].component) for s in stacks_of(datasets)] == [("ok", "magnitude"), ("ok", "phase")]
 
 
+def test_values_in_two_units_are_never_one_axis() -> None:
+    places = Each(*([0.0, 0.0, 2.5 * (k // 2)] for k in range(6)))
+    units, times = Each(*(["1", "Hz"] * 3)), Each(*([1, 2] * 3))
+    maps = make_series(
+        6, ImagePositionPatient=places, RescaleType=units, TemporalPositionIdentifier=times, Modality="MR"
+    )
+    assert sorted((s.status, s.frames[0].units) for s in stacks_of(maps)) == [("ok", "1"), ("ok", "Hz")]
+
+
 def test_magnitude_and_phase_do_not_take_turns_in_one_volume() -> None:
     kinds = Each(*([["ORIGINAL", "PRIMARY", "M", "ND"], ["ORIGINAL", "PRIMARY", "P", "ND"]] * 3))
     assert [len(s.frames) for s in stacks_of(at(0, 1, 2, 3, 4, 5, ImageType=kinds, Modality="MR"))] == [3, 3]
@@ -309,6 +318,9 @@ def test_an_instance_that_is_there_twice_is_refused_whatever_is_accepted() -> No
     for options in ({"on_4d": "stack"}, {"on_4d": "split"}, {"on_missing": "split"}, {"on_missing": "nan"}):
         with pytest.raises(GeometryError, match="duplicate-instances"):
             one_stack(arrange(stacks_of(datasets), **options))  # type: ignore[arg-type]
+    apart = at(0, 2, 4, 10, 12, 14)  # each part would have it once
+    apart[5].SOPInstanceUID = apart[0].SOPInstanceUID
+    assert {stack.status for stack in arrange(stacks_of(apart), on_missing="split")} == {"duplicate-instances"}
 
 
 def test_colour_over_time_has_both_axes() -> None:

@@ -241,6 +241,8 @@ OTHER: dict[str, tuple[list[Dataset], str]] = {
     ),
     "two orientations": ([*series(3), *renamed(series(3, b=-math.pi / 2), ".9")], "ok"),
     "segmentation": (series(SOPClassUID="1.2.840.10008.5.1.4.1.1.66.4", Modality="SEG"), "not-an-image"),
+    "segmentation by its modality alone": (series(Modality="SEG"), "not-an-image"),
+    "segmentation by its class alone": (series(SOPClassUID="1.2.840.10008.5.1.4.1.1.66.4"), "not-an-image"),
     "nuclear": ([make_nuclear()], "ok"),
     "mosaic": ([make_mosaic()], "ok"),
     "a gap": ([d for k, d in enumerate(series(6)) if k != 3], "missing-slices"),

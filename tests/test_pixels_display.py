@@ -204,17 +204,19 @@ def test_without_a_window_it_is_the_range_of_all_values_without_padding() -> Non
 
 
 def test_every_frame_has_its_own_window_and_slope() -> None:
-    array = np.tile(np.arange(20, dtype="u2").reshape(4, 5) * 10, (3, 1, 1))
-    slopes = [item(RescaleSlope=k, RescaleIntercept=0, RescaleType="US") for k in (1, 2, 2)]
-    windows = [item(WindowCenter=100 * k, WindowWidth=101) for k in (1, 1, 2)]
+    array = np.tile(np.arange(20, dtype="u2").reshape(4, 5) * 10, (4, 1, 1))
+    lines = ((1, 0), (2, 0), (2, 30), (2, 30))
+    slopes = [item(RescaleSlope=slope, RescaleIntercept=start, RescaleType="US") for slope, start in lines]
+    windows = [item(WindowCenter=centre, WindowWidth=101) for centre in (100, 100, 100, 200)]
     own = {"PixelValueTransformationSequence": slopes, "FrameVOILUTSequence": windows}
-    made = make_enhanced(array, columns_of(3), own=own)
+    made = make_enhanced(array, columns_of(4), own=own)
     found = pixels_of(made, "display")
-    for k, (slope, centre) in enumerate([(1, 100), (2, 100), (2, 200)]):
-        np.testing.assert_array_equal(found[k], np.rint(apply_window(array[k] * slope, (centre, 101)) * 255))
-    assert len({each.tobytes() for each in found}) == 3
-    without = make_enhanced(array, columns_of(3), own={"PixelValueTransformationSequence": slopes})
-    assert [int(each.max()) for each in pixels_of(without, "display")] == [128, 255, 255]  # one range for all frames
+    for k, ((slope, start), centre) in enumerate(zip(lines, (100, 100, 100, 200), strict=True)):
+        np.testing.assert_array_equal(found[k], np.rint(apply_window(array[k] * slope + start, (centre, 101)) * 255))
+    assert len({each.tobytes() for each in found}) == 4
+    without = make_enhanced(array, columns_of(4), own={"PixelValueTransformationSequence": slopes})
+    most = [round(255 * (190 * slope + start) / 410) for slope, start in lines]  # one range for all frames
+    assert [int(each.max()) for each in pixels_of(without, "display")] == most
 
 
 def test_a_window_that_the_standard_forbids_is_refused_by_name() -> None:

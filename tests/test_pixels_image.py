@@ -99,6 +99,9 @@ def test_a_dose_is_an_image_and_its_values_are_scaled_in_float64() -> None:
     np.testing.assert_array_equal(pixels_of(made, "rescaled"), expected)
     assert not np.array_equal(pixels_of(made).astype(np.float32) * np.float32(1.25e-4), expected)
     assert pixels_of(made, "display").max() == 255
+    del made.DoseGridScaling
+    with pytest.raises(PixelError, match="DoseGridScaling"):
+        pixels_of(made, "rescaled")
 
 
 @pytest.mark.parametrize(

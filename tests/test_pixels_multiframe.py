@@ -131,6 +131,12 @@ def test_a_legacy_converted_file_keeps_what_its_classic_files_said() -> None:
     )
     stack = only(legacy)
     assert (stack.status, dict(stack.axes)) == ("4d", {"echo_time": (12, 82), "acquisition_number": (0, 1)})
+    classic = [item(RescaleSlope=9, RescaleIntercept=9, ImagePositionPatient=[9, 9, 9])] * 3
+    slopes = [item(RescaleSlope=k + 1, RescaleIntercept=-5) for k in range(3)]
+    groups = {"UnassignedPerFrameConvertedAttributesSequence": classic, "PixelValueTransformationSequence": slopes}
+    both = make_enhanced(pixels(3), columns_of(3), own=groups)
+    assert [(f.slope, f.intercept) for f in only(both).frames] == [(1, -5), (2, -5), (3, -5)]
+    assert [frame.position for frame in only(both).frames] == [tuple(place) for place in columns_of(3)]
 
 
 def test_magnitude_and_a_map_in_one_file_are_two_stacks() -> None:
@@ -347,6 +353,10 @@ def test_nuclear_slices_lie_on_the_side_that_the_sign_of_their_spacing_says(gap:
     assert (stack.status, stack.spacing) == ("ok", (2.5, 0.8, 0.7))
     assert [f.index for f in stack.frames] == ([0, 1, 2, 3] if gap > 0 else [3, 2, 1, 0])
     assert sorted(f.position or () for f in stack.frames)[0] == (1, 2, min(3, 3 + 3 * gap))
+    from_five = make_nuclear(
+        4, gap, SliceVector=[5, 6, 7, 8]
+    )  # the position is of the first frame, whatever its number
+    assert [f.position for f in only(from_five).frames] == [f.position for f in stack.frames]
 
 
 def test_gated_nuclear_slices_are_time_slots() -> None:

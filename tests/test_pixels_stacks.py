@@ -298,7 +298,21 @@ def test_corners_that_wander_sideways_are_not_even() -> None:
     assert only([header(k, (3.0 * (k == 2), 0.0, float(k))) for k in range(5)]).status == "non-uniform"
 
 
-@pytest.mark.parametrize(("tilt", "status"), [(0.4, "ok"), (0.6, "sheared")])
+@pytest.mark.parametrize(("off", "stacks"), [(0.9, 1), (1.1, 2)])
+def test_slices_are_of_one_stack_within_the_limits_and_no_further(off: float, stacks: int) -> None:
+    """1e-3 of a direction cosine, 1e-4 mm between pixels."""
+    turned = f"1\\{off * 1e-3}\\0\\{-off * 1e-3}\\1\\0"
+    for tags in ({"t0020_0037": turned}, {"t0028_0030": f"{0.5 + off * 1e-4}\\0.7"}):
+        assert len(stacks_of([*series(0, 2, 4), header(3, (0.0, 0.0, 6.0), **tags)])) == stacks
+
+
+def test_positions_are_one_and_gaps_even_within_the_limits_and_no_further() -> None:
+    """1e-3 mm, and 1 % of the gap."""
+    assert [only(series(0, apart, 5, 10)).details["positions"] for apart in (0.0009, 0.0011)] == [3, 4]
+    assert [only(series(0, 1, 2, 3, last)).status for last in (4.009, 4.011)] == ["ok", "non-uniform"]
+
+
+@pytest.mark.parametrize(("tilt", "status"), [(0.48, "ok"), (0.52, "sheared")])
 def test_half_a_degree_is_the_limit_of_shear(tilt: float, status: str) -> None:
     lean = math.tan(math.radians(tilt))
     assert only([header(k, (0.0, lean * k, 1.0 * k)) for k in range(20)]).status == status

@@ -94,6 +94,13 @@ def test_activity_is_scaled_by_weight_and_what_is_left_of_the_dose() -> None:
     assert factor_of(pet()) == pytest.approx(FACTOR)
     assert factor_of(pet(RescaleSlope="0.5")) == pytest.approx(FACTOR)
     assert factor_of(pet(DecayCorrection="ADMIN")) == pytest.approx(FACTOR / 2)
+    lifted = pet(RescaleIntercept="10")
+    np.testing.assert_allclose(pixels_of(lifted, "suv"), (decode(lifted) * 3.0 + 10) * FACTOR, rtol=1e-6)
+    table = item(LUTDescriptor=[2, 100, 16], ModalityLUTType="US")
+    table.add_new("LUTData", "US", [1000, 3000])
+    looked_up = pet(ModalityLUTSequence=[table])
+    expected = np.where(decode(looked_up) > 100, 3000, 1000) * FACTOR
+    np.testing.assert_allclose(pixels_of(looked_up, "suv"), expected, rtol=1e-6)
 
 
 def test_a_series_keeps_the_slope_of_each_slice() -> None:

@@ -66,7 +66,9 @@ def test_rescaled_is_float32_by_each_slices_own_slope() -> None:
 def test_units_of_a_ct_are_hu_unless_it_says_else() -> None:
     assert volume_from(stack_of(), pixels(), "rescaled").units == "HU"
     assert volume_from(stack_of(t0028_1054="US"), pixels(), "rescaled").units == "US"
-    assert volume_from(stack_of(t0008_0060="MR"), pixels(), "rescaled").units == "unspecified"
+    for modality in ("MR", "PT"):
+        assert volume_from(stack_of(t0008_0060=modality), pixels(), "rescaled").units == "unspecified"
+    assert volume_from(stack_of(t0054_1001="BQML"), pixels(), "rescaled").units == "HU"  # Units are of PET
 
 
 def test_no_slope_is_slope_one_and_noted() -> None:

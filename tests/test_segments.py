@@ -451,6 +451,14 @@ def test_what_was_segmented_comes_back(kind: str) -> None:
     assert found.issues == ()
 
 
+def test_the_background_of_a_label_map_may_be_another_number() -> None:
+    """PS3.3 C.8.20.2: its PixelPaddingValue."""
+    made = seg(PARTS, "LABELMAP")
+    made.PixelData = made.PixelData.replace(b"\0", b"\3")
+    made.PixelPaddingValue = made.SegmentSequence[0].SegmentNumber = 3
+    assert np.array_equal(segments(made, stack(), form="labels").array, PARTS)
+
+
 def test_fractions_are_fractions() -> None:
     pixels = np.zeros((5, 8, 8), np.float32)
     pixels[2, 3, 4], pixels[2, 3, 5] = 0.2, 1.0
