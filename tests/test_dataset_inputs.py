@@ -311,6 +311,8 @@ def test_strata_are_of_the_images_and_of_the_labels_together(orthanc: ores.Ortha
     plan = Recipe.parse(text, folder=tmp_path).plan(orthanc, progress=False)
     sexes = {str(each.StudyInstanceUID): str(each.PatientSex) for each in given}
     assert set(plan.strata.index) == {(sexes[uid], place) for place, uid in enumerate(studies)}
+    with pytest.raises(DatasetError, match="PixelSpacing holds lists"):
+        recipe(PIXELS.replace("[splits]", '[splits]\nstratify = ["PixelSpacing"]')).plan(orthanc, progress=False)
 
 
 def test_labels_of_studies_are_on_their_series_and_no_old_server_is_asked(
