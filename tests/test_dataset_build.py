@@ -380,7 +380,8 @@ def test_a_series_that_changed_since_it_was_planned_is_left_and_never_mixed(
         orthanc.rest.instances.delete(orthanc.find("Instance", SOPInstanceUID=uids["SOP"][0]).index[0])
         orthanc.rest.series.delete(orthanc.find("Series", SeriesInstanceUID=uids["Series"][1]).index[0])
         for place, plan in enumerate(plans):
-            build = plan.build(tmp_path / f"out{place}", progress=False)
+            looked_at = str(other.SeriesInstanceUID)
+            build = plan.build(tmp_path / f"out{place}", acknowledge=looked_at, progress=False)
             left = build.status[build.status["status"] != "done"]
             assert set(left["status"]) == {"not-done"}
             assert set(left.index) == {str(other.SeriesInstanceUID), *uids["Series"]}

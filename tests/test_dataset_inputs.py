@@ -169,6 +169,28 @@ def test_one_series_uid_under_two_patients_is_two_series_and_no_leak(orthanc: or
     assert len({path.name for path in (made.folder / "frames").iterdir()}) == 2
 
 
+@pytest.mark.one_version
+def test_what_was_looked_at_is_acknowledged_whichever_source_has_it(
+    orthanc: ores.Orthanc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = renamed(cohort("CT"), BurnedInAnnotation=lambda _: "YES")
+    uids = sorted({str(each.SeriesInstanceUID) for each in given})
+    monkeypatch.setenv("ORES_PROJECT", str(tmp_path / "project"))
+    monkeypatch.setenv("ORES_KEY", "5b" * 32)
+    text = PIXELS + '[anonymize]\nproject = "env:ORES_PROJECT"\nprofile = "research"\n'
+    with OrthancServer() as server, ores.Orthanc(server.url, auth=server.auth) as second:
+        for place, (source, uid) in enumerate(zip((orthanc, second), uids, strict=True)):
+            load(source, [each for each in given if each.SeriesInstanceUID == uid])
+            monkeypatch.setenv(f"SOURCE_{place}", source.url)
+            monkeypatch.setenv(f"AUTH_{place}", ":".join(source.rest.connection.basic_auth() or ("no", "one")))
+            text += f'[[source]]\nurl = "env:SOURCE_{place}"\nauth = "env:AUTH_{place}"\n'
+        with Recipe.parse(text).plan(progress=False) as plan:
+            with pytest.raises(QueryError, match="to acknowledge are not in this plan"):
+                plan.build(tmp_path / "out", acknowledge=[*uids, "1.2.3"], progress=False)
+            made = plan.build(tmp_path / "out", acknowledge=uids, progress=False)
+    assert made.status["status"].to_dict() == dict.fromkeys(uids, "done")
+
+
 LABELS = '[labels]\ntable = "labels.csv"\non = "SOPInstanceUID"\n'
 
 
@@ -289,6 +311,8 @@ def test_strata_are_of_the_images_and_of_the_labels_together(orthanc: ores.Ortha
     plan = Recipe.parse(text, folder=tmp_path).plan(orthanc, progress=False)
     sexes = {str(each.StudyInstanceUID): str(each.PatientSex) for each in given}
     assert set(plan.strata.index) == {(sexes[uid], place) for place, uid in enumerate(studies)}
+    with pytest.raises(DatasetError, match="PixelSpacing holds lists"):
+        recipe(PIXELS.replace("[splits]", '[splits]\nstratify = ["PixelSpacing"]')).plan(orthanc, progress=False)
 
 
 def test_labels_of_studies_are_on_their_series_and_no_old_server_is_asked(

@@ -194,6 +194,20 @@ def test_what_is_published_leads_to_nobody_and_widens_nothing() -> None:
     assert "20200317" in day.to_toml()
 
 
+@pytest.mark.parametrize("text", ["CT QUIXOTEZ", "CT 77123456", "CT 17.03.2021", "*Quixotez*"])
+def test_descriptions_are_published_in_words_that_are_nobodys_name(text: str) -> None:
+    asked = f'StudyDescription = "{text}", SeriesDescription = "T1 MPRAGE*"'
+    recipe = Recipe.parse(RECIPE.replace('BodyPartExamined = "CHEST"', asked))
+    assert recipe.withheld == ("StudyDescription",)
+    assert text not in recipe.to_toml(public=True)
+    assert 'SeriesDescription = "T1 MPRAGE*"' in recipe.to_toml(public=True)
+    for said in (f"ProtocolName contains '{text}'", f"not (Rows < 9 or ProtocolName in ['CT', '{text}'])"):
+        recipe = Recipe.parse(RECIPE.replace("SliceThickness <= 3", said))
+        assert recipe.withheld == ("ProtocolName",)
+        assert text not in recipe.to_toml(public=True)
+    assert not Recipe.parse(RECIPE.replace("SliceThickness <= 3", "ProtocolName contains 'scout'")).withheld
+
+
 @pytest.mark.parametrize(
     "before",
     ['# """', "# '''", 'description = \'a """ b\'', 'description = "a\u2028b\u0085c"', 'license = "\\""'],

@@ -38,6 +38,13 @@ class Filter:
         """The columns that it reads, each once, in its order."""
         return tuple(dict.fromkeys(leaf.column for leaf in _leaves(self.tree)))
 
+    @property
+    def texts(self) -> tuple[tuple[str, str], ...]:
+        """What it compares with texts: (column, text), each once, in its order."""
+        found = [leaf for leaf in _leaves(self.tree) if isinstance(leaf, Compare)]
+        pairs = [(each.column, value) for each in found for value in _given(each) if isinstance(value, str)]
+        return tuple(dict.fromkeys(pairs))
+
     def check(self, known: Collection[str]) -> None:
         """`QueryError` for a column that is not among `known`, with the nearest one that is."""
         for leaf in _leaves(self.tree):
@@ -88,8 +95,7 @@ def _evaluate(node: Node, frame: pd.DataFrame) -> pd.Series[Any]:
 
 
 def _compared(node: Compare, column: pd.Series[Any]) -> pd.Series[Any]:
-    given = node.value if isinstance(node.value, tuple) else (node.value,)
-    values, given = _alike(node, column, given)
+    values, given = _alike(node, column, _given(node))
     if node.sign == "in":
         # Not isin, which compares a float32 and a UInt64 otherwise than == does: 0.1 would not be in [0.1].
         result = reduce(or_, (values.eq(each) for each in given))
@@ -98,6 +104,10 @@ def _compared(node: Compare, column: pd.Series[Any]) -> pd.Series[Any]:
     else:
         result = _by_sign(values, node.sign, given[0])
     return result.astype("boolean").mask(values.isna(), pd.NA)
+
+
+def _given(node: Compare) -> tuple[Any, ...]:
+    return node.value if isinstance(node.value, tuple) else (node.value,)
 
 
 def _by_sign(values: pd.Series[Any], sign: str, given: Any) -> pd.Series[Any]:

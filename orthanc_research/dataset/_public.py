@@ -10,13 +10,14 @@ from pydicom.datadict import dictionary_VR, tag_for_keyword
 
 from orthanc_research.dataset._filter import Filter
 from orthanc_research.dataset._sections import FACTS, IDENTIFIERS
+from orthanc_research.deid._texts import speaks_vocabulary
 
 __all__ = ["published"]
 
-# Of what a query may ask, codes and numbers say nothing of a single patient, and neither do these texts.
-_HARMLESS = frozenset(
-    ("Manufacturer", "ManufacturerModelName", "SeriesDescription", "StudyDescription", "ProtocolName", "SOPClassUID")
-)
+# Of what a query may ask, codes and numbers say nothing of a single patient, and neither do these.
+_HARMLESS = frozenset(("Manufacturer", "ManufacturerModelName", "SOPClassUID"))
+# Nor do these, of words that de-identification knows; people write names and numbers there as well.
+_WRITTEN = frozenset(("SeriesDescription", "StudyDescription", "ProtocolName"))
 _WITHHELD = "withheld"
 _CODED = frozenset(("CS", "DS", "IS", "FD", "FL", "US", "SS", "UL", "SL"))
 
@@ -32,8 +33,9 @@ def published(table: str, values: Mapping[str, Any]) -> tuple[dict[str, Any], li
         gone = [key for key, value in values["match"].items() if not _is_harmless(key, value)]
         kept["match"] = {key: _WITHHELD if key in gone else value for key, value in values["match"].items()}
     elif table == "filter" and values["expr"] is not None:
-        columns = Filter.parse(values["expr"]).columns
-        gone = [name for name in columns if name not in FACTS and not _is_harmless(name, "")]
+        found = Filter.parse(values["expr"])
+        texts = {name: [text for other, text in found.texts if other == name] for name in found.columns}
+        gone = [name for name, said in texts.items() if name not in FACTS and not _is_harmless(name, said)]
         kept["expr"] = f'{_WITHHELD} == "yes"' if gone else values["expr"]
     return kept, gone
 
@@ -46,6 +48,9 @@ def _is_harmless(name: str, value: Any) -> bool:
     vr = dictionary_VR(tag) if tag is not None else ""
     if vr == "DA":
         return name != "PatientBirthDate" and isinstance(value, str) and _is_range(value)
+    if name in _WRITTEN:
+        texts = value if isinstance(value, list) else [value]
+        return all(speaks_vocabulary(str(text), frozenset()) for text in texts)
     return name in _HARMLESS or vr in _CODED
 
 

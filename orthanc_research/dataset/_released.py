@@ -77,13 +77,16 @@ class Release:
         # A target lies apart from its project, which knows the patients.
         folder = self.project.folder
         target = private_folder(folder.with_name(f"{folder.name}-releases") / self.private.name)
-        found: dict[int, Released] = {}
+        named = {acknowledge} if isinstance(acknowledge, str) else set(acknowledge)
+        known, found = set(rows["SeriesInstanceUID"]), dict[int, Released]()
         for place, orthanc in enumerate(orthancs):
             mine, halted = rows[rows["source"] == place], ""
             changed: dict[str, Exception] = dict(since(orthanc.rest, list(mine["planned"])))
             kept = mine[~mine["ID"].isin(list(changed))]
             if len(kept):
-                states, halted = self._release(orthanc, list(kept["ID"]), target, acknowledge, how)
+                # A plan refuses what it has not; here each source has some, and what changed is in none.
+                looked_at = named - (known - set(kept["SeriesInstanceUID"]))
+                states, halted = self._release(orthanc, list(kept["ID"]), target, looked_at, how)
                 found |= {int(row): self._one(kept.loc[row], states, halted, target) for row in kept.index}
             if len(kept) and not halted:  # and while they were released
                 changed |= since(orthanc.rest, list(kept["planned"]))
@@ -101,7 +104,7 @@ class Release:
         orthanc: Orthanc,
         series: list[str],
         target: Path,
-        acknowledge: Collection[str] | str,
+        acknowledge: Collection[str],
         how: Mapping[str, Any],
     ) -> tuple[pd.DataFrame, str]:
         """A row a series, and why those that are not done were left; "" for those that were in no run."""

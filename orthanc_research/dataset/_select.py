@@ -8,6 +8,7 @@ from contextlib import closing
 from typing import Any, TypeVar
 
 import pandas as pd
+import pyarrow as pa
 from pydicom.datadict import tag_for_keyword
 from pydicom.uid import UID
 
@@ -177,7 +178,10 @@ def _coding(rest: Any, series: str) -> tuple[bool, str]:
 
 
 def check_strata(recipe: Recipe, frame: pd.DataFrame) -> None:
-    """`DatasetError` for a stratum that is no column."""
+    """`DatasetError` for a stratum that is no column, or holds several values a patient."""
     for name in recipe.splits.stratify:
         if name not in frame.columns:
             raise DatasetError(f"There is no column {name} to stratify by.")
+        kind: Any = frame[name].dtype
+        if isinstance(kind, pd.ArrowDtype) and pa.types.is_list(kind.pyarrow_dtype):
+            raise DatasetError(f"{name} holds lists, which are no strata; leave it out of splits.stratify.")
