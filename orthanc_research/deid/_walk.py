@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydicom.datadict import keyword_for_tag
+from pydicom.datadict import dictionary_VR, keyword_for_tag
 from pydicom.dataelem import DataElement, RawDataElement
 
 from orthanc_research.errors import DeidError
@@ -122,6 +122,8 @@ class Walk:
         new = action(rule, value, level) if self._is_readable(element, rule) else None
         if new is None:
             return self._rejected(rule, tag, value, level)
+        if vr == "UN" and " or " in dictionary_VR(tag):
+            return encode.element(self.syntax, tag, vr, new)  # US or SS: what else is in the file tells which
         return encode.element(self.syntax, tag, self._written_vr(vr, rule), new)
 
     def _is_readable(self, element: RawDataElement, rule: Rule) -> bool:
@@ -185,7 +187,7 @@ class Walk:
         if rule.action == "empty":
             self.actions.count(rule, level, "emptied")
             return encode.sequence(self.syntax, tag, ())
-        if rule.action == "coded":
+        if rule.action == "coded" and element.value:
             self.actions.count(rule, level, "dummy")
             return encode.sequence(self.syntax, tag, (self._coded(),))
         if element.VR == "UN" and not self.syntax.little:
@@ -229,7 +231,3 @@ class Walk:
         action = self.actions.find(rule.action) if self._is_readable(element, rule) else None
         new = action(rule, element.value or b"", level) if action else None
         return None if new is None else encode.element(self.syntax, tag, self._written_vr(element.VR, rule), new)
-
-
-def _keyword(tag: int) -> str:
-    return keyword_for_tag(tag)
