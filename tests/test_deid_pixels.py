@@ -102,6 +102,32 @@ def test_what_stands_behind_the_last_frame_is_cut() -> None:
     assert any("cut" in note for note in outcome.notes)
 
 
+@pytest.mark.parametrize("number", ["+2", " 2", "02"])
+def test_all_frames_stay_however_their_number_is_written(number: str) -> None:
+    dataset = image(ExplicitVRLittleEndian, np.stack([GREY, GREY[::-1]]), 8, frames=2)
+    content = as_file(dataset).replace(b"IS\2\0002 ", b"IS\2\0" + number.encode())
+    assert done(content).PixelData == dataset.PixelData
+
+
+@pytest.mark.parametrize("number", ["2.", "2\\2", "2-"])
+def test_frames_of_no_known_number_are_refused(number: str) -> None:
+    dataset = image(ExplicitVRLittleEndian, np.stack([GREY, GREY]), 8, frames=2)
+    value = number.encode().ljust(len(number) + len(number) % 2)
+    content = as_file(dataset).replace(b"IS\2\0002 ", b"IS" + struct.pack("<H", len(value)) + value)
+    with pytest.raises(DeidError, match="NumberOfFrames"):
+        result(content)
+
+
+@pytest.mark.parametrize("samples", [2, 3])
+def test_samples_that_are_stored_stay_whatever_they_are_called(samples: int) -> None:
+    """Writers that have put all samples of YBR_FULL_422 side by side often leave its name there."""
+    dataset = image(ExplicitVRLittleEndian, GREY, 8)
+    dataset.SamplesPerPixel, dataset.PhotometricInterpretation, dataset.PlanarConfiguration = 3, "YBR_FULL_422", 0
+    stored = np.stack([GREY] * samples, -1).tobytes()
+    dataset.PixelData = stored + NAME
+    assert done(dataset).PixelData == stored
+
+
 def test_overlays_curves_thumbnails_and_padding_go() -> None:
     dataset = image(ExplicitVRLittleEndian, GREY, 8)
     dataset.add_new(0x60000010, "US", 24)
@@ -192,6 +218,40 @@ def test_frames_that_cannot_be_followed_are_refused() -> None:
         without_comments(encoded("JPEG")[:-200])
     with pytest.raises(DeidError, match="damaged"):
         result(compressed(BASELINE, [encoded("JPEG")[:-200]]))
+
+
+@pytest.mark.parametrize("syntax", [BASELINE, J2K, LS, RLE, "1.2.840.10008.1.2.4.102"])
+@pytest.mark.parametrize("before", [b"\0", NAME, b"\0\0\0\x0cJXL \r\n\x87\n", b"\0\0\0\x18ftypmp42"])
+def test_a_frame_that_begins_with_something_else_is_refused(syntax: str, before: bytes) -> None:
+    with pytest.raises(DeidError, match="kind that is not followed"):
+        result(compressed(syntax, [before + jpeg_with(segment(0xFE, NAME))]))
+
+
+def test_what_stands_beside_the_segments_of_rle_goes_and_the_pixels_stay() -> None:
+    dataset = image(ExplicitVRLittleEndian, np.arange(768, dtype=np.uint16).reshape(24, 32) * 7, 16)
+    dataset.compress(RLE, generate_instance_uid=False)
+    expected, frame = dataset.pixel_array, get_frame(dataset.PixelData, 0)
+    assert get_frame(done(dataset).PixelData, 0) == frame
+    one, two = struct.unpack_from("<2I", frame, 4)
+    shift = 2 * len(NAME)
+    head = struct.pack("<3I", 2, one + len(NAME), two + shift) + NAME.ljust(52, b"\0")
+    dataset.PixelData = encapsulate([head + NAME + frame[one:two] + NAME + frame[two:] + NAME])
+    found = done(dataset)
+    assert NAME not in result(dataset).content
+    np.testing.assert_array_equal(found.pixel_array, expected)
+    dataset.Rows = 1  # so that the name is in a run which makes more than the plane
+    dataset.PixelData = encapsulate([frame[:two] + b"\x7f" + NAME * 13])
+    with pytest.raises(DeidError, match="damaged"):
+        result(dataset)
+
+
+def test_a_compressed_stream_that_is_not_in_a_frame_is_refused() -> None:
+    frame = jpeg_with(segment(0xFE, NAME))
+    content = as_file(compressed(BASELINE, [frame], table=False))
+    at = content.index(b"\xe0\x7f\x10\0OB")
+    pixels = b"\xe0\x7f\x10\0OB\0\0" + struct.pack("<I", len(frame) + len(frame) % 2) + frame + bytes(len(frame) % 2)
+    with pytest.raises(DeidError, match="not in frames"):
+        result(content[:at] + pixels)
 
 
 def test_an_overlay_in_spare_bits_of_compressed_pixels_is_refused() -> None:

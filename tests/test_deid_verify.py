@@ -257,12 +257,42 @@ def test_a_comment_in_a_compressed_frame_is_found_and_so_is_another_frame(kind: 
     assert ("pixels_retained", "PixelData") in failed(look(other, source))
 
 
-def test_an_rle_header_holds_nothing_else() -> None:
+def test_an_rle_frame_holds_nothing_but_its_segments() -> None:
     source = as_file(compressed("rle"))
     output = output_of(source)
     frame = next(generate_frames(dcmread(io.BytesIO(output)).PixelData, number_of_frames=1))
-    hidden = spoilt(output, put("PixelData", encapsulate([frame[:40] + b"Li" + frame[42:]])))
-    assert ("pixels_hidden", "PixelData") in failed(look(hidden, source))
+    for hidden in (frame[:40] + b"Li" + frame[42:], frame + b"Li"):
+        assert failed(look(spoilt(output, put("PixelData", encapsulate([hidden]))), source)) == {
+            ("pixels_hidden", "PixelData")
+        }
+
+
+def test_of_a_frame_that_cannot_be_followed_nobody_knows_what_is_in_it() -> None:
+    source = as_file(compressed("jpeg"))
+    frame = next(generate_frames(dcmread(io.BytesIO(source)).PixelData, number_of_frames=1))
+    hidden = put("PixelData", encapsulate([b"\0" + frame]))  # with its comment
+    assert ("pixels_hidden", "PixelData") in failed(look(spoilt(output_of(source), hidden), spoilt(source, hidden)))
+
+
+@pytest.mark.parametrize(("frames", "colours"), [(b"+2", "RGB"), (b"2.", "RGB"), (b"1 ", "YBR_FULL_422")])
+def test_the_last_pixels_are_looked_at(frames: bytes, colours: str) -> None:
+    """Of all frames, and of samples that are stored in full under the name of subsampled ones."""
+    ds = original(bits=8)
+    ds.SamplesPerPixel, ds.PlanarConfiguration, ds.PhotometricInterpretation = 3, 0, colours
+    ds.NumberOfFrames = 7
+    ds.PixelData = bytes(16 * 16 * 3) * (1 if b"1" in frames else 2)
+    source = as_file(ds)
+
+    def changed(content: bytes) -> bytes:
+        return content.replace(b"IS\2\0007 ", b"IS\2\0" + frames)
+
+    output = output_of(source)
+    whole = spoilt(output, put("PixelData", ds.PixelData))
+    assert failed(look(changed(whole), changed(source))) == set()
+    other = spoilt(output, put("PixelData", ds.PixelData[:-1] + b"\1"))
+    assert failed(look(changed(other), changed(source))) == {("pixels_retained", "PixelData")}
+    less = spoilt(output, put("PixelData", ds.PixelData[: 16 * 16 * 2]))
+    assert failed(look(changed(less), changed(source))) == {("pixels_retained", "PixelData")}
 
 
 def test_a_deflated_stream_has_no_second_one_behind_it() -> None:
