@@ -16,7 +16,7 @@ import pytest
 from deid_originals import KEY, SUBJECT, compressed, csa, original, output_of, spoilt
 from dicom_files import as_file
 from PIL import ImageCms
-from pydicom import Dataset, dcmread
+from pydicom import DataElement, Dataset, dcmread
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.sequence import Sequence
 from pydicom.uid import UID
@@ -24,7 +24,8 @@ from pydicom.uid import UID
 import orthanc_research.deid
 from orthanc_research.deid import Examined, Key, Known, Profile, Subject, conclude, deidentify, examine
 from orthanc_research.deid.check._blanked import is_blanked
-from orthanc_research.deid.check._leaks import leaks_in_bytes, leaks_in_text, search_for
+from orthanc_research.deid.check._leaks import leaks_in, leaks_in_bytes, leaks_in_text, search_for
+from orthanc_research.deid.check._reading import Element
 from orthanc_research.deid.check._siemens import is_reduced
 from orthanc_research.errors import DeidError
 
@@ -434,6 +435,71 @@ def test_spellings_of_a_date(text: str) -> None:
     assert leaks_in_text(f"born {text}", search) == {"births"}
     assert leaks_in_bytes(b"\1\2" + text.encode() + b"\0\xff", search) == {"births"}
     assert not leaks_in_text(text.replace("1928", "1927"), search)
+
+
+@pytest.mark.parametrize(
+    ("vr", "value", "kind"),
+    [
+        ("DS", b"1\\+1234567.0 \\2", "numbers"),
+        ("IS", b"01234567", "numbers"),
+        ("IS", b"19500101", "births"),
+        ("DS", b"19500101.5", ""),
+        ("DS", b"123456\\7", ""),
+        ("DS", b"11234567", ""),
+    ],
+)
+def test_identifiers_among_numbers(vr: str, value: bytes, kind: str) -> None:
+    search = search_for(Known(numbers=frozenset({"1234567"}), births=frozenset({"19500101"})))
+    assert "".join(leak.kind for leak in leaks_in("", Element(0x00180050, vr, value), b"", search)) == kind
+
+
+@pytest.mark.parametrize(
+    ("unit", "age", "told"),
+    [("a", "93", "90"), ("a", "89", "89"), ("mo", "93", "93"), ("mo", "1100", "1080"), ("d", "33000", "32872")],
+)
+def test_an_age_in_a_report_is_an_age_in_its_unit(unit: str, age: str, told: str) -> None:
+    def coded(code: str, scheme: str) -> Sequence:
+        concept = Dataset()
+        concept.CodeValue, concept.CodingSchemeDesignator, concept.CodeMeaning = code, scheme, "Age"
+        return Sequence([concept])
+
+    def measured(value: str) -> Change:
+        return lambda ds: setattr(ds.ContentSequence[0].MeasuredValueSequence[0], "NumericValue", value)
+
+    ds, content, value = original(), Dataset(), Dataset()
+    value.NumericValue, value.MeasurementUnitsCodeSequence = age, coded(unit, "UCUM")
+    content.ValueType, content.ConceptNameCodeSequence = "NUM", coded("121033", "DCM")
+    content.MeasuredValueSequence = Sequence([value])
+    ds.ContentSequence = Sequence([content])
+    source = as_file(ds)
+    output = output_of(source)
+    found = dcmread(io.BytesIO(output)).ContentSequence[0].MeasuredValueSequence[0]
+    assert str(found.NumericValue) == told
+    assert look(output, source).failures == ()
+    path = "ContentSequence.MeasuredValueSequence.NumericValue"
+    for wrong in {"17", age} - {told}:
+        assert failed(look(spoilt(output, measured(wrong)), source)) == {("text_retained", path)}
+
+
+@pytest.mark.parametrize(
+    ("keyword", "vr", "value", "profile"),
+    [
+        ("StudyTime", "TM", "noon", Profile(dates="keep")),
+        ("TreatmentControlPointDate", "DA", "noon", Profile(dates="keep")),
+        ("TimeOfLastDetectorCalibration", "TM", "noon", Profile(options=frozenset({"retain_device_identity"}))),
+        ("SelectorASValue", "AS", "old", Profile()),
+        ("InstitutionCodeSequence", "SQ", [], Profile()),
+    ],
+)
+def test_what_says_nothing_that_its_vr_may_say_stops_no_release(
+    keyword: str, vr: str, value: object, profile: Profile
+) -> None:
+    ds = original()
+    ds.add(DataElement(keyword, vr, value, validation_mode=0))
+    source = as_file(ds)
+    output = output_of(source, profile)
+    assert not any(word in output for word in (b"noon", b"old "))
+    assert look(output, source, profile).failures == ()
 
 
 def test_known_is_read_at_every_depth_and_shows_nothing() -> None:

@@ -22,7 +22,7 @@ __all__ = ["Walk"]
 
 _DEEPEST = 64
 _CHARSET = 0x00080005
-_CONCEPT_NAME = 0x0040A043
+_CONCEPT_NAME, _UNITS = 0x0040A043, 0x004008EA
 # Removed or changed, these would make another image of it.
 _STRUCTURE = frozenset(
     (
@@ -74,7 +74,8 @@ class Walk:
         encodings = self._encodings(elements, encodings)
         if not depth:
             self.actions.own.learn(elements, encodings)
-        level = Level(prefix, depth, encodings, elements, self._concept(elements) or concept)
+        concept, unit = self._code(elements, _CONCEPT_NAME) or concept, self._code(elements, _UNITS)
+        level = Level(prefix, depth, encodings, elements, concept, unit)
         out: dict[int, bytes] = {}
         for tag, element in elements.items():
             if tag >> 16 & 1:
@@ -91,10 +92,10 @@ class Walk:
         parts = self.parts(elements, prefix, above.depth + 1, above.encodings, concept)
         return b"".join(parts[tag] for tag in sorted(parts))
 
-    def _concept(self, elements: Elements) -> str:
-        """The code of what a content item is about (PS3.3 section 10.2), where it has one."""
-        name = elements.get(_CONCEPT_NAME)
-        item = items_of(name, self.syntax)[:1] if name is not None else []
+    def _code(self, elements: Elements, tag: int) -> str:
+        """The code in a coded sequence, where there is one."""
+        coded = elements.get(tag)
+        item = items_of(coded, self.syntax)[:1] if coded is not None else []
         return Level("", 0, ASCII, item[0]).text(0x00080100) if item else ""
 
     def _encodings(self, elements: Elements, inherited: tuple[str, ...]) -> tuple[str, ...]:

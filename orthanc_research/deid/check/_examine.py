@@ -34,6 +34,7 @@ Elements = dict[int, Element]
 _PIXELS = {0x7FE00010, 0x7FE00008, 0x7FE00009, 0x7FE00001, 0x7FE00002}
 _PATIENT_ID, _ISSUER, _SOP_UID, _SOP_CLASS = 0x00100020, 0x00100021, 0x00080018, 0x00080016
 _STUDY_UID = 0x0020000D
+_CONCEPT_NAME, _NUMERIC_VALUE, _UNITS, _AGE = 0x0040A043, 0x0040A30A, 0x004008EA, "121033"
 _MAY_BE_ADDED = {0x00120062, 0x00120063, 0x00120064, 0x00280303, _PATIENT_ID, 0x00100010, 0x00080005}
 _INVENTORY = frozenset({"PN", "DA", "DT", "LO", "SH", "ST", "LT", "UT", "UC"})
 _LONGEST = 200  # characters of a value in the inventory
@@ -106,9 +107,14 @@ def _walk(
     *,
     loose: bool,
     dummies: bool = False,
+    about: str = "",
 ) -> None:
-    """Two data sets or items side by side; `dummies`: the item may say that what was there is removed."""
+    """Two data sets or items side by side; `dummies`: the item may say that what was there is removed.
+
+    `about` is the code of what is measured there.
+    """
     charsets = charset_of(old, above[0]), charset_of(new, above[1])
+    about = _code(old, _CONCEPT_NAME) or about
     for tag, before in old.items():
         if tag in _PIXELS:
             continue
@@ -117,7 +123,9 @@ def _walk(
         promised = judge.promises[tag, before.vr if expected == "UN" else expected, before.creator]
         after = new.get(tag)
         if before.items is not None:
-            _sequence(judge, here, before, after, promised, charsets, loose)
+            _sequence(judge, here, before, after, promised, charsets, loose, about)
+        elif tag == _NUMERIC_VALUE and about == _AGE and before.value.strip(b"\0 "):
+            judge.measured_age(here, before, after, _code(old, _UNITS), loose=loose)
         elif promised == "keep" and after is not None and after.value == before.value and before.value.strip(b"\0 "):
             if judge.is_fit(here, after, charsets[1]):
                 judge.findings.say("text_retained", here, True)
@@ -151,6 +159,7 @@ def _sequence(
     promised: str,
     charsets: tuple[bytes, bytes],
     loose: bool,
+    about: str,
 ) -> None:
     if not old.items:
         if new is not None and new.items:
@@ -167,8 +176,15 @@ def _sequence(
         return
     if len(new.items) != len(old.items) and not loose:
         judge.findings.say("tag_retained", path, False, "has another number of items")
+    about = about if path.endswith("MeasuredValueSequence") else ""
     for before, after in _aligned(old.items, new.items):
-        _walk(judge, before, after, path + ".", charsets, loose=loose, dummies=promised == "dummy")
+        _walk(judge, before, after, path + ".", charsets, loose=loose, dummies=promised == "dummy", about=about)
+
+
+def _code(elements: Elements, tag: int) -> str:
+    """The code in a coded sequence, "" where there is none."""
+    element = elements.get(tag)
+    return plain(element.items[0], CONCEPT[1]) if element is not None and element.items else ""
 
 
 def _aligned(old: list[Elements], new: list[Elements]) -> Iterator[tuple[Elements, Elements]]:

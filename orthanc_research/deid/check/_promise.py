@@ -229,12 +229,12 @@ def _of_row(profile: Profile, row: dict[str, str], vr: str, keyword: str) -> str
     if "K" in said and vr in ("LO", "SH") and row["retain_patient_characteristics"] == "K":
         return "word"
     if "K" in said:
-        return {"AS": "age", "DA": "date", "DT": "date"}.get(vr, "keep")
+        return {"AS": "age", "DA": "date", "DT": "date", "TM": "time"}.get(vr, "keep")
     if row["retain_longitudinal_modified_dates"] and profile.dates != "remove":
         if vr in ("DA", "DT"):
             return "date"
         if vr == "TM":
-            return "keep" if profile.dates == "keep" else "time"
+            return "time"
         return "may" if profile.dates == "keep" or keyword == "TimezoneOffsetFromUTC" else "other"
     if "C" in said and vr != "PN":
         return {"SQ": "loose", "OB": "other", "UN": "other"}.get(vr, "clean" if vr in _WORDED | {"CS"} else "may")
