@@ -275,6 +275,24 @@ def test_of_a_frame_that_cannot_be_followed_nobody_knows_what_is_in_it() -> None
     assert ("pixels_hidden", "PixelData") in failed(look(spoilt(output_of(source), hidden), spoilt(source, hidden)))
 
 
+def test_numbers_that_look_like_padding_are_numbers() -> None:
+    """0 is two zeros, and 32 a blank and a zero."""
+    ds = original()
+    ds.PixelRepresentation, ds.SmallestImagePixelValue, ds.BitsAllocated = 0, 32, 32
+    ds.PixelData = (np.arange(256, dtype="<u4") | 0x30000).tobytes() + b"Li Jurgen "
+    source = as_file(ds)
+    output = output_of(source)
+    assert look(output, source).failures == ()
+    assert failed(look(spoilt(output, put("PixelRepresentation", 1)), source)) == {
+        ("text_retained", "PixelRepresentation")
+    }
+    gone: Change = lambda ds: delattr(ds, "PixelRepresentation")  # noqa: E731
+    assert failed(look(spoilt(output, gone), source)) == {("tag_retained", "PixelRepresentation")}
+    other = put("SmallestImagePixelValue", 33)
+    assert failed(look(spoilt(output, other), source)) == {("text_retained", "SmallestImagePixelValue")}
+    assert failed(look(spoilt(output, more_pixels), source)) == {("pixels_hidden", "PixelData")}
+
+
 @pytest.mark.parametrize(("frames", "colours"), [(b"+2", "RGB"), (b"2.", "RGB"), (b"1 ", "YBR_FULL_422")])
 def test_the_last_pixels_are_looked_at(frames: bytes, colours: str) -> None:
     """Of all frames, and of samples that are stored in full under the name of subsampled ones."""
@@ -487,6 +505,7 @@ def test_an_age_in_a_report_is_an_age_in_its_unit(unit: str, age: str, told: str
         ("StudyTime", "TM", "noon", Profile(dates="keep")),
         ("TreatmentControlPointDate", "DA", "noon", Profile(dates="keep")),
         ("TimeOfLastDetectorCalibration", "TM", "noon", Profile(options=frozenset({"retain_device_identity"}))),
+        ("SecondaryReviewTime", "TM", "101112", Profile(dates="remove")),
         ("SelectorASValue", "AS", "old", Profile()),
         ("InstitutionCodeSequence", "SQ", [], Profile()),
     ],

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from orthanc_research.deid.check._compare import is_empty
 from orthanc_research.deid.check._examined import NOBODY, Check, Examined
 from orthanc_research.deid.check._judge import Findings, Judge
 from orthanc_research.deid.check._known import Known
@@ -124,12 +125,12 @@ def _walk(
         after = new.get(tag)
         if before.items is not None:
             _sequence(judge, here, before, after, promised, charsets, loose, about)
-        elif tag == _NUMERIC_VALUE and about == _AGE and before.value.strip(b"\0 "):
+        elif tag == _NUMERIC_VALUE and about == _AGE and not is_empty(before):
             judge.measured_age(here, before, after, _code(old, _UNITS), loose=loose)
-        elif promised == "keep" and after is not None and after.value == before.value and before.value.strip(b"\0 "):
+        elif promised == "keep" and after is not None and after.value == before.value and not is_empty(before):
             if judge.is_fit(here, after, charsets[1]):
                 judge.findings.say("text_retained", here, True)
-        elif promised == "gone" and after is None and before.value.strip(b"\0 "):
+        elif promised == "gone" and after is None and not is_empty(before):
             judge.findings.say("text_removed", here, True)
         elif after is not None and after.items is not None:
             judge.findings.say("tag_retained", here, False, "has become a sequence")
@@ -145,7 +146,7 @@ def _walk(
 
 def _added(judge: Judge, path: str, new: Element) -> None:
     here = path + name_of(new.tag, new.creator)
-    empty = not new.items if new.items is not None else not new.value.strip(b"\0 ")
+    empty = not new.items if new.items is not None else is_empty(new)
     may = (not path and new.tag in _MAY_BE_ADDED) or name_of(new.tag) in judge.profile.replace
     if not empty and not may:
         judge.findings.say("text_removed", here, False, "is there, and was not in the original")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from orthanc_research.deid.check._blanked import is_blanked
-from orthanc_research.deid.check._compare import holds, is_neutral, same
+from orthanc_research.deid.check._compare import holds, is_empty, is_neutral, same
 from orthanc_research.deid.check._intervals import distance, ends, is_date, moved
 from orthanc_research.deid.check._leaks import Search, leaks_in_text
 from orthanc_research.deid.check._promise import (
@@ -81,11 +81,11 @@ class Judge:
         self, path: str, old: Element, new: Element | None, promised: str, charsets: tuple[bytes, bytes], loose: bool
     ) -> None:
         """An original's element that is no sequence; `loose`: it stands where items may be lost."""
-        if not old.value.strip(b"\0 "):
+        if is_empty(old):
             if new is not None and promised not in _MADE and not is_neutral(_text(new, charsets[1])):
                 self.findings.say("text_removed", path, False, "has a value that its original lacks")
             return
-        if new is not None and not new.value.strip(b"\0 "):
+        if new is not None and is_empty(new):
             new = None if name_of(old.tag) not in TYPE_1 else new
             if new is not None:
                 self.findings.say("text_notnull", path, False, "is empty, and must not be (type 1)")

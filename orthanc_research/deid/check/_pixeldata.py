@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from orthanc_research.deid.check._codestreams import frames_of, stripped
+from orthanc_research.deid.check._compare import is_empty
 from orthanc_research.deid.check._reading import Element
 
 __all__ = ["judge_overlays", "judge_pixels"]
@@ -61,7 +62,7 @@ def _is_graphic(tag: int) -> bool:
 
 def _number(elements: Elements, tag: int, default: int = 0) -> int:
     element = elements.get(tag)
-    if element is None or not element.value.strip(b"\0 "):
+    if element is None or is_empty(element):
         return default
     if element.vr == "IS":
         text = element.value.strip(b"\0 ")
@@ -71,7 +72,7 @@ def _number(elements: Elements, tag: int, default: int = 0) -> int:
 
 def _native(old: bytes, new: bytes, elements: Elements, hidden: bool) -> Iterator[Finding]:
     allocated, stored = _number(elements, _ALLOCATED), _number(elements, _STORED)
-    high = _number(elements, _HIGH, stored - 1)
+    high = _number(elements, _HIGH) or stored - 1
     expected = _expected(elements, allocated, len(old))
     # Bytes behind the last pixel: one of padding, and it is empty.
     if expected and len(new) > expected and new[expected:].strip(b"\0"):

@@ -268,7 +268,9 @@ def _outside(profile: Profile, tag: int, vr: str, keyword: str) -> str:
         return "other"
     if vr in ("OW", "OF", "OD", "OL", "OV") or keyword.startswith("("):
         return "may"
-    return {"PN": "other", "AS": "age", "TM": "time"}.get(vr, "keep")
+    if vr == "TM":
+        return "may" if profile.dates == "remove" else "time"
+    return {"PN": "other", "AS": "age"}.get(vr, "keep")
 
 
 def is_public(designator: str) -> bool:
