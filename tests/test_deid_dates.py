@@ -6,11 +6,12 @@ from datetime import datetime, timedelta
 
 import pytest
 from deid_files import SUBJECT, done, item, made, result
+from dicom_files import as_file
 from hypothesis import given
 from hypothesis import strategies as st
 from pydicom import DataElement
 
-from orthanc_research.deid import Profile, Subject
+from orthanc_research.deid import Known, Profile, Subject, examine
 from orthanc_research.deid._dates import shifted
 
 
@@ -66,6 +67,21 @@ def test_intervals_stay_and_times_are_untouched() -> None:
     tracer = found.RadiopharmaceuticalInformationSequence[0]
     assert tracer.RadiopharmaceuticalStartDateTime == "20170605110000.00+0100"
     assert found.LongitudinalTemporalInformationModified == "MODIFIED"
+
+
+def test_a_published_date_does_not_tell_how_far_the_others_moved() -> None:
+    code = item(CodeValue="69536005", CodingSchemeDesignator="SCT", CodeMeaning="Head", ContextGroupVersion="20020904")
+    source = as_file(made(AnatomicRegionSequence=[code], StudyDate="20200101", TemplateVersion="20010330"))
+    for profile in (Profile(), Profile(dates="anchor", anchor="20170406")):
+        found = done(source, profile)
+        assert found.StudyDate == "20170406"
+        assert found.AnatomicRegionSequence[0].ContextGroupVersion == "19000101000000"
+        assert "TemplateVersion" not in found
+        output, known = result(source, profile).content, Known.of(source)
+        assert examine(source, output, known=known, profile=profile, subject=SUBJECT).failures == ()
+        moved = output.replace(b"19000101000000", b"19991209" + b" " * 6)
+        assert not examine(source, moved, known=known, profile=profile, subject=SUBJECT).passed
+    assert done(source, Profile(dates="keep")).TemplateVersion == "20010330"
 
 
 def test_dates_are_kept_removed_or_anchored_as_asked() -> None:

@@ -273,6 +273,15 @@ class Judge:
             found = (distance(one, two) for one, two in zip(olds, news, strict=True))
             self.findings.offsets.update(each for each in found if each is not None)
 
+    def _published(
+        self, path: str, old: Element, new: Element | None, charsets: tuple[bytes, bytes], loose: bool
+    ) -> None:
+        """A date that everybody knows: moved, it tells by how many days those of the patient were."""
+        self._other(path, old, new, charsets, loose)
+        pairs = zip(values_of(old, b""), values_of(new, b""), strict=False) if new is not None else ()
+        told = any(distance(one, two) == self.subject.days for one, two in pairs)
+        self.findings.say("date_shifted", path, not told, "is moved as the patient's are, and everybody knows it")
+
     def _class(self, path: str, old: Element, new: Element | None, charsets: tuple[bytes, bytes], loose: bool) -> None:
         right = new is not None and (same(old, new, charsets) or _OURS.fullmatch(_text(new, b"")) is not None)
         self.findings.say("tag_retained", path, right or loose, "names a class, and differs")

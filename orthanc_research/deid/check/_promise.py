@@ -46,6 +46,7 @@ __all__ = [
 #   word      kept if its words are ordinary    dummy   a sequence that may become one of a dummy
 #   number    kept if it is one, else gone      scheme  a UID of a public coding scheme kept, else mapped
 #   csa       numbers of Siemens' header alone, or gone
+#   published a date that everybody knows: absent, empty or a dummy
 _COLUMNS = (
     "retain_uids",
     "retain_device_identity",
@@ -59,6 +60,7 @@ _TEXTS = {"LO", "SH", "CS", "AE", "LT", "ST", "UT", "UC", "UR", "UN", "OB"}
 _WORDED = {"LO", "SH", "AE", "LT", "ST", "UT", "UC", "UR"}
 _CLASS_UIDS = re.compile(r".*SOPClass.*|.*TransferSyntaxUID.*|SegmentationTemplateUID")
 _SCHEME_UIDS = {"CodingSchemeUID", "ContextUID", "MappingResourceUID", "ContextGroupExtensionCreatorUID"}
+_PUBLISHED = {"ContextGroupVersion", "ContextGroupLocalVersion", "TemplateVersion", "TemplateLocalVersion"}
 _NUMBERS = frozenset({"DS", "IS", "US", "SS", "UL", "SL", "SV", "UV", "FL", "FD"})
 _PATIENT_ID, _BIRTH_DATE = 0x00100020, 0x00100030
 _MARKS = frozenset({0x00120062, 0x00120063, 0x00120064, 0x00280303})
@@ -232,7 +234,7 @@ def _of_row(profile: Profile, row: dict[str, str], vr: str, keyword: str) -> str
         return {"AS": "age", "DA": "date", "DT": "date", "TM": "time"}.get(vr, "keep")
     if row["retain_longitudinal_modified_dates"] and profile.dates != "remove":
         if vr in ("DA", "DT"):
-            return "date"
+            return "published" if keyword in _PUBLISHED and profile.dates != "keep" else "date"
         if vr == "TM":
             return "time"
         return "may" if profile.dates == "keep" or keyword == "TimezoneOffsetFromUTC" else "other"
