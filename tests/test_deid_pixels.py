@@ -19,6 +19,7 @@ from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian
 
 from orthanc_research.deid._icc import without_texts
 from orthanc_research.deid._streams import StreamError, without_comments
+from orthanc_research.deid.check._codestreams import stripped
 from orthanc_research.errors import DeidError
 
 NAME = b"Li^Wu 4711"
@@ -199,6 +200,16 @@ def test_jpeg_2000_comments_go_from_both_headers(where: str) -> None:
     dataset = compressed(J2K, [dirty + NAME])
     assert NAME not in result(dataset).content
     np.testing.assert_array_equal(done(dataset).pixel_array, dataset_decoded(compressed(J2K, [frame])))
+
+
+def test_what_stands_behind_a_tile_of_unknown_length_goes() -> None:
+    frame = encoded("JPEG2000")
+    tile = frame.index(b"\xff\x90") + 6
+    frame = frame[:tile] + bytes(4) + frame[tile + 4 :]
+    whole = without_comments(frame)
+    assert without_comments(frame + NAME + b"\xff\xd9") == whole
+    assert stripped(frame + NAME + b"\xff\xd9").beside.endswith(NAME + b"\xff\xd9")
+    assert stripped(frame).image == stripped(whole).image
 
 
 def test_adobes_colour_transform_and_jfif_stay_without_their_thumbnail() -> None:

@@ -91,11 +91,10 @@ def _j2k(frame: bytes) -> bytes:
     tiles, shorter = [], False
     while frame[at : at + 2] == b"\xff\x90":
         length = int.from_bytes(frame[at + 6 : at + 10], "big")
-        stop = at + length if length else max(frame.rfind(b"\xff\xd9"), 0)
-        if stop < at + 14 or stop > len(frame):
-            raise StreamError
         markers, data = _kept(frame, at + 12, b"\x93")
-        if data > stop:
+        # Of unknown length it goes to EOC, which no packet can hold (15444-1 A.4.2, B.10.1).
+        stop = at + length if length else frame.find(b"\xff\xd9", data)
+        if not data < stop <= len(frame):
             raise StreamError
         part = b"".join(segment for _, segment in markers)
         if at + 12 + len(part) != data:

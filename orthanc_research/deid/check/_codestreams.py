@@ -134,14 +134,15 @@ def _segment(data: bytes, at: int, marker: int, image: list[bytes], beside: list
 def _tile_part(data: bytes, at: int, image: list[bytes], beside: list[bytes]) -> int:
     """One tile-part; its length (Psot) is taken as it is without the comments in its header."""
     length = int.from_bytes(data[at + 6 : at + 10], "big")
-    stop = at + length if length else len(data) - (2 if data.endswith(b"\xff\xd9") else 0)
-    if stop > len(data) or stop < at + 14:
-        raise ValueError("a JPEG 2000 frame ends early")
     header: list[bytes] = []
     said: list[bytes] = []
     here = at + 12
     while (marker := int.from_bytes(data[here : here + 2], "big")) != _J2K_SOD:
         here = _segment(data, here, marker, header, said)
+    ends = data.find(b"\xff\xd9", here)
+    stop = at + length if length else ends if ends > 0 else len(data)
+    if not here < stop <= len(data):
+        raise ValueError("a JPEG 2000 frame ends early")
     cut = sum(len(each) + 4 for each in said)
     size = (length - cut).to_bytes(4, "big") if length else bytes(4)
     image += [data[at : at + 6], size, data[at + 10 : at + 12], *header, data[here:stop]]
