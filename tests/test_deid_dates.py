@@ -78,7 +78,8 @@ def test_dates_that_stand_for_none_do_not_tell_how_far_the_others_moved() -> Non
     source = as_file(made(StudyDate="20200101", SeriesDate="19000101", AcquisitionDateTime="19700101000000"))
     output, known = result(source).content, Known.of(source)
     found = examine(source, output, known=known, profile=Profile(), subject=SUBJECT)
-    assert (found.failures, found.offsets) == ((), {-1000})
+    assert not found.failures
+    assert set(found.offsets) == {-1000}
     assert (done(source).SeriesDate, done(source).AcquisitionDateTime) == ("19000101", "19700101000000")
     moved = output.replace(b"DA\x08\x0019000101", b"DA\x08\x0018970406")
     assert not examine(source, moved, known=known, profile=Profile(), subject=SUBJECT).passed
