@@ -20,6 +20,8 @@ from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian
 from orthanc_research.deid._icc import without_texts
 from orthanc_research.deid._streams import StreamError, without_comments
 from orthanc_research.deid.check._codestreams import stripped
+from orthanc_research.deid.check._pixeldata import judge_pixels
+from orthanc_research.deid.check._reading import read
 from orthanc_research.errors import DeidError
 
 NAME = b"Li^Wu 4711"
@@ -127,6 +129,21 @@ def test_samples_that_are_stored_stay_whatever_they_are_called(samples: int) -> 
     stored = np.stack([GREY] * samples, -1).tobytes()
     dataset.PixelData = stored + NAME
     assert done(dataset).PixelData == stored
+
+
+@pytest.mark.parametrize(("keyword", "bits"), [("FloatPixelData", 32), ("DoubleFloatPixelData", 64)])
+def test_what_stands_behind_real_numbers_is_refused(keyword: str, bits: int) -> None:
+    dataset = made(Rows=2, Columns=3, SamplesPerPixel=1, PhotometricInterpretation="MONOCHROME2", BitsAllocated=bits)
+    stored = np.arange(6, dtype=f"f{bits // 8}").tobytes()
+    setattr(dataset, keyword, stored)
+    assert getattr(done(dataset), keyword) == stored
+    found = read(as_file(dataset)).elements
+    assert all(passed for _, passed, _ in judge_pixels(found, found, ExplicitVRLittleEndian))
+    setattr(dataset, keyword, stored + NAME.ljust(16))
+    with pytest.raises(DeidError, match="float pixels"):
+        result(dataset)
+    found = read(as_file(dataset)).elements
+    assert not all(passed for _, passed, _ in judge_pixels(found, found, ExplicitVRLittleEndian))
 
 
 def test_overlays_curves_thumbnails_and_padding_go() -> None:

@@ -22,6 +22,7 @@ __all__ = ["deidentify"]
 
 _CLASS, _INSTANCE, _STUDY, _SERIES = 0x00080016, 0x00080018, 0x0020000D, 0x0020000E
 _PIXELS, _OFFSETS, _LENGTHS = 0x7FE00010, 0x7FE00001, 0x7FE00002
+_REAL = (0x7FE00008, 0x7FE00009)  # FloatPixelData, DoubleFloatPixelData
 _DOCUMENT = 0x00420011
 _DIRECTORY = "1.2.840.10008.1.3.10"
 _RLE = "1.2.840.10008.1.2.5"
@@ -101,6 +102,10 @@ def _refuse(elements: Elements, profile: Profile) -> None:
 
 def _pixel_parts(file: File, walk: Walk, profile: Profile) -> dict[int, bytes]:
     element = file.elements.get(_PIXELS)
+    for tag in _REAL:
+        value = _bytes(file.elements, tag)
+        if value and 0 < _facts(file).size(len(value)) < len(value):
+            raise DeidError("There are bytes behind the last of its float pixels, which may hold anything.")
     if element is None or "PixelData" in profile.remove:
         return {}
     if not isinstance(element, RawDataElement):

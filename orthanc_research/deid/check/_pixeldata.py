@@ -44,6 +44,8 @@ def judge_pixels(old: Elements, new: Elements, syntax: str, *, hidden: bool = Fa
             yield from _native(before.value, after.value, old, hidden)
         else:
             yield "pixels_retained", hidden or before.value == after.value, "stored values differ"
+            expected = _expected(old, _number(old, _ALLOCATED), len(after.value))
+            yield "pixels_hidden", not 0 < expected < len(after.value), "there are bytes behind the last pixel"
 
 
 def judge_overlays(new: Elements, *, allowed: bool) -> Iterator[Finding]:
