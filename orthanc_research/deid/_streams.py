@@ -177,8 +177,14 @@ def _packed_end(frame: bytes, at: int, stop: int, size: int) -> int:
     made = 0
     while made < size and at < stop:
         run = frame[at]
-        made += run + 1 if run < 128 else 257 - run if run > 128 else 0
-        at += run + 2 if run < 128 else 2 if run > 128 else 1
+        if run < 128:
+            made += run + 1
+            at += run + 2
+        elif run > 128:
+            made += 257 - run
+            at += 2
+        else:
+            at += 1
     if made > size + 1 or at > stop:
         raise StreamError
     return at

@@ -194,9 +194,12 @@ def _rle(data: bytes, pixels: int) -> Stream:
         at, left = start, pixels
         while left > 0 and at < stop:
             code = data[at]
-            literal = code <= 127
-            left -= code + 1 if literal else (257 - code) % 129
-            at += 1 + (code + 1 if literal else code != 128)
+            if code > 128:  # one byte, repeated
+                at, left = at + 2, left - (257 - code)
+            elif code < 128:
+                at, left = at + code + 2, left - code - 1
+            else:
+                at += 1
         if left < -1 or at > stop:
             raise ValueError("an RLE segment holds more than its pixels")
         image.append(data[start:at])

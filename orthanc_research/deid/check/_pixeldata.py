@@ -124,7 +124,7 @@ def _compressed(
     try:
         plane = _number(before, _ROWS) * _number(before, _COLUMNS) if syntax == _RLE else 0
         olds = [stripped(each, plane) for each in frames_of(old[1:], count)]
-        news = [stripped(each, plane) for each in frames_of(new[1:], count)]
+        news = olds if old[1:] == new[1:] else [stripped(each, plane) for each in frames_of(new[1:], count)]
     except ValueError as error:
         # Nobody can follow it, so nobody can say that there is nothing beside the image.
         yield "pixels_hidden", False, str(error)
