@@ -188,6 +188,8 @@ Path = tuple[int, ...]
 _TEXTS = frozenset(("LO", "SH", "ST", "LT", "UT", "UC", "UR", "CS", "AE", "PN", "AS"))
 _ICON = 0x00880200
 _CODES = frozenset(("CodeValue", "CodingSchemeDesignator", "CodeMeaning"))  # a house's own codes are planted texts
+# Of groups of codes: everybody knows these dates, so that moved ones tell by how many days.
+_PUBLISHED = frozenset(("ContextGroupVersion", "ContextGroupLocalVersion"))
 _REFERRING = frozenset(("ct", "rtstruct", "seg", "sr", "pet", "enhanced"))
 
 
@@ -502,6 +504,8 @@ def _intervals(pairs: Sequence[_Pair]) -> Iterator[Check]:
     moved: dict[int, list[tuple[_Pair, str, int | None]]] = defaultdict(list)
     for pair in pairs:
         for path, leaf in _dates(pair):
+            if leaf.keyword in _PUBLISHED:
+                continue
             if pair.now(path):
                 moved[pair.file.person.number].append((pair, leaf.keyword, _days(leaf.text, pair.now(path))))
             elif leaf.keyword in _SHIFTED and pair.file.kind not in ("everything", "sequences"):

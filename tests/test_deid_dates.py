@@ -6,11 +6,12 @@ from datetime import datetime, timedelta
 
 import pytest
 from deid_files import SUBJECT, done, item, made, result
+from dicom_files import as_file
 from hypothesis import given
 from hypothesis import strategies as st
 from pydicom import DataElement
 
-from orthanc_research.deid import Profile, Subject
+from orthanc_research.deid import Known, Profile, Subject, examine
 from orthanc_research.deid._dates import shifted
 
 
@@ -35,7 +36,11 @@ from orthanc_research.deid._dates import shifted
         ("DT", "20200301235960", "20200229235960"),
         ("DA", "20200230", None),
         ("DA", "20200301 Li", None),
-        ("DA", "00010101", None),
+        ("DA", "00010102\\00010101", "00010101\\00010101"),
+        ("DA", "00010201-", "00010131-"),
+        ("DA", "19000101", "19000101"),  # no date; moved, it would tell how far
+        ("DT", "19700101000000", "19700101000000"),
+        ("DA", "19700102", "19700101"),
         ("DA", "Li", None),
         ("DT", "2020-03-01T10:11:12", None),
         ("DT", "20200301251112", None),
@@ -52,6 +57,7 @@ def test_a_date_moves_one_day_back(vr: str, value: str, expected: str | None) ->
 def test_every_date_moves_by_exactly_the_days(day: object, days: int) -> None:
     text = f"{day:%Y%m%d}".zfill(8)
     old = datetime.strptime(text, "%Y%m%d")  # noqa: DTZ007
+    days = 0 if text in ("18581117", "18991230", "19000101", "19010101", "19700101", "99991231") else days
     assert shifted("DA", text.encode(), days) == f"{old + timedelta(days):%Y%m%d}".zfill(8).encode()
 
 
@@ -66,6 +72,32 @@ def test_intervals_stay_and_times_are_untouched() -> None:
     tracer = found.RadiopharmaceuticalInformationSequence[0]
     assert tracer.RadiopharmaceuticalStartDateTime == "20170605110000.00+0100"
     assert found.LongitudinalTemporalInformationModified == "MODIFIED"
+
+
+def test_dates_that_stand_for_none_do_not_tell_how_far_the_others_moved() -> None:
+    source = as_file(made(StudyDate="20200101", SeriesDate="19000101", AcquisitionDateTime="19700101000000"))
+    output, known = result(source).content, Known.of(source)
+    found = examine(source, output, known=known, profile=Profile(), subject=SUBJECT)
+    assert not found.failures
+    assert set(found.offsets) == {-1000}
+    assert (done(source).SeriesDate, done(source).AcquisitionDateTime) == ("19000101", "19700101000000")
+    moved = output.replace(b"DA\x08\x0019000101", b"DA\x08\x0018970406")
+    assert not examine(source, moved, known=known, profile=Profile(), subject=SUBJECT).passed
+
+
+def test_a_published_date_does_not_tell_how_far_the_others_moved() -> None:
+    code = item(CodeValue="69536005", CodingSchemeDesignator="SCT", CodeMeaning="Head", ContextGroupVersion="20020904")
+    source = as_file(made(AnatomicRegionSequence=[code], StudyDate="20200101", TemplateVersion="20010330"))
+    for profile in (Profile(), Profile(dates="anchor", anchor="20170406")):
+        found = done(source, profile)
+        assert found.StudyDate == "20170406"
+        assert found.AnatomicRegionSequence[0].ContextGroupVersion == "19000101000000"
+        assert "TemplateVersion" not in found
+        output, known = result(source, profile).content, Known.of(source)
+        assert examine(source, output, known=known, profile=profile, subject=SUBJECT).failures == ()
+        moved = output.replace(b"19000101000000", b"19991209" + b" " * 6)
+        assert not examine(source, moved, known=known, profile=profile, subject=SUBJECT).passed
+    assert done(source, Profile(dates="keep")).TemplateVersion == "20010330"
 
 
 def test_dates_are_kept_removed_or_anchored_as_asked() -> None:

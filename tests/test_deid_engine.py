@@ -76,6 +76,15 @@ def test_elements_of_unknown_kind_are_read_as_the_dictionary_says() -> None:
     assert b"Li" not in result(dataset).content
 
 
+@pytest.mark.parametrize("signed", [0, 1])
+def test_a_number_that_may_have_a_sign_is_not_said_to_have_none(signed: int) -> None:
+    """Whether US or SS is meant is told by PixelRepresentation; as UN it is still."""
+    content = as_file(made(PixelRepresentation=signed, PixelPaddingValue=63536 - 65536 * signed))
+    vr = b"SS" if signed else b"US"
+    content = content.replace(vr + b"\2\0\x30\xf8", b"UN\0\0\2\0\0\0\x30\xf8")
+    assert done(content).PixelPaddingValue == 63536 - 65536 * signed
+
+
 def test_empty_values_stay_empty_in_items_of_implicit_files() -> None:
     dataset = made(ImplicitVRLittleEndian, RTROIObservationsSequence=[item(RTROIInterpretedType="", ROIInterpreter="")])
     (found,) = done(dataset).RTROIObservationsSequence

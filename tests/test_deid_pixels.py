@@ -19,6 +19,9 @@ from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian
 
 from orthanc_research.deid._icc import without_texts
 from orthanc_research.deid._streams import StreamError, without_comments
+from orthanc_research.deid.check._codestreams import stripped
+from orthanc_research.deid.check._pixeldata import judge_pixels
+from orthanc_research.deid.check._reading import read
 from orthanc_research.errors import DeidError
 
 NAME = b"Li^Wu 4711"
@@ -102,6 +105,47 @@ def test_what_stands_behind_the_last_frame_is_cut() -> None:
     assert any("cut" in note for note in outcome.notes)
 
 
+@pytest.mark.parametrize("number", ["+2", " 2", "02"])
+def test_all_frames_stay_however_their_number_is_written(number: str) -> None:
+    dataset = image(ExplicitVRLittleEndian, np.stack([GREY, GREY[::-1]]), 8, frames=2)
+    content = as_file(dataset).replace(b"IS\2\0002 ", b"IS\2\0" + number.encode())
+    assert done(content).PixelData == dataset.PixelData
+
+
+@pytest.mark.parametrize("number", ["2.", "2\\2", "2-"])
+def test_frames_of_no_known_number_are_refused(number: str) -> None:
+    dataset = image(ExplicitVRLittleEndian, np.stack([GREY, GREY]), 8, frames=2)
+    value = number.encode().ljust(len(number) + len(number) % 2)
+    content = as_file(dataset).replace(b"IS\2\0002 ", b"IS" + struct.pack("<H", len(value)) + value)
+    with pytest.raises(DeidError, match="NumberOfFrames"):
+        result(content)
+
+
+@pytest.mark.parametrize("samples", [2, 3])
+def test_samples_that_are_stored_stay_whatever_they_are_called(samples: int) -> None:
+    """Writers that have put all samples of YBR_FULL_422 side by side often leave its name there."""
+    dataset = image(ExplicitVRLittleEndian, GREY, 8)
+    dataset.SamplesPerPixel, dataset.PhotometricInterpretation, dataset.PlanarConfiguration = 3, "YBR_FULL_422", 0
+    stored = np.stack([GREY] * samples, -1).tobytes()
+    dataset.PixelData = stored + NAME
+    assert done(dataset).PixelData == stored
+
+
+@pytest.mark.parametrize(("keyword", "bits"), [("FloatPixelData", 32), ("DoubleFloatPixelData", 64)])
+def test_what_stands_behind_real_numbers_is_refused(keyword: str, bits: int) -> None:
+    dataset = made(Rows=2, Columns=3, SamplesPerPixel=1, PhotometricInterpretation="MONOCHROME2", BitsAllocated=bits)
+    stored = np.arange(6, dtype=f"f{bits // 8}").tobytes()
+    setattr(dataset, keyword, stored)
+    assert getattr(done(dataset), keyword) == stored
+    found = read(as_file(dataset)).elements
+    assert all(passed for _, passed, _ in judge_pixels(found, found, ExplicitVRLittleEndian))
+    setattr(dataset, keyword, stored + NAME.ljust(16))
+    with pytest.raises(DeidError, match="float pixels"):
+        result(dataset)
+    found = read(as_file(dataset)).elements
+    assert not all(passed for _, passed, _ in judge_pixels(found, found, ExplicitVRLittleEndian))
+
+
 def test_overlays_curves_thumbnails_and_padding_go() -> None:
     dataset = image(ExplicitVRLittleEndian, GREY, 8)
     dataset.add_new(0x60000010, "US", 24)
@@ -175,6 +219,16 @@ def test_jpeg_2000_comments_go_from_both_headers(where: str) -> None:
     np.testing.assert_array_equal(done(dataset).pixel_array, dataset_decoded(compressed(J2K, [frame])))
 
 
+def test_what_stands_behind_a_tile_of_unknown_length_goes() -> None:
+    frame = encoded("JPEG2000")
+    tile = frame.index(b"\xff\x90") + 6
+    frame = frame[:tile] + bytes(4) + frame[tile + 4 :]
+    whole = without_comments(frame)
+    assert without_comments(frame + NAME + b"\xff\xd9") == whole
+    assert stripped(frame + NAME + b"\xff\xd9").beside.endswith(NAME + b"\xff\xd9")
+    assert stripped(frame).image == stripped(whole).image
+
+
 def test_adobes_colour_transform_and_jfif_stay_without_their_thumbnail() -> None:
     stream = io.BytesIO()
     Image.fromarray(np.stack([GREY] * 3, -1)).save(stream, "JPEG", quality=95)
@@ -192,6 +246,40 @@ def test_frames_that_cannot_be_followed_are_refused() -> None:
         without_comments(encoded("JPEG")[:-200])
     with pytest.raises(DeidError, match="damaged"):
         result(compressed(BASELINE, [encoded("JPEG")[:-200]]))
+
+
+@pytest.mark.parametrize("syntax", [BASELINE, J2K, LS, RLE, "1.2.840.10008.1.2.4.102"])
+@pytest.mark.parametrize("before", [b"\0", NAME, b"\0\0\0\x0cJXL \r\n\x87\n", b"\0\0\0\x18ftypmp42"])
+def test_a_frame_that_begins_with_something_else_is_refused(syntax: str, before: bytes) -> None:
+    with pytest.raises(DeidError, match="kind that is not followed"):
+        result(compressed(syntax, [before + jpeg_with(segment(0xFE, NAME))]))
+
+
+def test_what_stands_beside_the_segments_of_rle_goes_and_the_pixels_stay() -> None:
+    dataset = image(ExplicitVRLittleEndian, np.arange(768, dtype=np.uint16).reshape(24, 32) * 7, 16)
+    dataset.compress(RLE, generate_instance_uid=False)
+    expected, frame = dataset.pixel_array, get_frame(dataset.PixelData, 0)
+    assert get_frame(done(dataset).PixelData, 0) == frame
+    one, two = struct.unpack_from("<2I", frame, 4)
+    shift = 2 * len(NAME)
+    head = struct.pack("<3I", 2, one + len(NAME), two + shift) + NAME.ljust(52, b"\0")
+    dataset.PixelData = encapsulate([head + NAME + frame[one:two] + NAME + frame[two:] + NAME])
+    found = done(dataset)
+    assert NAME not in result(dataset).content
+    np.testing.assert_array_equal(found.pixel_array, expected)
+    dataset.Rows = 1  # so that the name is in a run which makes more than the plane
+    dataset.PixelData = encapsulate([frame[:two] + b"\x7f" + NAME * 13])
+    with pytest.raises(DeidError, match="damaged"):
+        result(dataset)
+
+
+def test_a_compressed_stream_that_is_not_in_a_frame_is_refused() -> None:
+    frame = jpeg_with(segment(0xFE, NAME))
+    content = as_file(compressed(BASELINE, [frame], table=False))
+    at = content.index(b"\xe0\x7f\x10\0OB")
+    pixels = b"\xe0\x7f\x10\0OB\0\0" + struct.pack("<I", len(frame) + len(frame) % 2) + frame + bytes(len(frame) % 2)
+    with pytest.raises(DeidError, match="not in frames"):
+        result(content[:at] + pixels)
 
 
 def test_an_overlay_in_spare_bits_of_compressed_pixels_is_refused() -> None:

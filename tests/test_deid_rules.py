@@ -150,6 +150,15 @@ def test_a_value_is_kept_when_it_is_one(value: str, expected: str | None) -> Non
     assert text not in "".join(outcome.notes)
 
 
+@pytest.mark.parametrize("text", ["1.2.826.0.77", "0351-4711", "2020-01-01", "1950.01.01", "49 351 4711", "1\\-"])
+def test_what_is_written_in_digits_is_not_yet_a_number(text: str) -> None:
+    dataset = made()
+    dataset.add_new(0x00180050, "LO", text)
+    assert "SliceThickness" not in done(dataset)
+    dataset["SliceThickness"].value = "+1.5E-3\\ .5 \\\\-2."
+    assert done(dataset).SliceThickness == ["+1.5E-3", " .5", "", "-2."]
+
+
 def test_birth_dates_are_emptied_whatever_dates_do() -> None:
     for dates in ("shift", "keep", "remove"):
         found = done(made(PatientBirthDate="19500101", PatientBirthTime="1200"), Profile(dates=dates))

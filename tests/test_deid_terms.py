@@ -248,6 +248,10 @@ def test_bits_beside_the_stored_ones_are_clear_wherever_those_lie(high: int, bes
         (0x00180060, "DS", b"120 ", True),
         (0x00180060, "DS", b"QZZ ", False),
         (0x00180060, "LO", b"QZZ ", False),
+        (0x00180050, "DS", b"+1.5E-3\\ .5 \\\\-2.", True),
+        (0x00180050, "DS", b"1.2.826.0.77", False),  # a UID, a telephone, a date
+        (0x00180050, "DS", b"0351-4711 ", False),
+        (0x00180050, "IS", b"1950.01.01", False),
         (0x0008103E, "SH", b"head", True),  # texts are written alike
         (0x0020000D, "UI", b"1.2.3", True),
         (0x0020000D, "UI", b"QZZ ", False),

@@ -16,7 +16,7 @@ import pytest
 from deid_originals import KEY, SUBJECT, compressed, csa, original, output_of, spoilt
 from dicom_files import as_file
 from PIL import ImageCms
-from pydicom import Dataset, dcmread
+from pydicom import DataElement, Dataset, dcmread
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.sequence import Sequence
 from pydicom.uid import UID
@@ -24,7 +24,8 @@ from pydicom.uid import UID
 import orthanc_research.deid
 from orthanc_research.deid import Examined, Key, Known, Profile, Subject, conclude, deidentify, examine
 from orthanc_research.deid.check._blanked import is_blanked
-from orthanc_research.deid.check._leaks import leaks_in_bytes, leaks_in_text, search_for
+from orthanc_research.deid.check._leaks import leaks_in, leaks_in_bytes, leaks_in_text, search_for
+from orthanc_research.deid.check._reading import Element
 from orthanc_research.deid.check._siemens import is_reduced
 from orthanc_research.errors import DeidError
 
@@ -257,12 +258,60 @@ def test_a_comment_in_a_compressed_frame_is_found_and_so_is_another_frame(kind: 
     assert ("pixels_retained", "PixelData") in failed(look(other, source))
 
 
-def test_an_rle_header_holds_nothing_else() -> None:
+def test_an_rle_frame_holds_nothing_but_its_segments() -> None:
     source = as_file(compressed("rle"))
     output = output_of(source)
     frame = next(generate_frames(dcmread(io.BytesIO(output)).PixelData, number_of_frames=1))
-    hidden = spoilt(output, put("PixelData", encapsulate([frame[:40] + b"Li" + frame[42:]])))
-    assert ("pixels_hidden", "PixelData") in failed(look(hidden, source))
+    for hidden in (frame[:40] + b"Li" + frame[42:], frame + b"Li"):
+        assert failed(look(spoilt(output, put("PixelData", encapsulate([hidden]))), source)) == {
+            ("pixels_hidden", "PixelData")
+        }
+
+
+def test_of_a_frame_that_cannot_be_followed_nobody_knows_what_is_in_it() -> None:
+    source = as_file(compressed("jpeg"))
+    frame = next(generate_frames(dcmread(io.BytesIO(source)).PixelData, number_of_frames=1))
+    hidden = put("PixelData", encapsulate([b"\0" + frame]))  # with its comment
+    assert ("pixels_hidden", "PixelData") in failed(look(spoilt(output_of(source), hidden), spoilt(source, hidden)))
+
+
+def test_numbers_that_look_like_padding_are_numbers() -> None:
+    """0 is two zeros, and 32 a blank and a zero."""
+    ds = original()
+    ds.PixelRepresentation, ds.SmallestImagePixelValue, ds.BitsAllocated = 0, 32, 32
+    ds.PixelData = (np.arange(256, dtype="<u4") | 0x30000).tobytes() + b"Li Jurgen "
+    source = as_file(ds)
+    output = output_of(source)
+    assert look(output, source).failures == ()
+    assert failed(look(spoilt(output, put("PixelRepresentation", 1)), source)) == {
+        ("text_retained", "PixelRepresentation")
+    }
+    gone: Change = lambda ds: delattr(ds, "PixelRepresentation")  # noqa: E731
+    assert failed(look(spoilt(output, gone), source)) == {("tag_retained", "PixelRepresentation")}
+    other = put("SmallestImagePixelValue", 33)
+    assert failed(look(spoilt(output, other), source)) == {("text_retained", "SmallestImagePixelValue")}
+    assert failed(look(spoilt(output, more_pixels), source)) == {("pixels_hidden", "PixelData")}
+
+
+@pytest.mark.parametrize(("frames", "colours"), [(b"+2", "RGB"), (b"2.", "RGB"), (b"1 ", "YBR_FULL_422")])
+def test_the_last_pixels_are_looked_at(frames: bytes, colours: str) -> None:
+    """Of all frames, and of samples that are stored in full under the name of subsampled ones."""
+    ds = original(bits=8)
+    ds.SamplesPerPixel, ds.PlanarConfiguration, ds.PhotometricInterpretation = 3, 0, colours
+    ds.NumberOfFrames = 7
+    ds.PixelData = bytes(16 * 16 * 3) * (1 if b"1" in frames else 2)
+    source = as_file(ds)
+
+    def changed(content: bytes) -> bytes:
+        return content.replace(b"IS\2\0007 ", b"IS\2\0" + frames)
+
+    output = output_of(source)
+    whole = spoilt(output, put("PixelData", ds.PixelData))
+    assert failed(look(changed(whole), changed(source))) == set()
+    other = spoilt(output, put("PixelData", ds.PixelData[:-1] + b"\1"))
+    assert failed(look(changed(other), changed(source))) == {("pixels_retained", "PixelData")}
+    less = spoilt(output, put("PixelData", ds.PixelData[: 16 * 16 * 2]))
+    assert failed(look(changed(less), changed(source))) == {("pixels_retained", "PixelData")}
 
 
 def test_a_deflated_stream_has_no_second_one_behind_it() -> None:
@@ -404,6 +453,72 @@ def test_spellings_of_a_date(text: str) -> None:
     assert leaks_in_text(f"born {text}", search) == {"births"}
     assert leaks_in_bytes(b"\1\2" + text.encode() + b"\0\xff", search) == {"births"}
     assert not leaks_in_text(text.replace("1928", "1927"), search)
+
+
+@pytest.mark.parametrize(
+    ("vr", "value", "kind"),
+    [
+        ("DS", b"1\\+1234567.0 \\2", "numbers"),
+        ("IS", b"01234567", "numbers"),
+        ("IS", b"19500101", "births"),
+        ("DS", b"19500101.5", ""),
+        ("DS", b"123456\\7", ""),
+        ("DS", b"11234567", ""),
+    ],
+)
+def test_identifiers_among_numbers(vr: str, value: bytes, kind: str) -> None:
+    search = search_for(Known(numbers=frozenset({"1234567"}), births=frozenset({"19500101"})))
+    assert "".join(leak.kind for leak in leaks_in("", Element(0x00180050, vr, value), b"", search)) == kind
+
+
+@pytest.mark.parametrize(
+    ("unit", "age", "told"),
+    [("a", "93", "90"), ("a", "89", "89"), ("mo", "93", "93"), ("mo", "1100", "1080"), ("d", "33000", "32872")],
+)
+def test_an_age_in_a_report_is_an_age_in_its_unit(unit: str, age: str, told: str) -> None:
+    def coded(code: str, scheme: str) -> Sequence:
+        concept = Dataset()
+        concept.CodeValue, concept.CodingSchemeDesignator, concept.CodeMeaning = code, scheme, "Age"
+        return Sequence([concept])
+
+    def measured(value: str) -> Change:
+        return lambda ds: setattr(ds.ContentSequence[0].MeasuredValueSequence[0], "NumericValue", value)
+
+    ds, content, value = original(), Dataset(), Dataset()
+    value.NumericValue, value.MeasurementUnitsCodeSequence = age, coded(unit, "UCUM")
+    content.ValueType, content.ConceptNameCodeSequence = "NUM", coded("121033", "DCM")
+    content.MeasuredValueSequence = Sequence([value])
+    ds.ContentSequence = Sequence([content])
+    source = as_file(ds)
+    output = output_of(source)
+    found = dcmread(io.BytesIO(output)).ContentSequence[0].MeasuredValueSequence[0]
+    assert str(found.NumericValue) == told
+    assert look(output, source).failures == ()
+    path = "ContentSequence.MeasuredValueSequence.NumericValue"
+    for wrong in {"17", age} - {told}:
+        assert failed(look(spoilt(output, measured(wrong)), source)) == {("text_retained", path)}
+
+
+@pytest.mark.parametrize(
+    ("keyword", "vr", "value", "profile"),
+    [
+        ("StudyTime", "TM", "noon", Profile(dates="keep")),
+        ("TreatmentControlPointDate", "DA", "noon", Profile(dates="keep")),
+        ("TimeOfLastDetectorCalibration", "TM", "noon", Profile(options=frozenset({"retain_device_identity"}))),
+        ("SecondaryReviewTime", "TM", "101112", Profile(dates="remove")),
+        ("SelectorASValue", "AS", "old", Profile()),
+        ("InstitutionCodeSequence", "SQ", [], Profile()),
+    ],
+)
+def test_what_says_nothing_that_its_vr_may_say_stops_no_release(
+    keyword: str, vr: str, value: object, profile: Profile
+) -> None:
+    ds = original()
+    ds.add(DataElement(keyword, vr, value, validation_mode=0))
+    source = as_file(ds)
+    output = output_of(source, profile)
+    assert not any(word in output for word in (b"noon", b"old "))
+    assert look(output, source, profile).failures == ()
 
 
 def test_known_is_read_at_every_depth_and_shows_nothing() -> None:

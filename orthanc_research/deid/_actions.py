@@ -36,6 +36,7 @@ _PERSONS = frozenset(
 _ASKED = "the profile keeps it"
 _BIRTH_DATE, _AGE = "121031", "121033"
 _OLDEST = 89  # years
+_IN_A_YEAR = {"mo": 12, "wk": 52.18, "d": 365.25, "h": 8766}  # UCUM
 _CODE_STRING = re.compile(rb"(?!.*\d{6})[A-Z0-9 _]{0,16}")
 # Of the patient, and of what was asked most often: only what the standard enumerates (PS3.3).
 _ENUMERATED = {
@@ -101,7 +102,7 @@ class Actions:
         if rule.keyword == "ICCProfile" and value:
             return without_texts(value)
         if level.concept == _AGE and rule.vr == "DS" and rule.keyword == "NumericValue":
-            return _capped(value)
+            return _capped(value, level.unit)
         if rule.vr == "CS":
             return value if self._are_terms(rule.keyword, value, level) else None
         if (
@@ -260,9 +261,11 @@ def _mapped_uids(key: Key, value: bytes, namespace: str) -> bytes:
     ).encode("ascii", "replace")
 
 
-def _capped(value: bytes) -> bytes | None:
-    """An age in a report: over 89 it is 90, whatever its unit may be."""
+def _capped(value: bytes, unit: str) -> bytes | None:
+    """An age in a report: over 89 years it is 90; what has no unit is in years."""
+    number = _IN_A_YEAR.get(unit, 1)
     try:
-        return b"90" if float(value.strip(b" \0") or b"0") > _OLDEST else value
+        old = float(value.strip(b" \0") or b"0") / number > _OLDEST
     except ValueError:
         return None
+    return str(round((_OLDEST + 1) * number)).encode() if old else value

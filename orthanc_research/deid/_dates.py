@@ -16,6 +16,9 @@ _DT = re.compile(
 _TM = re.compile(rb"(?:[01]\d|2[0-4])(?:(:?)[0-5]\d(?:\1(?:[0-5]\d|60)(?:\.\d{1,6})?)?)?")
 _AS = re.compile(rb"\d{1,3}[DWMY]")  # some write "0Y"
 _BLANKS = b" \0"
+# What programs write where there is no date: the first and last day there is, and those where clocks begin.
+_CLOCKS = ("1858-11-17", "1899-12-30", "1900-01-01", "1901-01-01", "1970-01-01")
+_NONE = frozenset((date.min, date.max, *map(date.fromisoformat, _CLOCKS)))
 _OLDEST = 89  # years; above that an age identifies (45 CFR 164.514(b)(2)(i)(C))
 
 
@@ -61,9 +64,13 @@ def _move_dt(part: bytes, days: int) -> bytes | None:
 
 
 def _day(year: bytes, month: bytes | None, day: bytes | None, days: int) -> date | None:
-    """A value without a day is read as the first one, and loses the day again when it is written."""
+    """A value without a day is read as the first one, and loses the day again when it is written.
+
+    One that stands for none stays: moved, it would tell by how many days.
+    """
     try:
-        return date(int(year), int(month or 1), int(day or 1)) + timedelta(days)
+        found = date(int(year), int(month or 1), int(day or 1))
+        return found if found in _NONE else found + timedelta(days)
     except (ValueError, OverflowError):
         return None
 

@@ -22,8 +22,11 @@ __all__ = ["deidentify"]
 
 _CLASS, _INSTANCE, _STUDY, _SERIES = 0x00080016, 0x00080018, 0x0020000D, 0x0020000E
 _PIXELS, _OFFSETS, _LENGTHS = 0x7FE00010, 0x7FE00001, 0x7FE00002
+_REAL = (0x7FE00008, 0x7FE00009)  # FloatPixelData, DoubleFloatPixelData
 _DOCUMENT = 0x00420011
 _DIRECTORY = "1.2.840.10008.1.3.10"
+_RLE = "1.2.840.10008.1.2.5"
+_NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2")
 _DOCUMENTS = "1.2.840.10008.5.1.4.1.1.104."
 _VOICES = ("1.2.840.10008.5.1.4.1.1.9.4.1", "1.2.840.10008.5.1.4.1.1.9.4.2")
 _UNDEFINED = 0xFFFFFFFF
@@ -99,6 +102,10 @@ def _refuse(elements: Elements, profile: Profile) -> None:
 
 def _pixel_parts(file: File, walk: Walk, profile: Profile) -> dict[int, bytes]:
     element = file.elements.get(_PIXELS)
+    for tag in _REAL:
+        value = _bytes(file.elements, tag)
+        if value and 0 < _facts(file).size(len(value)) < len(value):
+            raise DeidError("There are bytes behind the last of its float pixels, which may hold anything.")
     if element is None or "PixelData" in profile.remove:
         return {}
     if not isinstance(element, RawDataElement):
@@ -107,6 +114,8 @@ def _pixel_parts(file: File, walk: Walk, profile: Profile) -> dict[int, bytes]:
     if element.length == _UNDEFINED and _hides_overlay(file.elements):
         raise DeidError("It has an overlay in the spare bits of compressed pixels, where nothing can be cleared.")
     if element.length != _UNDEFINED:
+        if file.syntax.uid not in _NATIVE and value:
+            raise DeidError("Its compressed pixels are not in frames, so what hides in them cannot be told.")
         if file.syntax.implicit or element.VR != "OB":
             vr, word = "OW", 2
         else:
@@ -117,7 +126,7 @@ def _pixel_parts(file: File, walk: Walk, profile: Profile) -> dict[int, bytes]:
         if content != value:
             walk.actions.changes["PixelData", "bits cleared or cut"] += 1
         return {_PIXELS: encode.element(file.syntax, _PIXELS, vr, content)}
-    found = compressed(value, facts.frames, _bytes(file.elements, _OFFSETS))
+    found = compressed(value, facts, _bytes(file.elements, _OFFSETS), rle=file.syntax.uid == _RLE)
     for sentence in found.notes:
         walk.actions.note(sentence)
     if found.dropped:
@@ -143,12 +152,15 @@ def _facts(file: File) -> Facts:
         value = _bytes(elements, tag)[:2]
         return struct.unpack("<H" if file.syntax.little else ">H", value)[0] if len(value) == 2 else 0
 
-    frames = _text(elements, 0x00280008)
+    try:
+        frames = int(_text(elements, 0x00280008) or "1")  # "+4" is an IS as well
+    except ValueError:
+        raise DeidError("Its NumberOfFrames is no whole number, so nobody knows where its pixels end.") from None
     return Facts(
         rows=short(0x00280010),
         columns=short(0x00280011),
         samples=short(0x00280002),
-        frames=int(frames) if frames.isdigit() and len(frames) < 10 else 1,
+        frames=frames,
         allocated=short(0x00280100),
         stored=short(0x00280101),
         high_bit=short(0x00280102),

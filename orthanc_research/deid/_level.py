@@ -18,7 +18,8 @@ ASCII = ("ascii",)
 class Level:
     """Where the walk is: the path down to here, how deep, and the elements beside the present one.
 
-    `concept` is the code of what a content item is about (PS3.3 section 10.2), "" elsewhere.
+    `concept` is the code of what a content item is about (PS3.3 section 10.2), `unit` that of a measurement's unit; ""
+    elsewhere.
     """
 
     prefix: str
@@ -26,6 +27,7 @@ class Level:
     encodings: tuple[str, ...]
     elements: Elements
     concept: str = ""
+    unit: str = ""
 
     def text(self, tag: int) -> str:
         """The value of a neighbour as text; "" where there is none that can be read."""

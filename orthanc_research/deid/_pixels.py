@@ -34,13 +34,16 @@ class Facts:
     signed: bool
     subsampled: bool
 
-    @property
-    def size(self) -> int:
-        """Bytes of native pixel data without padding; 0 where the header does not say."""
+    def size(self, stored: int) -> int:
+        """How many of the `stored` bytes are native pixel data; 0 where the header does not say.
+
+        Many writers go on to name YBR_FULL_422 what they have stored in full.
+        """
         count = self.rows * self.columns * self.samples * max(self.frames, 1)
-        if self.subsampled:
-            count = count // self.samples * 2
-        return -(-count * self.allocated // 8)
+        full = -(-count * self.allocated // 8)
+        if self.subsampled and stored < full:
+            return -(-count // self.samples * 2 * self.allocated // 8)
+        return full
 
 
 @dataclass(slots=True)
@@ -60,8 +63,9 @@ def native(value: bytes, facts: Facts, word: int, little: bool) -> tuple[bytes, 
     `word` is how many bytes the byte order swaps: 2 for OW, 1 for OB.
     """
     notes = []
-    if facts.size and len(value) > facts.size:
-        surplus, value = value[facts.size :], value[: facts.size]
+    size = facts.size(len(value))
+    if size and len(value) > size:
+        surplus, value = value[size:], value[:size]
         if len(surplus) > 1:
             notes.append("PixelData was longer than its frames: cut.")
     if not 0 < facts.stored < facts.allocated or facts.allocated not in (8, 16, 32):
@@ -95,17 +99,18 @@ def _cleared(stored: npt.NDArray[Any], facts: Facts) -> npt.NDArray[Any] | None:
     return None if np.array_equal(cleared, stored) else cleared
 
 
-def compressed(value: bytes, frames: int, extended: bytes) -> Compressed:
+def compressed(value: bytes, facts: Facts, extended: bytes, *, rle: bool) -> Compressed:
     """Encapsulated pixel data with comments and application segments dropped, and its offset tables corrected.
 
-    `extended` is ExtendedOffsetTable as it was. `DeidError` where fragments are damaged, or where a JPEG or JPEG 2000
-    frame cannot be followed, since something could hide there.
+    `extended` is ExtendedOffsetTable as it was. `DeidError` where fragments are damaged, or where a frame cannot be
+    followed, since something could hide there.
     """
     table, fragments, starts = _fragments(value)
-    groups = _frames(table, fragments, starts, frames, extended)
+    groups = _frames(table, fragments, starts, facts.frames, extended)
     out = Compressed([b""])
     position, offsets, lengths = 0, [], []
-    results = [_without(group) for group in groups]
+    segment = facts.rows * facts.columns if rle else 0
+    results = [_without(group, segment) for group in groups]
     out.dropped = sum(dropped for _, dropped in results)
     for cleaned, _ in results:
         offsets.append(position)
@@ -178,13 +183,16 @@ def _grouped(fragments: list[bytes], begins: list[bool]) -> list[list[bytes]]:
     return groups
 
 
-def _without(group: list[bytes]) -> tuple[list[bytes], int]:
+def _without(group: list[bytes], segment: int) -> tuple[list[bytes], int]:
     """A frame's fragments as they are, or as one where something was dropped, and how many bytes that was."""
     whole = b"".join(group)
     try:
-        cleaned = without_comments(whole)
+        cleaned = without_comments(whole, segment)
     except StreamError:
-        raise DeidError("A compressed frame is damaged, so that what hides in it cannot be told.") from None
+        raise DeidError(
+            "A compressed frame is damaged, or of a kind that is not followed here (video, JPEG XL), so what hides in "
+            "it cannot be told."
+        ) from None
     dropped = whole[len(cleaned) :] if whole.startswith(cleaned) else whole
     if not dropped.strip(b"\0"):
         return group, 0

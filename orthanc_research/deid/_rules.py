@@ -33,6 +33,9 @@ _SCHEME_UID = {
     "ContextGroupExtensionCreatorUID",
     "ImplementationClassUID",
 }
+# When a group of codes or a template was published: everybody knows these dates, and moved ones would tell by how many
+# days those of the patient were.
+_PUBLISHED = {"ContextGroupVersion", "ContextGroupLocalVersion", "TemplateVersion", "TemplateLocalVersion"}
 _IDENTIFIER = re.compile(
     r".*(ID|IDs|Identifier|IdentifierSequence|IdentificationSequence|IdentificationCodeSequence|Numbers?|Address)"
     r"|Institution.*|Issuer.*|.*Physician.*|.*Operator.*|.*Observer.*|.*Author.*|OtherPatient.*|StationName|GPS.*"
@@ -143,7 +146,8 @@ def _standard(profile: Profile, tag: int, keyword: str, vr: str) -> Rule:
 def _listed(profile: Profile, row: Row, keyword: str, vr: str) -> Rule:
     otherwise = _LETTERS[row.last] if row.last != "U" else "uid"
     why = f"Table E.1-1: {row.basic}"
-    if row.dated and profile.dates != "remove" and vr in ("DA", "DT", "TM"):
+    public = keyword in _PUBLISHED and profile.dates != "keep"
+    if row.dated and not public and profile.dates != "remove" and vr in ("DA", "DT", "TM"):
         # No dummy where the table offers less: a date that was none would look like one.
         mildest = next(_LETTERS[letter] for letter in "XZD" if letter in row.basic)
         return Rule(keyword, vr, "time" if vr == "TM" else "date", mildest, f"{why}; dates: {profile.dates}")

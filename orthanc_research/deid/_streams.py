@@ -1,8 +1,12 @@
-"""Compressed frames without their comments: segments are left out, nothing is decoded (ISO/IEC 10918-1, 15444-1)."""
+"""Compressed frames without their comments: segments are left out, nothing is decoded (ISO/IEC 10918-1, 15444-1).
+
+Of RLE frames (PS3.5 Annex G), what stands beside and behind their segments.
+"""
 
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Iterator
 
 __all__ = ["StreamError", "without_comments"]
@@ -20,18 +24,22 @@ class StreamError(ValueError):
     """A compressed frame whose segments cannot be followed."""
 
 
-def without_comments(frame: bytes) -> bytes:
+def without_comments(frame: bytes, segment: int = 0) -> bytes:
     """The frame without comments, application segments and what stands behind its end; itself where it has none.
 
     JFIF and Adobe segments stay, cut to what decoders read: they say which colours the samples are. Of a JP2 file,
-    boxes that no decoder needs go. `StreamError` for a JPEG or JPEG 2000 that cannot be followed; what is neither is
-    given back as it is.
+    boxes that no decoder needs go. `segment` is how many bytes a segment of an RLE frame makes, 0 for other kinds.
+    `StreamError` for what cannot be followed: damaged frames, and those that are none of these.
     """
+    if segment or not frame:
+        return _rle(frame, segment) if frame else frame
     if frame.startswith(b"\xff\xd8"):
         return b"".join(_jpeg(frame))
     if frame.startswith(b"\xff\x4f"):
         return _j2k(frame)
-    return b"".join(_jp2(frame)) if frame.startswith(_JP2) else frame
+    if frame.startswith(_JP2):
+        return b"".join(_jp2(frame))
+    raise StreamError
 
 
 def _jpeg(frame: bytes) -> Iterator[bytes]:
@@ -83,11 +91,10 @@ def _j2k(frame: bytes) -> bytes:
     tiles, shorter = [], False
     while frame[at : at + 2] == b"\xff\x90":
         length = int.from_bytes(frame[at + 6 : at + 10], "big")
-        stop = at + length if length else max(frame.rfind(b"\xff\xd9"), 0)
-        if stop < at + 14 or stop > len(frame):
-            raise StreamError
         markers, data = _kept(frame, at + 12, b"\x93")
-        if data > stop:
+        # Of unknown length it goes to EOC, which no packet can hold (15444-1 A.4.2, B.10.1).
+        stop = at + length if length else frame.find(b"\xff\xd9", data)
+        if not data < stop <= len(frame):
             raise StreamError
         part = b"".join(segment for _, segment in markers)
         if at + 12 + len(part) != data:
@@ -141,3 +148,43 @@ def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 def _box(kind: bytes, content: bytes) -> bytes:
     return (len(content) + 8).to_bytes(4, "big") + kind + content
+
+
+def _rle(frame: bytes, size: int) -> bytes:
+    """The header and its segments, and nothing between and behind them; itself where there are zeros alone."""
+    count = int.from_bytes(frame[:4], "little")
+    if not 0 < count <= 15 or len(frame) < 64:
+        raise StreamError
+    starts = struct.unpack_from(f"<{count}I", frame, 4)
+    stops = [
+        _packed_end(frame, start, stop, size) for start, stop in zip(starts, (*starts[1:], len(frame)), strict=True)
+    ]
+    beside = [frame[4 + 4 * count : 64], frame[64 : starts[0]]]
+    beside += [frame[stop:start] for stop, start in zip(stops, (*starts[1:], len(frame)), strict=True)]
+    if not b"".join(beside).strip(b"\0"):
+        return frame
+    head, body = [count], b""
+    for start, stop in zip(starts, stops, strict=True):
+        head.append(64 + len(body))
+        body += frame[start:stop] + bytes((stop - start) % 2)
+    return struct.pack("<16I", *head, *[0] * (15 - count)) + body
+
+
+def _packed_end(frame: bytes, at: int, stop: int, size: int) -> int:
+    """Where the runs of a segment have made its `size` bytes (PS3.5 G.3.1); a byte more makes their number even."""
+    if not 64 <= at <= stop <= len(frame):
+        raise StreamError
+    made = 0
+    while made < size and at < stop:
+        run = frame[at]
+        if run < 128:
+            made += run + 1
+            at += run + 2
+        elif run > 128:
+            made += 257 - run
+            at += 2
+        else:
+            at += 1
+    if made > size + 1 or at > stop:
+        raise StreamError
+    return at

@@ -12,7 +12,8 @@ from ._texts import decoded
 
 __all__ = ["dummy", "kept", "mapped_codes"]
 
-_NUMERIC = b"0123456789+-.eE \\\0"
+_ONE = rb"[ \0]*+(?:[+-]?(?:\d++\.?\d*+|\.\d++)(?:[eE][+-]?\d++)?+)?+[ \0]*+"
+_NUMBERS = re.compile(_ONE + rb"(?:\\" + _ONE + rb")*+")  # and no telephone, no date, no UID
 _CODE = re.compile(rb"[A-Za-z0-9 _./+\-]{0,32}")
 _IDS = re.compile(r".*(ID|IDs|Identifier)")
 _DUMMIES = {
@@ -34,7 +35,7 @@ def kept(vr: str, value: bytes, encodings: tuple[str, ...]) -> bytes | None:
     if size is not None:
         return value if len(value) % size == 0 else None
     if vr in ("DS", "IS"):
-        return value if not value.translate(None, _NUMERIC) else None
+        return value if _NUMBERS.fullmatch(value) else None
     if vr == "CS":
         return value if all(_CODE.fullmatch(part) for part in value.rstrip(b" \0").split(b"\\")) else None
     if vr == "UI":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydicom.datadict import keyword_for_tag
+from pydicom.datadict import dictionary_VR, keyword_for_tag
 from pydicom.dataelem import DataElement, RawDataElement
 
 from orthanc_research.errors import DeidError
@@ -22,7 +22,7 @@ __all__ = ["Walk"]
 
 _DEEPEST = 64
 _CHARSET = 0x00080005
-_CONCEPT_NAME = 0x0040A043
+_CONCEPT_NAME, _UNITS = 0x0040A043, 0x004008EA
 # Removed or changed, these would make another image of it.
 _STRUCTURE = frozenset(
     (
@@ -74,7 +74,8 @@ class Walk:
         encodings = self._encodings(elements, encodings)
         if not depth:
             self.actions.own.learn(elements, encodings)
-        level = Level(prefix, depth, encodings, elements, self._concept(elements) or concept)
+        concept, unit = self._code(elements, _CONCEPT_NAME) or concept, self._code(elements, _UNITS)
+        level = Level(prefix, depth, encodings, elements, concept, unit)
         out: dict[int, bytes] = {}
         for tag, element in elements.items():
             if tag >> 16 & 1:
@@ -91,10 +92,10 @@ class Walk:
         parts = self.parts(elements, prefix, above.depth + 1, above.encodings, concept)
         return b"".join(parts[tag] for tag in sorted(parts))
 
-    def _concept(self, elements: Elements) -> str:
-        """The code of what a content item is about (PS3.3 section 10.2), where it has one."""
-        name = elements.get(_CONCEPT_NAME)
-        item = items_of(name, self.syntax)[:1] if name is not None else []
+    def _code(self, elements: Elements, tag: int) -> str:
+        """The code in a coded sequence, where there is one."""
+        coded = elements.get(tag)
+        item = items_of(coded, self.syntax)[:1] if coded is not None else []
         return Level("", 0, ASCII, item[0]).text(0x00080100) if item else ""
 
     def _encodings(self, elements: Elements, inherited: tuple[str, ...]) -> tuple[str, ...]:
@@ -122,6 +123,8 @@ class Walk:
         new = action(rule, value, level) if self._is_readable(element, rule) else None
         if new is None:
             return self._rejected(rule, tag, value, level)
+        if vr == "UN" and " or " in dictionary_VR(tag):
+            return encode.element(self.syntax, tag, vr, new)  # US or SS: what else is in the file tells which
         return encode.element(self.syntax, tag, self._written_vr(vr, rule), new)
 
     def _is_readable(self, element: RawDataElement, rule: Rule) -> bool:
@@ -185,7 +188,7 @@ class Walk:
         if rule.action == "empty":
             self.actions.count(rule, level, "emptied")
             return encode.sequence(self.syntax, tag, ())
-        if rule.action == "coded":
+        if rule.action == "coded" and element.value:
             self.actions.count(rule, level, "dummy")
             return encode.sequence(self.syntax, tag, (self._coded(),))
         if element.VR == "UN" and not self.syntax.little:
@@ -229,7 +232,3 @@ class Walk:
         action = self.actions.find(rule.action) if self._is_readable(element, rule) else None
         new = action(rule, element.value or b"", level) if action else None
         return None if new is None else encode.element(self.syntax, tag, self._written_vr(element.VR, rule), new)
-
-
-def _keyword(tag: int) -> str:
-    return keyword_for_tag(tag)

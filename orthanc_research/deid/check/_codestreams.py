@@ -1,13 +1,15 @@
 """Compressed frames without what is said beside the image, to be compared byte for byte without any codec.
 
 A comment or an application segment of a JPEG holds any text, and so do the bytes behind its end; none of them changes a
-pixel but three markers that tell how colours are coded. Sources: ITU-T T.81 annex B, T.87 annex C, T.800 annex A.
+pixel but three markers that tell how colours are coded. Sources: ITU-T T.81 annex B, T.87 annex C, T.800 annex A,
+PS3.5 annex G.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 
 __all__ = ["Stream", "frames_of", "stripped"]
 
@@ -29,12 +31,14 @@ class Stream:
     beside: bytes
 
 
-def stripped(data: bytes) -> Stream:
-    """The parts of one frame. A codestream that is none of JPEG, JPEG-LS, JPEG 2000 is all image.
+def stripped(data: bytes, rle: int = 0) -> Stream:
+    """The parts of one frame; `rle`: pixels of a plane, where it is of RLE.
 
-    Raises ValueError for a JPEG or JPEG 2000 stream that ends early or cannot be followed.
+    Raises ValueError for a stream that ends early or cannot be followed, and for one of another kind.
     """
     try:
+        if rle:
+            return _rle(data, rle)
         if data.startswith(_JP2):
             return _jp2(data)
         if data.startswith(b"\xff\x4f\xff\x51"):
@@ -43,6 +47,8 @@ def stripped(data: bytes) -> Stream:
             return _jpeg(data)
     except IndexError:
         raise ValueError("a compressed frame ends early") from None
+    if data.strip(b"\0"):
+        raise ValueError("a compressed frame is of a kind that nobody follows")
     return Stream(data, b"")
 
 
@@ -128,14 +134,15 @@ def _segment(data: bytes, at: int, marker: int, image: list[bytes], beside: list
 def _tile_part(data: bytes, at: int, image: list[bytes], beside: list[bytes]) -> int:
     """One tile-part; its length (Psot) is taken as it is without the comments in its header."""
     length = int.from_bytes(data[at + 6 : at + 10], "big")
-    stop = at + length if length else len(data) - (2 if data.endswith(b"\xff\xd9") else 0)
-    if stop > len(data) or stop < at + 14:
-        raise ValueError("a JPEG 2000 frame ends early")
     header: list[bytes] = []
     said: list[bytes] = []
     here = at + 12
     while (marker := int.from_bytes(data[here : here + 2], "big")) != _J2K_SOD:
         here = _segment(data, here, marker, header, said)
+    ends = data.find(b"\xff\xd9", here)
+    stop = at + length if length else ends if ends > 0 else len(data)
+    if not here < stop <= len(data):
+        raise ValueError("a JPEG 2000 frame ends early")
     cut = sum(len(each) + 4 for each in said)
     size = (length - cut).to_bytes(4, "big") if length else bytes(4)
     image += [data[at : at + 6], size, data[at + 10 : at + 12], *header, data[here:stop]]
@@ -172,3 +179,29 @@ def _jp2_header(data: bytes) -> Stream:
 
 def _whole(data: bytes) -> Stream:
     return Stream(data, b"")
+
+
+def _rle(data: bytes, pixels: int) -> Stream:
+    """The packed bytes of each plane of bytes, as far as they are unpacked, and what stands between (PS3.5 annex G)."""
+    count = int.from_bytes(data[:4], "little")
+    if not 0 < count <= 15 or len(data) < 64:
+        raise ValueError("an RLE frame has no header")
+    edges = [int.from_bytes(data[4 * i : 4 * i + 4], "little") for i in range(1, count + 1)] + [len(data)]
+    if edges != sorted(edges) or edges[0] < 64:
+        raise ValueError("the segments of an RLE frame overlap")
+    image, beside = [data[:4]], [data[4 * count + 4 : 64], data[64 : edges[0]]]
+    for start, stop in pairwise(edges):
+        at, left = start, pixels
+        while left > 0 and at < stop:
+            code = data[at]
+            if code > 128:  # one byte, repeated
+                at, left = at + 2, left - (257 - code)
+            elif code < 128:
+                at, left = at + code + 2, left - code - 1
+            else:
+                at += 1
+        if left < -1 or at > stop:
+            raise ValueError("an RLE segment holds more than its pixels")
+        image.append(data[start:at])
+        beside.append(data[at:stop])
+    return Stream(b"".join(image), b"".join(beside).strip(b"\0"))

@@ -8,9 +8,15 @@ from orthanc_research.deid.check._ordinary import NEUTRAL
 from orthanc_research.deid.check._reading import Element
 from orthanc_research.deid.check._text import TEXTS, fold, values_of, words
 
-__all__ = ["holds", "is_neutral", "same"]
+__all__ = ["holds", "is_empty", "is_neutral", "same"]
 
 _LONG = 4
+_NUMBERS = frozenset({"US", "SS", "UL", "SL", "UV", "SV", "FL", "FD", "AT"})
+
+
+def is_empty(element: Element) -> bool:
+    """Whether nothing stands there. Zeros and blanks are padding, but in binary numbers: 32 is a blank and a zero."""
+    return not (element.value if element.vr in _NUMBERS else element.value.strip(b"\0 "))
 
 
 def same(old: Element, new: Element, charsets: tuple[bytes, bytes]) -> bool:

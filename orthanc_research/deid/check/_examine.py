@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from orthanc_research.deid.check._compare import is_empty
 from orthanc_research.deid.check._examined import NOBODY, Check, Examined
 from orthanc_research.deid.check._judge import Findings, Judge
 from orthanc_research.deid.check._known import Known
@@ -34,6 +35,7 @@ Elements = dict[int, Element]
 _PIXELS = {0x7FE00010, 0x7FE00008, 0x7FE00009, 0x7FE00001, 0x7FE00002}
 _PATIENT_ID, _ISSUER, _SOP_UID, _SOP_CLASS = 0x00100020, 0x00100021, 0x00080018, 0x00080016
 _STUDY_UID = 0x0020000D
+_CONCEPT_NAME, _NUMERIC_VALUE, _UNITS, _AGE = 0x0040A043, 0x0040A30A, 0x004008EA, "121033"
 _MAY_BE_ADDED = {0x00120062, 0x00120063, 0x00120064, 0x00280303, _PATIENT_ID, 0x00100010, 0x00080005}
 _INVENTORY = frozenset({"PN", "DA", "DT", "LO", "SH", "ST", "LT", "UT", "UC"})
 _LONGEST = 200  # characters of a value in the inventory
@@ -106,9 +108,14 @@ def _walk(
     *,
     loose: bool,
     dummies: bool = False,
+    about: str = "",
 ) -> None:
-    """Two data sets or items side by side; `dummies`: the item may say that what was there is removed."""
+    """Two data sets or items side by side; `dummies`: the item may say that what was there is removed.
+
+    `about` is the code of what is measured there.
+    """
     charsets = charset_of(old, above[0]), charset_of(new, above[1])
+    about = _code(old, _CONCEPT_NAME) or about
     for tag, before in old.items():
         if tag in _PIXELS:
             continue
@@ -117,11 +124,13 @@ def _walk(
         promised = judge.promises[tag, before.vr if expected == "UN" else expected, before.creator]
         after = new.get(tag)
         if before.items is not None:
-            _sequence(judge, here, before, after, promised, charsets, loose)
-        elif promised == "keep" and after is not None and after.value == before.value and before.value.strip(b"\0 "):
+            _sequence(judge, here, before, after, promised, charsets, loose, about)
+        elif tag == _NUMERIC_VALUE and about == _AGE and not is_empty(before):
+            judge.measured_age(here, before, after, _code(old, _UNITS), loose=loose)
+        elif promised == "keep" and after is not None and after.value == before.value and not is_empty(before):
             if judge.is_fit(here, after, charsets[1]):
                 judge.findings.say("text_retained", here, True)
-        elif promised == "gone" and after is None and before.value.strip(b"\0 "):
+        elif promised == "gone" and after is None and not is_empty(before):
             judge.findings.say("text_removed", here, True)
         elif after is not None and after.items is not None:
             judge.findings.say("tag_retained", here, False, "has become a sequence")
@@ -137,7 +146,7 @@ def _walk(
 
 def _added(judge: Judge, path: str, new: Element) -> None:
     here = path + name_of(new.tag, new.creator)
-    empty = not new.items if new.items is not None else not new.value.strip(b"\0 ")
+    empty = not new.items if new.items is not None else is_empty(new)
     may = (not path and new.tag in _MAY_BE_ADDED) or name_of(new.tag) in judge.profile.replace
     if not empty and not may:
         judge.findings.say("text_removed", here, False, "is there, and was not in the original")
@@ -151,6 +160,7 @@ def _sequence(
     promised: str,
     charsets: tuple[bytes, bytes],
     loose: bool,
+    about: str,
 ) -> None:
     if not old.items:
         if new is not None and new.items:
@@ -167,8 +177,15 @@ def _sequence(
         return
     if len(new.items) != len(old.items) and not loose:
         judge.findings.say("tag_retained", path, False, "has another number of items")
+    about = about if path.endswith("MeasuredValueSequence") else ""
     for before, after in _aligned(old.items, new.items):
-        _walk(judge, before, after, path + ".", charsets, loose=loose, dummies=promised == "dummy")
+        _walk(judge, before, after, path + ".", charsets, loose=loose, dummies=promised == "dummy", about=about)
+
+
+def _code(elements: Elements, tag: int) -> str:
+    """The code in a coded sequence, "" where there is none."""
+    element = elements.get(tag)
+    return plain(element.items[0], CONCEPT[1]) if element is not None and element.items else ""
 
 
 def _aligned(old: list[Elements], new: list[Elements]) -> Iterator[tuple[Elements, Elements]]:

@@ -8,6 +8,7 @@ from functools import lru_cache
 
 __all__ = ["distance", "ends", "is_date", "moved"]
 
+_CLOCKS = {(1858, 11, 17), (1899, 12, 30), (1900, 1, 1), (1901, 1, 1), (1970, 1, 1)}
 _ONE = re.compile(
     r"(?P<y>\d{4})(?:(?P<dot>\.?)(?P<m>0[1-9]|1[0-2])(?:(?P=dot)(?P<d>0[1-9]|[12]\d|3[01])"
     r"(?P<t>(?:[01]\d|2[0-3])(?:[0-5]\d(?:(?:[0-5]\d|60)(?:\.\d{1,6})?)?)?)?)?)?(?P<z>[+-]\d{4})?"
@@ -28,7 +29,7 @@ def moved(text: str, days: int) -> str | None:
     if found is None or day is None:
         return None
     try:
-        new = day + timedelta(days=days)
+        new = day + timedelta(days=0 if _is_none(day) else days)
     except OverflowError:
         return None
     dot = found["dot"] or ""
@@ -38,12 +39,17 @@ def moved(text: str, days: int) -> str | None:
 
 @lru_cache(maxsize=8192)
 def distance(old: str, new: str) -> int | None:
-    """By how many days a whole date was moved; None where one has no day."""
+    """By how many days a whole date was moved; None where one has no day, or stands for no date."""
     before, after = _ONE.fullmatch(old), _ONE.fullmatch(new)
     if not (before and after and before["d"] and after["d"]):
         return None
     one, two = _day(old), _day(new)
-    return None if one is None or two is None else (two - one).days
+    return None if one is None or two is None or _is_none(one) else (two - one).days
+
+
+def _is_none(day: date) -> bool:
+    """Whether a date stands for none: the first or the last there is, or one where the clocks of computers begin."""
+    return day in (date.min, date.max) or (day.year, day.month, day.day) in _CLOCKS
 
 
 def _day(text: str) -> date | None:

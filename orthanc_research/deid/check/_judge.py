@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from orthanc_research.deid.check._blanked import is_blanked
-from orthanc_research.deid.check._compare import holds, is_neutral, same
+from orthanc_research.deid.check._compare import holds, is_empty, is_neutral, same
 from orthanc_research.deid.check._intervals import distance, ends, is_date, moved
 from orthanc_research.deid.check._leaks import Search, leaks_in_text
 from orthanc_research.deid.check._promise import (
@@ -46,6 +46,7 @@ _TIME = re.compile(r"([01]\d|2[0-3])(:?[0-5]\d(:?([0-5]\d|60)(\.\d{1,6})?)?)?")
 _AGE = re.compile(r"\d{1,3}[DWMY]")
 _ICC = 0x00282000
 _OLDEST = 89
+_IN_A_YEAR = {"mo": 12, "wk": 52.18, "d": 365.25, "h": 8766}  # UCUM
 _VALUE, _SCHEME, _MEANING = 0x00080100, 0x00080102, 0x00080104
 _LONG = 4
 _MADE = {"patient", "text", "filled", "other", "free", "code"}  # may have a value where the original has none
@@ -80,11 +81,11 @@ class Judge:
         self, path: str, old: Element, new: Element | None, promised: str, charsets: tuple[bytes, bytes], loose: bool
     ) -> None:
         """An original's element that is no sequence; `loose`: it stands where items may be lost."""
-        if not old.value.strip(b"\0 "):
+        if is_empty(old):
             if new is not None and promised not in _MADE and not is_neutral(_text(new, charsets[1])):
                 self.findings.say("text_removed", path, False, "has a value that its original lacks")
             return
-        if new is not None and not new.value.strip(b"\0 "):
+        if new is not None and is_empty(new):
             new = None if name_of(old.tag) not in TYPE_1 else new
             if new is not None:
                 self.findings.say("text_notnull", path, False, "is empty, and must not be (type 1)")
@@ -212,7 +213,7 @@ class Judge:
     def _age(self, path: str, old: Element, new: Element | None, charsets: tuple[bytes, bytes], loose: bool) -> None:
         ages = values_of(old, charsets[0])
         if not all(_AGE.fullmatch(age) for age in ages if age):
-            self._gone(path, old, new, charsets, loose)
+            self._other(path, old, new, charsets, loose)
             return
         wanted = ["090Y" if age.endswith("Y") and int(age[:-1]) > _OLDEST else age.zfill(4) for age in ages]
         if new is None:
@@ -220,6 +221,16 @@ class Judge:
         else:
             right = [age.zfill(4) for age in values_of(new, charsets[1])] == wanted
             self.findings.say("text_retained", path, right, "is not the age, or an age over 89 is not 090Y")
+
+    def measured_age(self, path: str, old: Element, new: Element | None, unit: str, *, loose: bool) -> None:
+        """An age in a report, in a unit of UCUM: over 89 years it is 90."""
+        number = _IN_A_YEAR.get(unit, 1)
+        try:
+            wanted = [str(round(90 * number)) if float(_text(old, b"")) / number > _OLDEST else _text(old, b"")]
+        except ValueError:
+            wanted = []
+        found = loose if new is None else values_of(new, b"") == wanted
+        self.findings.say("text_retained", path, found, "is not the age, or an age over 89 years is not 90")
 
     def _time(self, path: str, old: Element, new: Element | None, charsets: tuple[bytes, bytes], loose: bool) -> None:
         if all(_TIME.fullmatch(each) for value in values_of(old, b"") for each in value.split("-") if each):
@@ -237,7 +248,7 @@ class Judge:
     def _date(self, path: str, old: Element, new: Element | None, charsets: tuple[bytes, bytes], loose: bool) -> None:
         if self.profile.dates == "keep":
             readable = all(is_date(end, old.vr) for each in values_of(old, b"") for end in ends(each, old.vr) if end)
-            (self._keep if readable else self._may)(path, old, new, charsets, loose)
+            (self._keep if readable else self._other)(path, old, new, charsets, loose)
         elif self.profile.dates == "remove":
             self._other(path, old, new, charsets, loose)
         else:
@@ -261,6 +272,15 @@ class Judge:
         if len(olds) == len(news):
             found = (distance(one, two) for one, two in zip(olds, news, strict=True))
             self.findings.offsets.update(each for each in found if each is not None)
+
+    def _published(
+        self, path: str, old: Element, new: Element | None, charsets: tuple[bytes, bytes], loose: bool
+    ) -> None:
+        """A date that everybody knows: moved, it tells by how many days those of the patient were."""
+        self._other(path, old, new, charsets, loose)
+        pairs = zip(values_of(old, b""), values_of(new, b""), strict=False) if new is not None else ()
+        told = any(distance(one, two) == self.subject.days for one, two in pairs)
+        self.findings.say("date_shifted", path, not told, "is moved as the patient's are, and everybody knows it")
 
     def _class(self, path: str, old: Element, new: Element | None, charsets: tuple[bytes, bytes], loose: bool) -> None:
         right = new is not None and (same(old, new, charsets) or _OURS.fullmatch(_text(new, b"")) is not None)

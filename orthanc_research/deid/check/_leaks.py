@@ -43,6 +43,7 @@ _FORMATS = {
     "IS": re.compile(r"[\d\\ +-]*"),
     "UI": re.compile(r"[\d\\ .]*"),
 }
+_WHOLE = re.compile(r"[ +]*0*(\d+)(?:\.0*)? *")
 _PACKED = (b"PK\x03\x04", b"\x1f\x8b\x08", b"%PDF", b"BZh9", b"\xfd7zXZ\x00", b"7z\xbc\xaf\x27\x1c")
 _KINDS = {
     "names": "a word of the patient's name",
@@ -213,6 +214,10 @@ def _leaks_in_numbers(path: str, vr: str, text: str, search: Search) -> list[Lea
     """Dates are held against the original's one by one; in numbers only a whole long identifier tells."""
     if vr == "UI":
         hit = any(number in text for number in search.numbers if len(number) > _LONG_IN_UID and number.isdigit())
-    else:
-        hit = vr in ("DS", "IS") and any(number in text.split("\\") for number in search.numbers if number in text)
-    return [Leak(path, "numbers", False)] if hit else []
+        return [Leak(path, "numbers", False)] if hit else []
+    if vr not in ("DS", "IS"):
+        return []
+    told = [(number.lstrip("0"), "numbers") for number in search.numbers if number.lstrip("0") in text]
+    told += [each for each in search.dates.items() if each[0] in text]
+    wholes = {found[1] for part in text.split("\\") if (found := _WHOLE.fullmatch(part))} if told else ()
+    return [Leak(path, kind, False) for kind in sorted({kind for number, kind in told if number in wholes})]

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from orthanc_research.deid.check._codestreams import frames_of, stripped
+from orthanc_research.deid.check._compare import is_empty
 from orthanc_research.deid.check._reading import Element
 
 __all__ = ["judge_overlays", "judge_pixels"]
@@ -20,6 +21,7 @@ _ROWS, _COLUMNS, _SAMPLES, _FRAMES, _PHOTOMETRIC = 0x00280010, 0x00280011, 0x002
 _ALLOCATED, _STORED, _HIGH = 0x00280100, 0x00280101, 0x00280102
 _EXTENDED = (0x7FE00001, 0x7FE00002)
 _RLE = "1.2.840.10008.1.2.5"
+_NATIVE = {"1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2"}
 Finding = tuple[str, bool, str]  # MIDI-B action, passed, reason
 Elements = dict[int, Element]
 
@@ -37,9 +39,13 @@ def judge_pixels(old: Elements, new: Elements, syntax: str, *, hidden: bool = Fa
         elif before.fragments is not None and after.fragments is not None:
             yield from _compressed(before.fragments, after.fragments, old, new, syntax, hidden)
         elif tag == _PIXELS[0]:
+            if syntax not in _NATIVE and after.value:
+                yield "pixels_hidden", False, "compressed pixels are not in fragments"
             yield from _native(before.value, after.value, old, hidden)
         else:
             yield "pixels_retained", hidden or before.value == after.value, "stored values differ"
+            expected = _expected(old, _number(old, _ALLOCATED), len(after.value))
+            yield "pixels_hidden", not 0 < expected < len(after.value), "there are bytes behind the last pixel"
 
 
 def judge_overlays(new: Elements, *, allowed: bool) -> Iterator[Finding]:
@@ -58,18 +64,18 @@ def _is_graphic(tag: int) -> bool:
 
 def _number(elements: Elements, tag: int, default: int = 0) -> int:
     element = elements.get(tag)
-    if element is None or not element.value.strip(b"\0 "):
+    if element is None or is_empty(element):
         return default
     if element.vr == "IS":
         text = element.value.strip(b"\0 ")
-        return int(text) if text.isdigit() else default
+        return int(text) if text.removeprefix(b"+").isdigit() else 0
     return int.from_bytes(element.value[:2], "little")
 
 
 def _native(old: bytes, new: bytes, elements: Elements, hidden: bool) -> Iterator[Finding]:
     allocated, stored = _number(elements, _ALLOCATED), _number(elements, _STORED)
-    high = _number(elements, _HIGH, stored - 1)
-    expected = _expected(elements, allocated)
+    high = _number(elements, _HIGH) or stored - 1
+    expected = _expected(elements, allocated, len(old))
     # Bytes behind the last pixel: one of padding, and it is empty.
     if expected and len(new) > expected and new[expected:].strip(b"\0"):
         yield "pixels_hidden", False, "there are bytes behind the last pixel"
@@ -98,12 +104,15 @@ def _is_clear(values: np.ndarray, mask: np.unsignedinteger, high: int) -> bool:
     return bool((outside == np.where(negative, above, 0)).all())
 
 
-def _expected(elements: Elements, allocated: int) -> int:
-    """Bytes of the pixels by the header, without padding; 0 where the header does not say."""
+def _expected(elements: Elements, allocated: int, length: int) -> int:
+    """Bytes of the pixels by the header, without padding; 0 where the header does not say.
+
+    What is said to be YBR_FULL_422, and has the `length` of all samples, has all of them.
+    """
     samples, frames = _number(elements, _SAMPLES, 1), _number(elements, _FRAMES, 1)
-    bits = _number(elements, _ROWS) * _number(elements, _COLUMNS) * samples * max(frames, 1) * allocated
+    bits = _number(elements, _ROWS) * _number(elements, _COLUMNS) * samples * frames * allocated
     photometric = elements.get(_PHOTOMETRIC)
-    if photometric is not None and photometric.value.strip(b"\0 ") == b"YBR_FULL_422":
+    if photometric is not None and photometric.value.strip(b"\0 ") == b"YBR_FULL_422" and 8 * length < bits:
         bits = bits * 2 // 3
     return -(-bits // 8)
 
@@ -113,8 +122,9 @@ def _compressed(
 ) -> Iterator[Finding]:
     count = max(_number(before, _FRAMES, 1), 1)
     try:
-        olds = [stripped(each) for each in frames_of(old[1:], count)]
-        news = [stripped(each) for each in frames_of(new[1:], count)]
+        plane = _number(before, _ROWS) * _number(before, _COLUMNS) if syntax == _RLE else 0
+        olds = [stripped(each, plane) for each in frames_of(old[1:], count)]
+        news = olds if old[1:] == new[1:] else [stripped(each, plane) for each in frames_of(new[1:], count)]
     except ValueError as error:
         # Nobody can follow it, so nobody can say that there is nothing beside the image.
         yield "pixels_hidden", False, str(error)
@@ -125,8 +135,6 @@ def _compressed(
     yield "pixels_hidden", not any(each.beside for each in news), "a compressed frame has comments or bytes behind it"
     if not _offsets_fit(new, after):
         yield "pixels_retained", False, "the table of frame offsets does not fit the frames"
-    if syntax == _RLE:
-        yield "pixels_hidden", all(_rle_is_tight(each) for each in new[1:]), "an RLE header holds other bytes"
     if any(tag & 0xFFFF == 0x0102 and 0x6000 <= tag >> 16 <= 0x601E and _number(before, tag) for tag in before):
         yield "pixels_hidden", False, "an overlay is stored within compressed pixels"
 
@@ -142,9 +150,3 @@ def _offsets_fit(fragments: list[bytes], elements: Elements) -> bool:
     if extended is not None:
         basic += np.frombuffer(extended.value[: len(extended.value) // 8 * 8], "<u8").tolist()
     return all(offset in starts for offset in basic)
-
-
-def _rle_is_tight(fragment: bytes) -> bool:
-    """The 64 bytes of an RLE header hold the number of segments and their offsets, and zeros."""
-    count = int.from_bytes(fragment[:4], "little")
-    return 0 < count <= 15 and not fragment[4 + 4 * count : 64].strip(b"\0") and fragment[4:8] == b"\x40\0\0\0"

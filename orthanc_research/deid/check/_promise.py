@@ -46,6 +46,7 @@ __all__ = [
 #   word      kept if its words are ordinary    dummy   a sequence that may become one of a dummy
 #   number    kept if it is one, else gone      scheme  a UID of a public coding scheme kept, else mapped
 #   csa       numbers of Siemens' header alone, or gone
+#   published a date that everybody knows: absent, empty or a dummy
 _COLUMNS = (
     "retain_uids",
     "retain_device_identity",
@@ -59,6 +60,7 @@ _TEXTS = {"LO", "SH", "CS", "AE", "LT", "ST", "UT", "UC", "UR", "UN", "OB"}
 _WORDED = {"LO", "SH", "AE", "LT", "ST", "UT", "UC", "UR"}
 _CLASS_UIDS = re.compile(r".*SOPClass.*|.*TransferSyntaxUID.*|SegmentationTemplateUID")
 _SCHEME_UIDS = {"CodingSchemeUID", "ContextUID", "MappingResourceUID", "ContextGroupExtensionCreatorUID"}
+_PUBLISHED = {"ContextGroupVersion", "ContextGroupLocalVersion", "TemplateVersion", "TemplateLocalVersion"}
 _NUMBERS = frozenset({"DS", "IS", "US", "SS", "UL", "SL", "SV", "UV", "FL", "FD"})
 _PATIENT_ID, _BIRTH_DATE = 0x00100020, 0x00100030
 _MARKS = frozenset({0x00120062, 0x00120063, 0x00120064, 0x00280303})
@@ -229,12 +231,12 @@ def _of_row(profile: Profile, row: dict[str, str], vr: str, keyword: str) -> str
     if "K" in said and vr in ("LO", "SH") and row["retain_patient_characteristics"] == "K":
         return "word"
     if "K" in said:
-        return {"AS": "age", "DA": "date", "DT": "date"}.get(vr, "keep")
+        return {"AS": "age", "DA": "date", "DT": "date", "TM": "time"}.get(vr, "keep")
     if row["retain_longitudinal_modified_dates"] and profile.dates != "remove":
         if vr in ("DA", "DT"):
-            return "date"
+            return "published" if keyword in _PUBLISHED and profile.dates != "keep" else "date"
         if vr == "TM":
-            return "keep" if profile.dates == "keep" else "time"
+            return "time"
         return "may" if profile.dates == "keep" or keyword == "TimezoneOffsetFromUTC" else "other"
     if "C" in said and vr != "PN":
         return {"SQ": "loose", "OB": "other", "UN": "other"}.get(vr, "clean" if vr in _WORDED | {"CS"} else "may")
@@ -268,7 +270,9 @@ def _outside(profile: Profile, tag: int, vr: str, keyword: str) -> str:
         return "other"
     if vr in ("OW", "OF", "OD", "OL", "OV") or keyword.startswith("("):
         return "may"
-    return {"PN": "other", "AS": "age", "TM": "time"}.get(vr, "keep")
+    if vr == "TM":
+        return "may" if profile.dates == "remove" else "time"
+    return {"PN": "other", "AS": "age"}.get(vr, "keep")
 
 
 def is_public(designator: str) -> bool:

@@ -49,7 +49,8 @@ _LONG_NUMBER = re.compile(r"\d{6}")  # of an identifier, or a date with a year o
 _ROOT = "1.2.840.10008."
 _NEWER = re.compile(r"1\.2\.840\.10008\.(5\.1\.4|1\.2)(\.\d{1,3}){1,6}")
 _HL7_SCHEME = re.compile(r"2\.16\.840\.1\.113883\.6\.\d{1,4}")
-_NUMBER = re.compile(r"[0-9eE+\-. \\]*")
+_DECIMAL = r"\s*+(?:[-+]?+(?:\d++(?:\.\d*+)?+|\.\d++)(?:[eE][-+]?+\d++)?+\s*+)?+"  # PS3.5 6.2; linear, for contours
+_NUMBERS = re.compile(rf"{_DECIMAL}(?:\\{_DECIMAL})*+")
 _DOTTED = re.compile(r"[0-9. \\]*")
 _SIZES = {vr: WORD[vr] for vr in ("US", "SS", "UL", "SL", "SV", "UV", "FL", "FD")} | {"AT": 4}
 _BULK = frozenset({"OB", "OW", "OF", "OD", "OL", "OV", "UN"})
@@ -94,7 +95,7 @@ def is_kind(element: Element) -> bool:
     if vr == "UI" or (own and own[0] == "UI"):
         return _DOTTED.fullmatch(decoded(element.value, vr, b"").strip("\0 ")) is not None
     if vr in ("DS", "IS") or (own and own[0] in ("DS", "IS") and vr in TEXTS):
-        return _NUMBER.fullmatch(decoded(element.value, vr, b"").strip("\0 ")) is not None
+        return _NUMBERS.fullmatch(decoded(element.value, vr, b"").strip("\0 ")) is not None
     return True
 
 
