@@ -41,6 +41,30 @@ def test_one_request_a_page_where_the_server_has_requested_tags(level: Level) ->
 
 
 @pytest.mark.parametrize(
+    ("keyword", "value", "sent"),
+    [
+        ("StudyDate", (None, "2020"), "00010101-20201231"),
+        ("StudyTime", (None, "10:30"), "00-103059.999999"),
+        ("AcquisitionDateTime", (None, "2020"), "0001-20201231235959.999999"),
+        ("StudyDate", ("2020", None), "20200101-"),
+        ("SeriesNumber", -3, "-3"),
+        ("SeriesNumber", [3, 12], "3\\03\\003\\0003\\00003\\000003\\12\\012\\0012\\00012\\000012"),
+        ("PatientName", "-DOE", "-DOE"),
+    ],
+)
+def test_criteria_are_sent_as_orthanc_compares_them(keyword: str, value: Any, sent: str) -> None:
+    assert plan("Series", criteria={keyword: value}).request()["Query"][keyword] == sent
+
+
+def test_a_find_by_a_text_is_loose_where_the_server_counts_candidates() -> None:
+    assert plan("Series", criteria={"PatientName": "DOE"}).loose
+    assert not plan("Series", criteria={"PatientName": "DOE"}).counted
+    assert plan("Series", criteria={"PatientID": "1", "KVP": 120}).loose is False  # not paged
+    assert not plan("Series", OLD, {"PatientName": "DOE"}).loose
+    assert not plan("Series", criteria={"StudyDate": "2020", "Modality": "CT", "StudyInstanceUID": "1.2"}).loose
+
+
+@pytest.mark.parametrize(
     ("level", "parents"),
     [("Patient", ()), ("Study", ("Series",)), ("Series", ("Study",)), ("Instance", ("Study", "Series"))],
 )
