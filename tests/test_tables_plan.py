@@ -9,7 +9,7 @@ import pytest
 
 from orthanc_research.capabilities import Capabilities
 from orthanc_research.errors import QueryError, UnsupportedError
-from orthanc_research.tables import FindPlan, Level, Selection, columns_for, parse_criteria, plan_find
+from orthanc_research.tables import FindPlan, Level, Selection, columns_for, orthanc_id, parse_criteria, plan_find
 from orthanc_research.tables.schema import LEVELS
 
 OLD = Capabilities("1.10.1")
@@ -31,6 +31,11 @@ def plan(
 def studies(*ids: str, **columns: list[Any]) -> Selection:
     frame = pd.DataFrame(columns, index=pd.Index(ids, name="ID"))
     return Selection(ids, "Study", frame)
+
+
+def patients(*values: str) -> Selection:
+    ids = tuple(map(orthanc_id, values))
+    return Selection(ids, "Patient", pd.DataFrame({"PatientID": list(values)}, index=pd.Index(ids, name="ID")))
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -247,9 +252,26 @@ def test_parents_without_their_uids_are_refused_rather_than_ignored() -> None:
 
 
 def test_a_wildcard_in_a_parents_identifier_is_not_let_loose() -> None:
-    frame = pd.DataFrame({"PatientID": ["A*", "B"]}, index=pd.Index([A, B], name="ID"))
-    with pytest.raises(QueryError):
-        plan("Study", OLD, within=Selection((A, B), "Patient", frame))
+    with pytest.raises(QueryError, match="complete"):
+        plan("Study", OLD, within=patients("A*", "B"))
+    assert plan("Study", OLD, within=patients("A", "B")).request()["Query"] == {"PatientID": "A\\B"}
+
+
+@pytest.mark.parametrize("values", [["7", "B"], ["007", " B"]], ids=["zeros", "blank"])
+def test_patient_ids_that_are_not_those_of_the_patients_are_refused(values: list[str]) -> None:
+    """From a CSV file that was read as numbers, or with blanks that the column has not: they would find nothing."""
+    right = patients("007", "B")
+    assert right.frame is not None
+    with pytest.raises(QueryError, match="1 of 2 PatientIDs"):
+        plan("Series", within=Selection(right.ids, "Patient", right.frame.assign(PatientID=values)))
+
+
+def test_two_columns_of_one_name_are_as_none() -> None:
+    chosen = studies(A, B, StudyInstanceUID=["1.2", "1.3"])
+    assert chosen.frame is not None
+    twice = Selection(chosen.ids, "Study", pd.concat([chosen.frame, chosen.frame], axis=1))
+    with pytest.raises(QueryError, match="StudyInstanceUID"):
+        plan("Series", within=twice)
 
 
 def test_what_lies_above_is_found_by_the_parents_that_the_frame_names() -> None:

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
 
 from orthanc_research.capabilities import Capabilities
 from orthanc_research.errors import QueryError
+from orthanc_research.tables.identity import orthanc_id
 from orthanc_research.tables.levels import depth
 from orthanc_research.tables.schema import LEVELS, Level
 from orthanc_research.tables.selection import Selection
@@ -58,7 +58,10 @@ def inside(level: Level, within: Selection | tuple[Level, Sequence[str]], capabi
         return Inside(at, frozenset(chosen.ids), fields, by_server=True)
     values = chosen.column(_UID[at])
     return Inside(
-        at, frozenset(chosen.ids), tags=_tags(at, values.values()), chain=LEVELS[depth(at) + 1 : depth(level)]
+        at,
+        frozenset(chosen.ids),
+        tags=_tags(at, values),
+        chain=LEVELS[depth(at) + 1 : depth(level)],
     )
 
 
@@ -80,11 +83,21 @@ def _above(level: Level, chosen: Selection) -> Inside:
             f"within: these resources lie below the {level} level and do not name their parents; the DataFrame needs "
             f"its columns Parent{level} and {_UID[level]}."
         )
-    return Inside(level, frozenset(parents.values()), tags=_tags(level, values.values()))
+    return Inside(
+        level, frozenset(parents.values()), tags=_tags(level, {parents[child]: values[child] for child in values})
+    )
 
 
-def _tags(level: Level, values: Any) -> Mapping[str, str]:
-    texts = list(dict.fromkeys(values))
+def _tags(level: Level, values: Mapping[str, str]) -> Mapping[str, str]:
+    """What to look for, from {Orthanc ID: UID or PatientID}."""
+    other = sum(orthanc_id(value) != identifier for identifier, value in values.items()) if level == "Patient" else 0
+    if other:
+        # Blanks before it, which are a part of it and not in the column; or zeros that a CSV file has lost.
+        raise QueryError(
+            f"within: {other} of {len(values)} PatientIDs are not what Orthanc has, and would find nothing; give the "
+            "DataFrame as a find returned it, or the patients' studies."
+        )
+    texts = list(dict.fromkeys(values.values()))
     usable = texts and not any(set("*?\\") & set(text) for text in texts)
     if not usable:
         raise QueryError(
