@@ -113,8 +113,9 @@ def _candidates(rest: Rest, plan: FindPlan, cap: int | None = None) -> list[Json
     found: list[Json] = []
     for since in range(0, there, step):
         page = rest.tools.find({**plan.body, "Since": since, "Limit": step})
-        if len(page) < min(step, there - since):
-            known = _known(rest, plan, len(page), next(each for each in LEVELS if each == level)).cap
+        looked_at = min(step, there - since)
+        if len(page) < looked_at:
+            known = _known(rest, plan, looked_at, next(each for each in LEVELS if each == level)).cap
             if known is not None and known < step:
                 return _candidates(rest, plan, known)
         found += page
@@ -166,7 +167,9 @@ def _cut(rest: Rest, plan: FindPlan, count: int, level: str) -> bool:
         return False
     if plan.paged and rest.capabilities().has("extended-find"):
         return True
-    if count < known.cap and plan.paged:
+    # The cap is one of candidates: letters outside ASCII are compared after it.
+    plain = all(text.isascii() for text in plan.body["Query"].values())
+    if count < known.cap and plan.paged and plain:
         return False
     raise ResponseError(
         f"This Orthanc gives at most {known.cap} answers to a find (LimitFindResults and LimitFindInstances in its "
@@ -183,7 +186,7 @@ def _known(rest: Rest, plan: FindPlan, count: int, level: Level) -> Known:
     enough = known is not None and (count < known.floor if plan.paged else False)
     if known is None or (known.cap is None and not enough and now - known.when > _FRESH):
         counts = rest.system.statistics()
-        if count >= int(counts[_COUNTS[level]]):
+        if count >= int(counts[_COUNTS[level]]) and not plan.loose:
             # All there is was given. Of the other levels, which share a cap and have more, that says nothing.
             known = rest.find_caps[level] = Known(None, count, now)
         else:

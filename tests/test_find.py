@@ -11,10 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from pydicom import Dataset, config
-from pydicom.dataset import FileMetaDataset
-from pydicom.uid import UID, ExplicitVRLittleEndian, RawDataStorage
-from stock import put
+from pydicom import config
+from stock import put, small
 
 import orthanc_research as ores
 from orthanc_research import errors, search
@@ -112,25 +110,10 @@ def test_criteria_choose_what_they_say(cohort: ores.Orthanc) -> None:
         assert len(cohort.studies(PatientID=identifier.lower())) == 0  # identifiers match case-exactly
 
 
-def _odd(number: int, **values: Any) -> Dataset:
-    made = Dataset()
-    made.file_meta = FileMetaDataset()
-    made.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    made.SOPClassUID = made.file_meta.MediaStorageSOPClassUID = RawDataStorage
-    made.SpecificCharacterSet = "ISO_IR 192"
-    made.PatientID, made.PatientName = f"ODD{number:03d}", f"NOBODY{number}"
-    made.StudyInstanceUID, made.SeriesInstanceUID = f"1.9.{number}", f"1.9.{number}.1"
-    made.SOPInstanceUID = f"1.9.{number}.1.1"
-    made.file_meta.MediaStorageSOPInstanceUID = UID(made.SOPInstanceUID)
-    for keyword, value in values.items():
-        setattr(made, keyword, value)
-    return made
-
-
 def test_no_letters_of_a_name_are_passed_over(orthanc: ores.Orthanc, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search, "_LEAST", 3)
     names = ["山田^太郎", "山本", "ÄÖÜ", "ÜS", "Søren", "SREN", "sren", *(f"DOE^{i}" for i in range(9))]
-    put(orthanc, [_odd(number, PatientName=name, PatientID=f"{name} 1") for number, name in enumerate(names)])
+    put(orthanc, [small(number, PatientName=name, PatientID=f"{name} 1") for number, name in enumerate(names)])
     for wanted in ("山*", "ÄÖÜ", "S*", "*山*", "sren", "Søren", "doe*"):
         pattern = wanted.lower().replace("*", ".*")
         found = {name for name in names if re.fullmatch(pattern, name.lower())}
@@ -147,7 +130,7 @@ def test_no_letters_of_a_name_are_passed_over(orthanc: ores.Orthanc, monkeypatch
 
 def test_what_has_no_date_or_time_is_before_none(orthanc: ores.Orthanc) -> None:
     days = {"A": "", "B": "20200229", "C": "20200301", "D": None}
-    put(orthanc, [_odd(number, StudyDate=day, StudyID=name) for number, (name, day) in enumerate(days.items())])
+    put(orthanc, [small(number, StudyDate=day, StudyID=name) for number, (name, day) in enumerate(days.items())])
     assert set(orthanc.studies(StudyDate=(None, "2020-02"))["StudyID"]) == {"B"}
     assert set(orthanc.studies(StudyDate=("2020-03", None))["StudyID"]) == {"C"}
     assert set(orthanc.studies(match={"StudyDate": "-20201231"})["StudyID"]) == {"B", "C"}
@@ -155,7 +138,7 @@ def test_what_has_no_date_or_time_is_before_none(orthanc: ores.Orthanc) -> None:
 
 def test_times_and_numbers_are_found_however_they_are_written(orthanc: ores.Orthanc) -> None:
     times = ["1030", "103000", "103000.5", "103001", "10", ""]
-    made = [_odd(number, StudyTime=time, DiffusionBValue=0.1 * number) for number, time in enumerate(times)]
+    made = [small(number, StudyTime=time, DiffusionBValue=0.1 * number) for number, time in enumerate(times)]
     with config.disable_value_validation():
         for each, written in zip(made, ["3", "003", "03", "4", "30", ""], strict=True):
             each.SeriesNumber = written
