@@ -280,6 +280,22 @@ def test_match_refuses_what_would_match_everything(value: Any) -> None:
         parse_criteria("Series", {}, {"0009,1001": value})
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("StudyDate", "-"),
+        ("StudyTime", " - "),
+        ("PatientName", "DOE\\"),
+        ("0009,1001", "A\\*"),
+        ("PatientName", "DOE*\\ROE"),
+    ],
+)
+def test_match_refuses_open_ranges_and_lists_with_gaps_or_wildcards(key: str, value: str) -> None:
+    with pytest.raises(QueryError):
+        parse_criteria("Series", {}, {key: value})
+    assert parse_criteria("Series", {}, {"0009,1001": "-"}).tags == {"0009,1001": "-"}
+
+
 def test_a_criterion_twice_is_refused() -> None:
     with pytest.raises(QueryError, match="twice"):
         parse_criteria("Study", {"PatientID": "A"}, {"0010,0020": "B"})

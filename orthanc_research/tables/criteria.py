@@ -146,10 +146,14 @@ def _text_of(keyword: str, value: Any) -> str | None:
 
 def _any_of(keyword: str, vr: str, values: Sequence[Any]) -> str:
     texts = [_one(keyword, vr, each) for each in values]
-    if vr in _WILD and any("*" in text or "?" in text for text in texts):
+    _no_wildcards(keyword, texts)
+    return "\\".join(dict.fromkeys(texts))
+
+
+def _no_wildcards(keyword: str, texts: Sequence[str]) -> None:
+    if len(texts) > 1 and any("*" in text or "?" in text for text in texts):
         # Observed on 1.10.1, 1.12.7 and 1.13.0: 200, and nothing matches.
         raise QueryError(f"{keyword}: Orthanc has no wildcards within a list; ask once for each.")
-    return "\\".join(dict.fromkeys(texts))
 
 
 def values_of(value: Any) -> list[Any] | None:
@@ -259,7 +263,11 @@ def _raw(key: Any, value: Any, level: Level) -> tuple[str, str]:
         value = str(_present(name, value))
     if not isinstance(value, str):
         raise QueryError(f"{name}: match takes texts in DICOM's own form.")
-    text = _safe(name, _present(name, value).strip())
+    parts = [str(_present(name, each)).strip() for each in value.split("\\")]
+    if parts == ["-"] and tag_for_keyword(name) and dictionary_VR(name) in ("DA", "DT", "TM"):
+        raise QueryError(f"{name}: a range that is open at both ends would match everything; leave it out.")
+    _no_wildcards(name, parts)
+    text = _safe(name, "\\".join(parts))
     below = any(name in INDEX[each] for each in LEVELS[depth(level) + 1 :]) and name not in INDEX[level]
     if name in COMPUTED or below or (name in ("Modality", "ModalitiesInStudy")):
         name = _placed(name, level)
