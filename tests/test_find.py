@@ -128,6 +128,13 @@ def test_no_letters_of_a_name_are_passed_over(orthanc: ores.Orthanc, monkeypatch
     assert list(orthanc.studies(PatientID="Søren 1", limit=1)["PatientID"]) == ["Søren 1"]
 
 
+def test_what_is_retired_is_asked_for_by_its_number(orthanc: ores.Orthanc) -> None:
+    values = [{"OtherPatientIDs": "X1"}, {"OtherPatientIDs": "x1"}, {"StudyStatusID": "READ"}]
+    put(orthanc, [small(number, **each) for number, each in enumerate(values)])
+    assert list(orthanc.patients(OtherPatientIDs="X1")["PatientID"]) == ["ODD000"]
+    assert list(orthanc.series(StudyStatusID="READ")["PatientID"]) == ["ODD002"]
+
+
 def test_what_has_no_date_or_time_is_before_none(orthanc: ores.Orthanc) -> None:
     days = {"A": "", "B": "20200229", "C": "20200301", "D": None}
     put(orthanc, [small(number, StudyDate=day, StudyID=name) for number, (name, day) in enumerate(days.items())])

@@ -28,7 +28,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
-from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.datadict import dictionary_is_retired, dictionary_VR, tag_for_keyword
 
 from orthanc_research.capabilities import Capabilities
 from orthanc_research.errors import QueryError, UnsupportedError
@@ -193,7 +193,7 @@ def plan_find(
     extra |= _order(level, order_by, index, capabilities)
     fetched = tuple(dict.fromkeys([*(name for name in chosen if name not in FACTS), *query.exact]))
     requested, parents = _sources(level, find_level, fetched, place, capabilities)
-    body = {"Level": find_level, "Query": tags, "Expand": True, **extra}
+    body = {"Level": find_level, "Query": {_sent(name): text for name, text in tags.items()}, "Expand": True, **extra}
     if requested:
         body["RequestedTags"] = list(requested)
     indexed = index | {"ModalitiesInStudy"}
@@ -224,6 +224,12 @@ def _findable(query: Query, capabilities: Capabilities) -> tuple[Level, dict[str
         return "Study", tags
     tags["Modality"] = tags.pop("ModalitiesInStudy")
     return "Series", tags
+
+
+def _sent(name: str) -> str:
+    """Orthanc does not know the names of what is retired, and answers with a 500."""
+    tag = tag_for_keyword(name)
+    return f"{tag >> 16:04x},{tag & 0xFFFF:04x}" if tag and dictionary_is_retired(tag) else name
 
 
 def _compared(name: str, text: str) -> str:
