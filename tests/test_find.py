@@ -128,6 +128,14 @@ def test_no_letters_of_a_name_are_passed_over(orthanc: ores.Orthanc, monkeypatch
     assert list(orthanc.studies(PatientID="Søren 1", limit=1)["PatientID"]) == ["Søren 1"]
 
 
+def test_within_leaves_no_patient_out(orthanc: ores.Orthanc) -> None:
+    put(orthanc, [small(number, PatientID=each) for number, each in enumerate((" A1", "A1", "  7", "Ä", "x"))])
+    patients, studies = orthanc.patients(), orthanc.studies()
+    assert len(orthanc.series(within=patients)) == len(orthanc.find("Patient", within=studies)) == 5
+    few = patients[patients["PatientID"] == "A1"]
+    assert len(few) == len(orthanc.series(within=few)) == 2
+
+
 def test_what_is_retired_is_asked_for_by_its_number(orthanc: ores.Orthanc) -> None:
     values = [{"OtherPatientIDs": "X1"}, {"OtherPatientIDs": "x1"}, {"StudyStatusID": "READ"}]
     put(orthanc, [small(number, **each) for number, each in enumerate(values)])

@@ -30,6 +30,9 @@ _UID: Mapping[Level, str] = MappingProxyType(
 )
 
 
+_BLANKS = 63  # a PatientID has 64 characters at most
+
+
 @dataclass(frozen=True, slots=True)
 class Inside:
     """The resources (Orthanc IDs at `level`) that the found ones must be, or lie below.
@@ -90,13 +93,14 @@ def _above(level: Level, chosen: Selection) -> Inside:
 
 def _tags(level: Level, values: Mapping[str, str]) -> Mapping[str, str]:
     """What to look for, from {Orthanc ID: UID or PatientID}."""
-    other = sum(orthanc_id(value) != identifier for identifier, value in values.items()) if level == "Patient" else 0
-    if other:
-        # Blanks before it, which are a part of it and not in the column; or zeros that a CSV file has lost.
-        raise QueryError(
-            f"within: {other} of {len(values)} PatientIDs are not what Orthanc has, and would find nothing; give the "
-            "DataFrame as a find returned it, or the patients' studies."
-        )
+    if level == "Patient":
+        values = {identifier: _written(identifier, value) for identifier, value in values.items()}
+        other = sum(not value for value in values.values())
+        if other:
+            raise QueryError(
+                f"within: {other} of {len(values)} PatientIDs are not those of their patients, and would find nothing; "
+                "zeros may have been lost in a file: give the DataFrame as a find returned it."
+            )
     texts = list(dict.fromkeys(values.values()))
     usable = texts and not any(set("*?\\") & set(text) for text in texts)
     if not usable:
@@ -105,3 +109,9 @@ def _tags(level: Level, values: Mapping[str, str]) -> Mapping[str, str]:
             "that column complete."
         )
     return MappingProxyType({_UID[level]: "\\".join(texts)})
+
+
+def _written(identifier: str, value: str) -> str:
+    """A PatientID as its file has it, with the blanks in front that no column shows; "" if it is another patient's."""
+    forms = (" " * blanks + value for blanks in range(_BLANKS + 1))
+    return next((form for form in forms if orthanc_id(form) == identifier), "")
