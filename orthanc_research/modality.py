@@ -184,10 +184,14 @@ def _wanted(frame: Any) -> tuple[Level, list[dict[str, str]], list[int | None]]:
     lost = [name for name in KEYS[level] if name not in known.columns or known[name].isna().any()]
     if lost:
         raise QueryError(f"{lost[0]} is missing in some rows, and nothing can be retrieved without it.")
-    known = known.drop_duplicates(UID_OF[level])
+    column = ANNOUNCED.get(level, "")
+    if column in known.columns:  # of two answers that are one thing, what the one announces that announces more
+        known[column] = known.groupby(list(KEYS[level]))[column].transform("max")
+    known = known.drop_duplicates(list(KEYS[level]))
+    if known[UID_OF[level]].duplicated().any():
+        raise QueryError(f"One {UID_OF[level]} is in two studies of this DataFrame; retrieve them one after the other.")
     rows = [{name: str(row[name]) for name in KEYS[level]} for _, row in known.iterrows()]
     if any(set(value) & set("*?\\") or not value for row in rows for value in row.values()):
         raise QueryError("A key with *, ? or a backslash would match more than its row; nothing was retrieved.")
-    column = ANNOUNCED.get(level, "")
     counts = known[column] if column in known.columns else pd.Series([None] * len(known))
     return level, rows, [None if pd.isna(count) else int(count) for count in counts]

@@ -196,7 +196,8 @@ class Orthanc:
             StudyInstanceUID=[]               nothing      no value can match: an empty frame, and no request
             PatientName="doe*"                doe*         names and texts ignore case
             PatientID="a1"                    a1           identifiers do not
-            SliceThickness=1                  1\1.0\1.00…  every usual spelling of a decimal
+            SliceThickness=1                  1\1.0\1.00…  every usual spelling of a number
+            ImageType="*ORIGINAL*"            *ORIGINAL*   what has several values is compared as one text
             StudyDate="2021"                  20210101-20211231; also "2021-03", "20210305-", a date, a Timestamp
             StudyDate=("2021-01", None)       20210101-    both ends are included, None is open
             StudyTime="10:30"                 1030-103059.999999
@@ -212,6 +213,8 @@ class Orthanc:
         Orthanc's index: of a series' or patient's tags, what the file stored first had; and a text over 256 bytes is
         not in it, and NA. `tags` reads the files.
 
+        From 1.12.5 on a find by a text takes one request more, and the letters outside ASCII of names, descriptions and
+        numbers are looked at all the same; their case counts on every version, and `?` stands for none of them.
         Orthanc 1.10 needs one more request a page for each level of parents whose tags are shown; a client's first
         find that answers anything is followed by one that learns how much there is, and, where it asked for less, one
         that learns whether this server caps its answers; a find of several pages by three that show that nothing came
@@ -238,7 +241,10 @@ class Orthanc:
         return self._ours(find_frame(plan, answers, parents), level)
 
     def count(self, level: Level, **criteria: Any) -> int:
-        """How many resources match: from 1.12.5 on POST /tools/count-resources where the index knows, else a find."""
+        """How many resources match: from 1.12.5 on POST /tools/count-resources where the index knows, else a find.
+
+        By a text it is a find: that route counts names without what is not ASCII.
+        """
         query = parse_criteria(level, criteria)
         plan = plan_find(level, query=query, columns=(), capabilities=self.capabilities())
         if plan.empty:
@@ -323,7 +329,7 @@ class Orthanc:
                 )
 
     def lookup(self, values: Any) -> pd.DataFrame:
-        """Which resources these identifiers name: PatientIDs, AccessionNumbers, UIDs, Orthanc IDs; all in 5 requests.
+        """Which resources these identifiers name: PatientIDs, AccessionNumbers, UIDs, Orthanc IDs; all in 6 requests.
 
         Index `Value`, columns `Level`, `Keyword` (which identifier it is) and `ID`: a row for every match, and one with
         NA for a value that matches nothing. Identifiers match case-exactly; an AccessionNumber with `*` or `?` in it is

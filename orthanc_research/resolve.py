@@ -126,7 +126,7 @@ def instance_count(chosen: Selection) -> int | None:
     if chosen.level == "Instance":
         return len(chosen.ids)
     counts = chosen.column(f"NumberOf{chosen.level}RelatedInstances")
-    return sum(int(count) for count in counts.values()) if counts or not chosen.ids else None
+    return _sum(counts) if counts or not chosen.ids else None
 
 
 def series_count(chosen: Selection) -> int | None:
@@ -137,7 +137,11 @@ def series_count(chosen: Selection) -> int | None:
         parents = chosen.column("ParentSeries")
         return len(set(parents.values())) if parents else None
     counts = chosen.column(f"NumberOf{chosen.level}RelatedSeries")
-    return sum(int(count) for count in counts.values()) if counts or not chosen.ids else None
+    return _sum(counts) if counts or not chosen.ids else None
+
+
+def _sum(counts: Mapping[str, str]) -> int:
+    return sum(int(float(count)) for count in counts.values())  # pandas makes "2.0" of what lay beside missing ones
 
 
 def lookups(chosen: Selection, given: Selection) -> int | None:
@@ -146,7 +150,7 @@ def lookups(chosen: Selection, given: Selection) -> int | None:
     first = 0 if given.level in LEVELS else pages
     if chosen.level == "Patient":
         studies = chosen.column("NumberOfPatientRelatedStudies")
-        return first + pages + -(-sum(map(int, studies.values())) // PAGE) if studies else None
+        return first + pages + -(-_sum(studies) // PAGE) if studies else None
     parents = chosen.level == "Study" or (chosen.level == "Instance" and series_count(chosen) is None)
     return first + (pages if parents else 0)
 

@@ -13,6 +13,9 @@ and no resource of that level may have come meanwhile, by the change log, from b
 last. What is deleted leaves no trace in that log, but moves the pages. That costs a find of several pages three small
 requests: where the log ends, before (with the first page's IDs once more, since nobody knew that there would be a
 second) and after.
+
+A find by a text is `loose` from 1.12.5 on (`plan`): its pages are of candidates, of which fewer may be answers. Their
+number is asked for first, one request more, and of several pages once more at the end.
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ from orthanc_research.tables import LEVELS, FindPlan
 __all__ = ["Known", "answers"]
 
 _PROBE = 10_000
+_LEAST = 1000  # candidates a page, however few answers are wanted
 _FRESH = 60.0  # seconds
 _TRIES = 3
 _CHANGES = 1000
@@ -67,7 +71,7 @@ def answers(rest: Rest, plan: FindPlan) -> tuple[list[Json], dict[Level, dict[st
 def _whole(rest: Rest, plan: FindPlan) -> list[Json]:
     """All pages, of one moment."""
     for _ in range(_TRIES):
-        found = _paged(rest, plan)
+        found = _candidates(rest, plan) if plan.loose and not plan.empty else _paged(rest, plan)
         if found is not None:
             return found
     raise ResponseError("Resources come and go while they are listed: the pages of this find do not fit; ask again.")
@@ -97,6 +101,30 @@ def _paged(rest: Rest, plan: FindPlan) -> list[Json] | None:
             if _ids(rest, {**body, **more}) != [answer.get("ID") for answer in page]:
                 return None
     return None if start is not None and _has_grown(rest, start, str(plan.body["Level"])) else found
+
+
+def _candidates(rest: Rest, plan: FindPlan, cap: int | None = None) -> list[Json] | None:
+    """The answers among the candidates of a loose find, page by page; None when they are not those of one moment."""
+    level = str(plan.body["Level"])
+    wanted = plan.page if plan.limit is None else min(plan.page, max(_LEAST, plan.limit))
+    step = wanted if cap is None else min(wanted, cap)
+    there = rest.tools.count_resources(plan.counting)
+    start = _end_of_log(rest) if there > step else None
+    found: list[Json] = []
+    for since in range(0, there, step):
+        page = rest.tools.find({**plan.body, "Since": since, "Limit": step})
+        looked_at = min(step, there - since)
+        if len(page) < looked_at:
+            known = _known(rest, plan, looked_at, next(each for each in LEVELS if each == level)).cap
+            if known is not None and known < step:
+                return _candidates(rest, plan, known)
+        found += page
+        if plan.complete(len(found)):
+            break
+    if start is None:
+        return found
+    same = rest.tools.count_resources(plan.counting) == there and not _has_grown(rest, start, level)
+    return found if same else None
 
 
 def _end_of_log(rest: Rest) -> int:
@@ -139,7 +167,9 @@ def _cut(rest: Rest, plan: FindPlan, count: int, level: str) -> bool:
         return False
     if plan.paged and rest.capabilities().has("extended-find"):
         return True
-    if count < known.cap and plan.paged:
+    # The cap is one of candidates: letters outside ASCII are compared after it.
+    plain = all(text.isascii() for text in plan.body["Query"].values())
+    if count < known.cap and plan.paged and plain:
         return False
     raise ResponseError(
         f"This Orthanc gives at most {known.cap} answers to a find (LimitFindResults and LimitFindInstances in its "
@@ -156,7 +186,7 @@ def _known(rest: Rest, plan: FindPlan, count: int, level: Level) -> Known:
     enough = known is not None and (count < known.floor if plan.paged else False)
     if known is None or (known.cap is None and not enough and now - known.when > _FRESH):
         counts = rest.system.statistics()
-        if count >= int(counts[_COUNTS[level]]):
+        if count >= int(counts[_COUNTS[level]]) and not plan.loose:
             # All there is was given. Of the other levels, which share a cap and have more, that says nothing.
             known = rest.find_caps[level] = Known(None, count, now)
         else:

@@ -100,7 +100,7 @@ def _find(node: Node, event: Any) -> Iterator[tuple[int, Dataset | None]]:
             return
         uid = wanted.get("StudyInstanceUID")
         for file in node.files:
-            if file.StudyInstanceUID == uid:
+            if file.StudyInstanceUID == uid or node.ignore_keys:
                 yield 0xFF00, _answer(wanted, {k: file.get(k) for k in ("StudyInstanceUID", "SOPInstanceUID")})
         return
     accession = str(wanted.get("AccessionNumber") or "")

@@ -6,13 +6,16 @@ import io
 import zipfile
 from collections.abc import Iterable
 from functools import cache
+from typing import Any
 
 from dicom_files import as_file
 from pydicom import Dataset
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import UID, ExplicitVRLittleEndian, RawDataStorage
 
 import orthanc_research as ores
 
-__all__ = ["put", "stock"]
+__all__ = ["put", "small", "stock"]
 
 
 def stock(orthanc: ores.Orthanc, *, slices: int, patients: int = 3, studies: int = 2, size: int = 16) -> list[str]:
@@ -23,6 +26,22 @@ def stock(orthanc: ores.Orthanc, *, slices: int, patients: int = 3, studies: int
 def put(orthanc: ores.Orthanc, datasets: Iterable[Dataset]) -> list[str]:
     """Put these on a server, none of which it has; their IDs, in their order."""
     return _put(orthanc, *_zipped(datasets))
+
+
+def small(number: int, **values: Any) -> Dataset:
+    """An instance without pixels, of its own patient, study and series, with these values."""
+    made = Dataset()
+    made.file_meta = FileMetaDataset()
+    made.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    made.SOPClassUID = made.file_meta.MediaStorageSOPClassUID = RawDataStorage
+    made.SpecificCharacterSet = "ISO_IR 192"
+    made.PatientID, made.PatientName = f"ODD{number:03d}", f"NOBODY{number}"
+    made.StudyInstanceUID, made.SeriesInstanceUID = f"1.9.{number}", f"1.9.{number}.1"
+    made.SOPInstanceUID = f"1.9.{number}.1.1"
+    made.file_meta.MediaStorageSOPInstanceUID = UID(made.SOPInstanceUID)
+    for keyword, value in values.items():
+        setattr(made, keyword, value)
+    return made
 
 
 def _put(orthanc: ores.Orthanc, zipped: bytes, count: int) -> list[str]:

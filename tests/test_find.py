@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from pydicom import config
+from stock import put, small
 
 import orthanc_research as ores
-from orthanc_research import errors
+from orthanc_research import errors, search
 from orthanc_research.rest import Level
 
 LEVELS: tuple[Level, ...] = ("Patient", "Study", "Series", "Instance")
@@ -104,6 +108,62 @@ def test_criteria_choose_what_they_say(cohort: ores.Orthanc) -> None:
     assert len(cohort.studies(PatientID=identifier)) > 0
     if identifier.lower() != identifier:
         assert len(cohort.studies(PatientID=identifier.lower())) == 0  # identifiers match case-exactly
+
+
+def test_no_letters_of_a_name_are_passed_over(orthanc: ores.Orthanc, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "_LEAST", 3)
+    names = ["山田^太郎", "山本", "ÄÖÜ", "ÜS", "Søren", "SREN", "sren", *(f"DOE^{i}" for i in range(9))]
+    put(orthanc, [small(number, PatientName=name, PatientID=f"{name} 1") for number, name in enumerate(names)])
+    for wanted in ("山*", "ÄÖÜ", "S*", "*山*", "sren", "Søren", "doe*"):
+        pattern = wanted.lower().replace("*", ".*")
+        found = {name for name in names if re.fullmatch(pattern, name.lower())}
+        for level in LEVELS:
+            for options in ({}, {"page": 2}):
+                frame = orthanc.find(level, PatientName=wanted, **options)  # type: ignore[arg-type]
+                assert set(frame["PatientName"]) == found, (wanted, level, options)
+                assert len(frame) == len(found)
+            assert orthanc.count(level, PatientName=wanted) == len(found)
+            assert len(orthanc.find(level, PatientName=wanted, limit=1)) == 1
+            assert len(orthanc.find(level, PatientName=wanted, limit=50, page=2)) == len(found)
+    assert list(orthanc.studies(PatientID="Søren 1", limit=1)["PatientID"]) == ["Søren 1"]
+
+
+def test_within_leaves_no_patient_out(orthanc: ores.Orthanc) -> None:
+    put(orthanc, [small(number, PatientID=each) for number, each in enumerate((" A1", "A1", "  7", "Ä", "x"))])
+    patients, studies = orthanc.patients(), orthanc.studies()
+    assert len(orthanc.series(within=patients)) == len(orthanc.find("Patient", within=studies)) == 5
+    few = patients[patients["PatientID"] == "A1"]
+    assert len(few) == len(orthanc.series(within=few)) == 2
+
+
+def test_what_is_retired_is_asked_for_by_its_number(orthanc: ores.Orthanc) -> None:
+    values = [{"OtherPatientIDs": "X1"}, {"OtherPatientIDs": "x1"}, {"StudyStatusID": "READ"}]
+    put(orthanc, [small(number, **each) for number, each in enumerate(values)])
+    assert list(orthanc.patients(OtherPatientIDs="X1")["PatientID"]) == ["ODD000"]
+    assert list(orthanc.series(StudyStatusID="READ")["PatientID"]) == ["ODD002"]
+
+
+def test_what_has_no_date_or_time_is_before_none(orthanc: ores.Orthanc) -> None:
+    days = {"A": "", "B": "20200229", "C": "20200301", "D": None}
+    put(orthanc, [small(number, StudyDate=day, StudyID=name) for number, (name, day) in enumerate(days.items())])
+    assert set(orthanc.studies(StudyDate=(None, "2020-02"))["StudyID"]) == {"B"}
+    assert set(orthanc.studies(StudyDate=("2020-03", None))["StudyID"]) == {"C"}
+    assert set(orthanc.studies(match={"StudyDate": "-20201231"})["StudyID"]) == {"B", "C"}
+
+
+def test_times_and_numbers_are_found_however_they_are_written(orthanc: ores.Orthanc) -> None:
+    times = ["1030", "103000", "103000.5", "103001", "10", ""]
+    made = [small(number, StudyTime=time, DiffusionBValue=0.1 * number) for number, time in enumerate(times)]
+    with config.disable_value_validation():
+        for each, written in zip(made, ["3", "003", "03", "4", "30", ""], strict=True):
+            each.SeriesNumber = written
+    put(orthanc, made)
+    moment = orthanc.studies(StudyTime=dt.time(10, 30))["StudyInstanceUID"]
+    assert set(moment) == {"1.9.0", "1.9.1", "1.9.2"}
+    assert set(orthanc.studies(StudyTime=(dt.time(10, 30), None))["StudyInstanceUID"]) == {*moment, "1.9.3"}
+    assert set(orthanc.series(SeriesNumber=3)["StudyInstanceUID"]) == {"1.9.0", "1.9.1", "1.9.2"}
+    for number in range(1, len(times)):
+        assert list(orthanc.series(DiffusionBValue=0.1 * number)["StudyInstanceUID"]) == [f"1.9.{number}"]
 
 
 @pytest.mark.parametrize("empty", [[], (), pd.Series([], dtype="str")])

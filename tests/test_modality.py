@@ -14,7 +14,7 @@ from scp import Node, odd_node
 
 import orthanc_research as ores
 from orthanc_research import errors
-from orthanc_research.modality import Modality, many
+from orthanc_research.modality import Modality, _wanted, many
 from orthanc_research.progress import Silent
 
 COHORT = ores.samples.cohort(patients=2, studies=2, slices=4, size=16)
@@ -376,6 +376,28 @@ def test_an_archive_that_answers_with_somebody_else_sends_nobody(pair: Pair, odd
     assert set(pair.here.studies()["StudyInstanceUID"]) == set(frame.index)
     node.studies = node.studies[:1]
     assert pacs.retrieve(frame, progress=False)["status"].tolist() == ["not-found"]
+
+
+def test_instances_of_others_that_an_archive_lists_are_not_missed(odd: tuple[Node, Modality]) -> None:
+    node, pacs = odd
+    frame = pacs.find("Study")
+    node.ignore_keys = True
+    stranger = copy.deepcopy(node.files[0])
+    stranger.StudyInstanceUID, stranger.SOPInstanceUID = "1.2.3.666", "1.2.3.667"
+    node.files = [*node.files, stranger]
+    ledger = pacs.retrieve(frame, progress=False)
+    assert ledger[["status", "announced", "here"]].to_numpy().tolist() == [["complete", 6, 6]]
+
+
+def test_of_one_study_that_an_archive_names_twice_more_is_expected(pair: Pair) -> None:
+    study = pair.pacs.find("Study").head(1)
+    fewer = study.assign(NumberOfStudyRelatedInstances=1)
+    assert _wanted(pd.concat([fewer, study])) == _wanted(study)
+    series = pair.pacs.find("Series").head(2)
+    series.index = pd.Index([series.index[0]] * 2, name="SeriesInstanceUID")
+    series["StudyInstanceUID"] = ["1.2", "1.3"]
+    with pytest.raises(errors.QueryError, match="two studies"):
+        pair.pacs.retrieve(series)
 
 
 def test_patients_and_wildcards_are_not_retrieved(pair: Pair) -> None:

@@ -217,6 +217,7 @@ def test_an_answer_is_the_row_or_is_passed_over() -> None:
     wanted = Wanted("Study", {"PatientID": "a1", "StudyDate": "20240101-20240131"})
     answer = {"0020,000d": "1.2", "0010,0020": "a1 ", "0008,0020": "20240131", "0020,1208": "7"}
     assert [match.announced for match in matches(wanted, [answer, answer])] == [7]
-    for key, value in {"0010,0020": "A1", "0008,0020": "20240201", "0020,000d": ""}.items():
+    others = [("0010,0020", "A1"), ("0008,0020", "20240201")]
+    for key, value in [*others, *(("0020,000d", uid) for uid in ("", "1.*", "1.?", "1.2\\1.3"))]:
         assert matches(wanted, [{**answer, key: value}]) == []
     assert matches(wanted, [{**answer, "0020,1208": "many"}])[0].announced is None

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 import pydicom
 import pytest
 from dicom_files import as_file
-from stock import stock
+from stock import put, small, stock
 
 import orthanc_research as ores
 from orthanc_research import errors
+from orthanc_research.tables import LEVELS
 
 CAPPED = {"LimitFindResults": 3, "LimitFindInstances": 5}
 
@@ -37,6 +38,21 @@ def test_a_capped_find_is_complete_or_refused(capped: ores.Orthanc) -> None:
     assert capped.series().index.is_unique
     assert len(capped.series(limit=7)) == 7
     assert len(capped.series(page=2)) == 12
+
+
+def test_a_capped_find_by_a_name_is_complete_or_refused(version: str) -> None:
+    if version == "external":
+        pytest.skip("needs a server of our own")
+    with ores.LocalOrthanc(version, config=CAPPED) as orthanc:
+        put(orthanc, [small(number, PatientName=f"{'山' if number % 2 else 'ÄÖ'}^{number}") for number in range(12)])
+        if not orthanc.capabilities().has("extended-find"):
+            with pytest.raises(errors.ResponseError, match="gives at most"):
+                orthanc.series(PatientName="山*")
+            return
+        for level in LEVELS:
+            assert len(orthanc.find(level, PatientName="山*")) == 6
+            assert len(orthanc.find(level, PatientName="山*", limit=4)) == 4
+            assert len(orthanc.find(level, PatientName="山*", page=2)) == 6
 
 
 def test_a_find_below_the_cap_is_answered(capped: ores.Orthanc) -> None:

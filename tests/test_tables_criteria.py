@@ -32,6 +32,7 @@ def tag(value: Any, keyword: str = "StudyDate", level: Level = "Study") -> str:
         (dt.datetime(2021, 3, 5, 12), "20210305"),  # noqa: DTZ001 - DICOM dates have no zone
         (pd.Timestamp("2021-03-05"), "20210305"),
         (np.datetime64("2021-03-05"), "20210305"),
+        (np.datetime64("2021-03"), "20210301-20210331"),
         (("2021-01-01", "2021-06-30"), "20210101-20210630"),
         (("2021-01", "2021-06"), "20210101-20210630"),
         (("2021", None), "20210101-"),
@@ -83,10 +84,13 @@ def test_what_is_no_date_is_refused(value: Any) -> None:
         ("10:30", "1030-103059.999999"),
         ("103015", "103015-103015.999999"),
         ("103015.25", "103015.25-103015.259999"),
-        (dt.time(10, 30), "103000-103000.999999"),
-        (("08:00", "12:00"), "0800-120059.999999"),
-        (("08:00", None), "0800-"),
-        ("0800-1200", "0800-120059.999999"),
+        (dt.time(10, 30), "1030-103000.999999"),
+        (dt.time(0, 0, 7), "000007-000007.999999"),
+        (dt.time(10, 30, 15, 500_000), "103015.5-103015.500000"),
+        (("08:00", "12:00"), "08-120059.999999"),
+        (("08:00", None), "08-"),
+        (("00:00", None), "00-"),
+        ("0800-1200", "08-120059.999999"),
     ],
 )
 def test_times_reach_from_their_shortest_form_to_their_last_microsecond(value: Any, expected: str) -> None:
@@ -106,6 +110,22 @@ def test_an_empty_value_would_match_everything_and_is_refused(keyword: str, valu
         parse_criteria("Series", {keyword: value})
 
 
+@pytest.mark.parametrize("value", ["\t", "\n", "\u00a0", "\u3000", "*\u3000", ["CT", "\t"], "CT\\\u3000"])
+def test_of_white_space_nothing_is_left_and_it_is_refused(value: Any) -> None:
+    for keyword, each in (("Modality", value), ("PatientName", value), ("PatientID", value)):
+        with pytest.raises(QueryError, match="match everything"):
+            parse_criteria("Series", {keyword: each})
+    if isinstance(value, str):
+        with pytest.raises(QueryError):
+            parse_criteria("Series", {}, {"0009,1001": value.rpartition("\\")[2]})
+
+
+@pytest.mark.parametrize("value", [np.float32("nan"), np.float16("nan"), np.array([1, np.nan], dtype="float32")])
+def test_no_number_of_any_size_is_refused(value: Any) -> None:
+    with pytest.raises(QueryError, match="match everything"):
+        parse_criteria("Series", {"SliceThickness": value})
+
+
 @pytest.mark.parametrize("value", [[], (), set(), np.array([]), pd.Series([], dtype="str"), pd.Index([])])
 def test_an_empty_list_matches_nothing_without_a_request(value: Any) -> None:
     assert parse_criteria("Series", {"Modality": value, "PatientID": "A"}).empty
@@ -123,6 +143,7 @@ def test_numbers_are_numbers() -> None:
     assert tag([1, 2], "SeriesNumber", "Series") == "1\\2"
     assert tag("120", "KVP", "Series") == "120"
     assert tag(12345, "PatientID") == "12345"
+    assert tag(np.array(3), "SeriesNumber", "Series") == "3"
 
 
 def test_a_decimal_is_asked_for_in_every_usual_spelling() -> None:
@@ -130,6 +151,13 @@ def test_a_decimal_is_asked_for_in_every_usual_spelling() -> None:
     assert {"2.5", "2.50", "2.500000"} <= set(spellings)
     assert {float(text) for text in spellings} == {2.5}
     assert {"1", "1.0", "1.00"} <= set(tag(1, "SliceThickness", "Series").split("\\"))
+    assert {"0.5", ".5", "0.5000000000"} <= set(tag(0.5, "SliceThickness", "Series").split("\\"))
+
+
+@pytest.mark.parametrize("value", [0.1, "0.1", np.float64(0.1)])
+def test_a_binary_number_is_asked_for_as_orthanc_writes_it(value: Any) -> None:
+    assert "0.10000000000000001" in tag(value, "DiffusionBValue", "Series").split("\\")
+    assert "0.10000000149011612" in tag(value, "ExaminedBodyThickness", "Series").split("\\")  # 32 bits
 
 
 @pytest.mark.parametrize(
@@ -146,6 +174,13 @@ def test_a_decimal_is_asked_for_in_every_usual_spelling() -> None:
         ("SeriesInstanceUID", "abc"),
         ("SeriesInstanceUID", "1" * 65),
         ("PatientAge", "04?Y"),
+        ("PatientAge", 40),
+        ("PatientAge", "40"),
+        ("PatientAge", "040Y-060Y"),
+        ("PixelSpacing", 0.5),
+        ("PixelSpacing", [0.5, 0.5]),
+        ("ImageType", "ORIGINAL"),
+        ("ImageType", "ORIGINAL\\PRIMARY"),
         ("PatientID", 1.5),
         ("PatientID", "a\nb"),
         ("PatientID", "a\x00b"),
@@ -177,6 +212,7 @@ def test_from_and_to_are_not_taken_for_two_values(keyword: str, value: Any) -> N
 def test_wildcards_go_where_dicom_has_them() -> None:
     assert tag("DOE*", "PatientName") == "DOE*"
     assert tag("A?1", "PatientID") == "A?1"
+    assert tag("*ORIGINAL*", "ImageType", "Series") == "*ORIGINAL*"
 
 
 def test_a_message_names_the_keyword_and_never_the_value() -> None:
@@ -252,6 +288,22 @@ def test_match_knows_public_tags_by_name() -> None:
 def test_match_refuses_what_would_match_everything(value: Any) -> None:
     with pytest.raises(QueryError):
         parse_criteria("Series", {}, {"0009,1001": value})
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("StudyDate", "-"),
+        ("StudyTime", " - "),
+        ("PatientName", "DOE\\"),
+        ("0009,1001", "A\\*"),
+        ("PatientName", "DOE*\\ROE"),
+    ],
+)
+def test_match_refuses_open_ranges_and_lists_with_gaps_or_wildcards(key: str, value: str) -> None:
+    with pytest.raises(QueryError):
+        parse_criteria("Series", {}, {key: value})
+    assert parse_criteria("Series", {}, {"0009,1001": "-"}).tags == {"0009,1001": "-"}
 
 
 def test_a_criterion_twice_is_refused() -> None:

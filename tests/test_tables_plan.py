@@ -9,7 +9,7 @@ import pytest
 
 from orthanc_research.capabilities import Capabilities
 from orthanc_research.errors import QueryError, UnsupportedError
-from orthanc_research.tables import FindPlan, Level, Selection, columns_for, parse_criteria, plan_find
+from orthanc_research.tables import FindPlan, Level, Selection, columns_for, orthanc_id, parse_criteria, plan_find
 from orthanc_research.tables.schema import LEVELS
 
 OLD = Capabilities("1.10.1")
@@ -33,11 +33,40 @@ def studies(*ids: str, **columns: list[Any]) -> Selection:
     return Selection(ids, "Study", frame)
 
 
+def patients(*values: str) -> Selection:
+    ids = tuple(map(orthanc_id, values))
+    return Selection(ids, "Patient", pd.DataFrame({"PatientID": list(values)}, index=pd.Index(ids, name="ID")))
+
+
 @pytest.mark.parametrize("level", LEVELS)
 def test_one_request_a_page_where_the_server_has_requested_tags(level: Level) -> None:
     found = plan(level)
     assert found.parents == ()
     assert found.explain()["requests"] == 1
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value", "sent"),
+    [
+        ("StudyDate", (None, "2020"), "00010101-20201231"),
+        ("StudyTime", (None, "10:30"), "00-103059.999999"),
+        ("AcquisitionDateTime", (None, "2020"), "0001-20201231235959.999999"),
+        ("StudyDate", ("2020", None), "20200101-"),
+        ("SeriesNumber", -3, "-3"),
+        ("SeriesNumber", [3, 12], "3\\03\\003\\0003\\00003\\000003\\12\\012\\0012\\00012\\000012"),
+        ("PatientName", "-DOE", "-DOE"),
+    ],
+)
+def test_criteria_are_sent_as_orthanc_compares_them(keyword: str, value: Any, sent: str) -> None:
+    assert plan("Series", criteria={keyword: value}).request()["Query"][keyword] == sent
+
+
+def test_a_find_by_a_text_is_loose_where_the_server_counts_candidates() -> None:
+    assert plan("Series", criteria={"PatientName": "DOE"}).loose
+    assert not plan("Series", criteria={"PatientName": "DOE"}).counted
+    assert plan("Series", criteria={"PatientID": "1", "KVP": 120}).loose is False  # not paged
+    assert not plan("Series", OLD, {"PatientName": "DOE"}).loose
+    assert not plan("Series", criteria={"StudyDate": "2020", "Modality": "CT", "StudyInstanceUID": "1.2"}).loose
 
 
 @pytest.mark.parametrize(
@@ -223,9 +252,27 @@ def test_parents_without_their_uids_are_refused_rather_than_ignored() -> None:
 
 
 def test_a_wildcard_in_a_parents_identifier_is_not_let_loose() -> None:
-    frame = pd.DataFrame({"PatientID": ["A*", "B"]}, index=pd.Index([A, B], name="ID"))
-    with pytest.raises(QueryError):
-        plan("Study", OLD, within=Selection((A, B), "Patient", frame))
+    with pytest.raises(QueryError, match="complete"):
+        plan("Study", OLD, within=patients("A*", "B"))
+    assert plan("Study", OLD, within=patients("A", "B")).request()["Query"] == {"PatientID": "A\\B"}
+
+
+def test_patient_ids_are_those_of_the_patients() -> None:
+    right = patients("007", "  B")
+    assert right.frame is not None
+    shown = Selection(right.ids, "Patient", right.frame.assign(PatientID=["007", "B"]))  # as a find shows them
+    assert plan("Series", within=shown).request()["Query"] == {"PatientID": "007\\  B"}
+    lost = Selection(right.ids, "Patient", right.frame.assign(PatientID=["7", "B"]))  # from a CSV file
+    with pytest.raises(QueryError, match="1 of 2 PatientIDs"):
+        plan("Series", within=lost)
+
+
+def test_two_columns_of_one_name_are_as_none() -> None:
+    chosen = studies(A, B, StudyInstanceUID=["1.2", "1.3"])
+    assert chosen.frame is not None
+    twice = Selection(chosen.ids, "Study", pd.concat([chosen.frame, chosen.frame], axis=1))
+    with pytest.raises(QueryError, match="StudyInstanceUID"):
+        plan("Series", within=twice)
 
 
 def test_what_lies_above_is_found_by_the_parents_that_the_frame_names() -> None:

@@ -122,6 +122,15 @@ def test_studies_patients_and_instances_find_their_series_first(cohort: ores.Ort
     assert sorted(bare.index) == sorted(some.index)
 
 
+def test_counts_that_pandas_made_decimals_are_counts(cohort: ores.Orthanc) -> None:
+    studies, series = cohort.studies(), cohort.series()
+    for frame in (studies, series):
+        counts = [name for name in frame.columns if name.startswith("NumberOf")]
+        decimals = frame.astype(dict.fromkeys(counts, "float64"))
+        assert cohort.explain(decimals, INSIDE) == cohort.explain(frame, INSIDE)
+        assert len(cohort.tags(decimals, INSIDE)) == 40
+
+
 def test_one_row_a_series_reads_one_instance_of_each(cohort: ores.Orthanc) -> None:
     series = cohort.series()
     table, asked = sent(cohort, series, ["Modality", "KVP", "RepetitionTime"], per="Series")

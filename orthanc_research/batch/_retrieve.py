@@ -205,7 +205,13 @@ def listed(node: Node, keys: Mapping[str, str]) -> set[str] | None:
             raise
         return None
     try:
-        uids = {str(answer.get(key_of("SOPInstanceUID")) or "") for answer in node.rest.queries.answers(query)}
+        # An archive that passes over a key lists instances of others as well.
+        answers = [
+            answer
+            for answer in node.rest.queries.answers(query)
+            if all(str(answer.get(key_of(name)) or value).strip(" \0") == value for name, value in keys.items())
+        ]
+        uids = {str(answer.get(key_of("SOPInstanceUID")) or "") for answer in answers}
         return uids if uids and "" not in uids else None
     finally:
         with suppress(Error):

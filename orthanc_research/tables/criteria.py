@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from pydicom.datadict import dictionary_VR, keyword_for_tag, tag_for_keyword
+from pydicom.datadict import dictionary_VM, dictionary_VR, keyword_for_tag, tag_for_keyword
 
 from orthanc_research.errors import QueryError
 from orthanc_research.tables.levels import COMPUTED, IDENTIFIERS, INDEX, depth, level_of
@@ -152,17 +152,23 @@ def _text_of(keyword: str, value: Any) -> str | None:
 
 def _any_of(keyword: str, vr: str, values: Sequence[Any]) -> str:
     texts = [_one(keyword, vr, each) for each in values]
-    if vr in _WILD and any("*" in text or "?" in text for text in texts):
+    _no_wildcards(keyword, texts)
+    return "\\".join(dict.fromkeys(texts))
+
+
+def _no_wildcards(keyword: str, texts: Sequence[str]) -> None:
+    if len(texts) > 1 and any("*" in text or "?" in text for text in texts):
         # Observed on 1.10.1, 1.12.7 and 1.13.0: 200, and nothing matches.
         raise QueryError(f"{keyword}: Orthanc has no wildcards within a list; ask once for each.")
-    return "\\".join(dict.fromkeys(texts))
 
 
 def values_of(value: Any) -> list[Any] | None:
     """The values of a list, whatever holds it; None for a single value. A text with backslashes is DICOM's own list."""
     if isinstance(value, str):
         return value.split("\\") if "\\" in value else None
-    if isinstance(value, (pd.Series, pd.Index, np.ndarray, pd.api.extensions.ExtensionArray)):
+    if isinstance(value, np.ndarray):
+        return list(np.atleast_1d(value))
+    if isinstance(value, (pd.Series, pd.Index, pd.api.extensions.ExtensionArray)):
         return list(value)
     if isinstance(value, (list, tuple)):
         return list(value)
@@ -172,10 +178,11 @@ def values_of(value: Any) -> list[Any] | None:
 
 
 def _present(keyword: str, value: Any) -> Any:
-    absent = value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and value != value)
-    if isinstance(value, np.datetime64):
-        absent = bool(np.isnat(value))
-    if absent or (isinstance(value, str) and not value.strip(" *")):
+    absent = value is None or value is pd.NA or value is pd.NaT
+    if isinstance(value, (float, np.floating, np.datetime64)):  # a 32-bit NaN is no float of Python's
+        absent = bool(value != value)
+    # Any white space: what is stripped off later must not leave an empty value, or "*".
+    if absent or (isinstance(value, str) and not "".join(value.split()).strip("*")):
         raise QueryError(f"{keyword}: an empty value would match everything; leave it out.")
     return value
 
@@ -185,10 +192,19 @@ def _one(keyword: str, vr: str, value: Any) -> str:
         value = value.item()
     if isinstance(value, (bool, dt.date, dt.time, bytes, Mapping)):
         raise QueryError(f"{keyword} takes text or a number.")
+    if int(dictionary_VM(keyword).partition("-")[0]) > 1 and not (isinstance(value, str) and set("*?") & set(value)):
+        # Observed: a value finds nothing, and a list anything (1.10.1) or any of them (1.12.7, 1.13.0).
+        how = "put * before and after what to look for, or " if vr in _WILD else ""
+        raise QueryError(
+            f"{keyword} has several values, and Orthanc compares them as one text: {how}read it with orthanc.tags, and "
+            "compare in that table."
+        )
     if vr in _WHOLE:
         return _whole(keyword, value)
     if vr in _DECIMAL:
-        return _decimal(keyword, value)
+        return _decimal(keyword, vr, value)
+    if vr == "AS" and not (isinstance(value, str) and re.fullmatch(r"[0-9]{3}[DWMY]", value.strip())):
+        raise QueryError(f'{keyword} is an age as DICOM writes it, "045Y" or "018M", or a list of them.')
     if isinstance(value, int):
         value = str(value)
     if not isinstance(value, str):
@@ -211,18 +227,24 @@ def _whole(keyword: str, value: Any) -> str:
     return text
 
 
-def _decimal(keyword: str, value: Any) -> str:
+def _decimal(keyword: str, vr: str, value: Any) -> str:
     if isinstance(value, str):
         text = value.strip()
         if not re.fullmatch(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?", text) or len(text) > 64:
             raise QueryError(f"{keyword} takes a number, or a list of them. {_NO_RANGES}")
-        return text
+        if vr == "DS":
+            return text
+        value = float(text)
     if not isinstance(value, (int, float)) or abs(value) > 1e15:
         raise QueryError(f"{keyword} takes a number, or a list of them.")
     # Orthanc compares texts, and scanners write 1, 1.0, 1.00 …
     number = float(value)
+    if vr == "FL":
+        number = float(np.float32(number))
     shortest = f"{number:.15g}"
-    spellings = [shortest, repr(number), *(f"{number:.{digits}f}" for digits in range(1, 9))]
+    # It writes binary numbers with 17 digits: 0.1 is 0.10000000000000001.
+    spellings = [shortest, repr(number), f"{number:.17g}", *(f"{number:.{digits}f}" for digits in range(1, 15))]
+    spellings += [shortest.replace("0.", ".", 1)] if abs(number) < 1 else []
     return "\\".join(dict.fromkeys(text for text in spellings if float(text) == number))
 
 
@@ -247,7 +269,11 @@ def _raw(key: Any, value: Any, level: Level) -> tuple[str, str]:
         value = str(_present(name, value))
     if not isinstance(value, str):
         raise QueryError(f"{name}: match takes texts in DICOM's own form.")
-    text = _safe(name, _present(name, value).strip())
+    parts = [str(_present(name, each)).strip() for each in value.split("\\")]
+    if parts == ["-"] and tag_for_keyword(name) and dictionary_VR(name) in ("DA", "DT", "TM"):
+        raise QueryError(f"{name}: a range that is open at both ends would match everything; leave it out.")
+    _no_wildcards(name, parts)
+    text = _safe(name, "\\".join(parts))
     below = any(name in INDEX[each] for each in LEVELS[depth(level) + 1 :]) and name not in INDEX[level]
     if name in COMPUTED or below or (name in ("Modality", "ModalitiesInStudy")):
         name = _placed(name, level)

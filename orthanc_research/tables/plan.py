@@ -8,6 +8,10 @@ Observed on 1.12.7 and 1.13.0, with a criterion outside the index: `Since` is a 
 criterion is applied, so that matches are missing without a word. Such a find is one request, and cut here. The same
 holds for `CaseSensitive`, which is never sent: identifiers are compared with the answers instead.
 
+There, too, the index is looked through without what is not ASCII (PatientName="山*" is "*"), and only then is each
+answer held against the criterion: `Limit` and count-resources count candidates. So a find by a text is `loose`: a page
+that is not full need not be the last, and only the number of candidates tells where they end.
+
 All versions hold each answer against each value of a list, which takes seconds for thousands; so a long list of
 identifiers is asked for in `pieces`.
 
@@ -24,7 +28,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
-from pydicom.datadict import dictionary_VR
+from pydicom.datadict import dictionary_is_retired, dictionary_VR, tag_for_keyword
 
 from orthanc_research.capabilities import Capabilities
 from orthanc_research.errors import QueryError, UnsupportedError
@@ -40,6 +44,10 @@ _LABEL = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _LONG = frozenset({"LT", "ST", "UT", "UC", "UR"})
 # In the index of every version, and matched whole: what a list of them finds, its parts find together.
 _LISTED = frozenset({"PatientID", "AccessionNumber", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"})
+# Values in the file's character set (PS3.5 section 6.1.2.2).
+_CHARACTERS = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
+_WIDTHS = range(2, 7)  # some write 3 as 003
+_FIRST = {"DA": "00010101", "TM": "00", "DT": "0001"}
 _PIECE = 300  # values of one request; half or twice as many differ little
 
 
@@ -50,7 +58,8 @@ class FindPlan:
     `body` is the request without its page; `paged` False means one request for everything. `fetched` are the keywords
     to read from the answers (`columns` and what has to be compared). `parents` are the levels to ask for by one
     bulk-content each, in this order, of the IDs that `ask` gives. `empty`: the result is known to be empty, and nothing
-    is to be sent. `find_frame` applies `exact`, `inside` and `limit`.
+    is to be sent. `loose`: pages are of candidates, and not of answers. `find_frame` applies `exact`, `inside` and
+    `limit`.
     """
 
     level: Level
@@ -64,6 +73,7 @@ class FindPlan:
     limit: int | None = None
     empty: bool = False
     inside: Inside | None = field(default=None, repr=False)
+    loose: bool = False
 
     @property
     def exact(self) -> tuple[str, ...]:
@@ -83,7 +93,12 @@ class FindPlan:
     @property
     def counted(self) -> bool:
         """True when the server can count the answers without listing them: all of it is in its index."""
-        return self.paged and not self.filtered
+        return self.paged and not self.filtered and not self.loose
+
+    @property
+    def counting(self) -> dict[str, Any]:
+        """The body of POST /tools/count-resources that counts the candidates of a loose find."""
+        return {key: value for key, value in self.body.items() if key not in ("Expand", "RequestedTags", "OrderBy")}
 
     def pieces(self) -> list[FindPlan]:
         """This find as several, with a part of its longest list of identifiers each; as it is, when that is not long.
@@ -124,7 +139,7 @@ class FindPlan:
 
     def explain(self) -> dict[str, Any]:
         """What will be asked, without values: `requests` is for one page of answers, of each piece."""
-        requests = 0 if self.empty else len(self.pieces()) + len(self.parents)
+        requests = 0 if self.empty else len(self.pieces()) * (2 if self.loose else 1) + len(self.parents)
         return {
             "level": self.level,
             "route": "POST /tools/find" + "".join(f" + bulk-content of {parent}" for parent in self.parents),
@@ -178,10 +193,12 @@ def plan_find(
     extra |= _order(level, order_by, index, capabilities)
     fetched = tuple(dict.fromkeys([*(name for name in chosen if name not in FACTS), *query.exact]))
     requested, parents = _sources(level, find_level, fetched, place, capabilities)
-    body = {"Level": find_level, "Query": tags, "Expand": True, **extra}
+    body = {"Level": find_level, "Query": {_sent(name): text for name, text in tags.items()}, "Expand": True, **extra}
     if requested:
         body["RequestedTags"] = list(requested)
     indexed = index | {"ModalitiesInStudy"}
+    paged = all(name in indexed for name in tags)
+    texts = [name for name in tags if tag_for_keyword(name) and dictionary_VR(name) in _CHARACTERS]
     return FindPlan(
         level=level,
         query=query,
@@ -190,22 +207,40 @@ def plan_find(
         fetched=fetched,
         parents=parents,
         page=page,
-        paged=all(name in indexed for name in tags),
+        paged=paged,
         limit=limit,
         empty=query.empty or (place is not None and not place.ids),
         inside=None if place is None or place.by_server else place,
+        loose=paged and bool(texts) and capabilities.has("extended-find") and capabilities.has("count-resources"),
     )
 
 
 def _findable(query: Query, capabilities: Capabilities) -> tuple[Level, dict[str, str]]:
     """Where this server has to look, and for what."""
-    tags = dict(query.tags)
+    tags = {name: _compared(name, text) for name, text in query.tags.items()}
     if "ModalitiesInStudy" not in tags:
         return query.level, tags
     if capabilities.has("extended-find"):
         return "Study", tags
     tags["Modality"] = tags.pop("ModalitiesInStudy")
     return "Series", tags
+
+
+def _sent(name: str) -> str:
+    """Orthanc does not know the names of what is retired, and answers with a 500."""
+    tag = tag_for_keyword(name)
+    return f"{tag >> 16:04x},{tag & 0xFFFF:04x}" if tag and dictionary_is_retired(tag) else name
+
+
+def _compared(name: str, text: str) -> str:
+    """A criterion as Orthanc compares it, which is text with text."""
+    vr = dictionary_VR(name) if tag_for_keyword(name) else ""
+    if text.startswith("-") and vr in _FIRST:
+        return _FIRST[vr] + text  # with an open beginning, "" would be before every date and time
+    if vr == "IS" and re.fullmatch(r"[+0-9\\]+", text):
+        numbers = [str(int(each)) for each in text.split("\\")]
+        return "\\".join(dict.fromkeys(form for each in numbers for form in (each, *map(each.zfill, _WIDTHS))))
+    return text
 
 
 def _check_numbers(limit: int | None, page: int) -> None:

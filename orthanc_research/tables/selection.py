@@ -23,8 +23,8 @@ class Selection:
     frame: pd.DataFrame | None = None
 
     def column(self, name: str) -> dict[str, str]:
-        """{ID: value} of a column of the frame; {} when there is none, or when a value is missing."""
-        if self.frame is None or name not in self.frame.columns:
+        """{ID: value} of a column of the frame; {} when there is none, or two, or when a value is missing."""
+        if self.frame is None or list(self.frame.columns).count(name) != 1:
             return {}
         values = self.frame[name]
         return {} if values.isna().any() else dict(zip(self.ids, values.astype(str), strict=True))

@@ -8,7 +8,7 @@
     ("2021", None)                20210101-
     "20200101-", "-20201231"      as they are, checked
     "10:30", "1030"               1030-103059.999999
-    ("08:00", "12:00")            0800-120059.999999
+    ("08:00", "12:00")            08-120059.999999
 
 Orthanc compares the texts, so a time begins with its shortest form and ends with its last microsecond.
 """
@@ -73,6 +73,8 @@ def _spans(vr: str) -> Callable[[str, Any], Span]:
 
 
 def _date_span(keyword: str, value: Any) -> Span:
+    if isinstance(value, np.datetime64) and np.datetime_data(value)[0] in ("Y", "M"):
+        value = str(value)  # a year or a month, and not its first day
     value = _python(value)
     if isinstance(value, dt.date):
         day = f"{value:%Y%m%d}".rjust(8, "0")
@@ -103,7 +105,10 @@ def _time_span(keyword: str, value: Any) -> Span:
     if not match or int(match[1]) > 23 or int(match[2] or 0) > 59 or int(match[3] or 0) > 59:
         raise QueryError(f'{keyword}: not a time of day; write "10:30", "10:30:15", ("08:00", "12:00") or a time.')
     hour, minute, second, fraction = match.groups()
-    first = hour + (minute or "") + (second or "") + (f".{fraction}" if fraction else "")
+    parts = [hour, minute or "", second or "", f".{fraction or ''}".rstrip("0.")]
+    while len(parts) > 1 and parts[-1] in ("", "00"):
+        parts.pop()  # 10:30:00 is 1030 in many files, and 10:30:15.500 is 103015.5
+    first = "".join(parts)
     last = f"{hour}{minute or 59}{second or 59}.{(fraction or '').ljust(6, '9')}"
     return first, last
 

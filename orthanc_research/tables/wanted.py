@@ -103,8 +103,8 @@ def matches(wanted: Wanted, answers: Sequence[Mapping[str, Any]]) -> list[Match]
     for number, answer in enumerate(answers):
         keys = {name: _value(answer, name) for name in KEYS[wanted.level]}
         fits = all(_fits(name, text, _value(answer, name)) for name, text in wanted.keys.items())
-        if not fits or not all(keys.values()):
-            continue
+        if not fits or not all(keys.values()) or any(set("*?\\") & set(key) for key in keys.values()):
+            continue  # a key with a wildcard or a list would bring others along
         count = _value(answer, ANNOUNCED[wanted.level])
         announced = int(count) if count.isascii() and count.isdigit() else None
         found.setdefault(keys[UID_OF[wanted.level]], Match(number, keys, announced))

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
 
 from orthanc_research.capabilities import Capabilities
 from orthanc_research.errors import QueryError
+from orthanc_research.tables.identity import orthanc_id
 from orthanc_research.tables.levels import depth
 from orthanc_research.tables.schema import LEVELS, Level
 from orthanc_research.tables.selection import Selection
@@ -28,6 +28,9 @@ _UID: Mapping[Level, str] = MappingProxyType(
         "Instance": "SOPInstanceUID",
     }
 )
+
+
+_BLANKS = 63  # a PatientID has 64 characters at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,10 @@ def inside(level: Level, within: Selection | tuple[Level, Sequence[str]], capabi
         return Inside(at, frozenset(chosen.ids), fields, by_server=True)
     values = chosen.column(_UID[at])
     return Inside(
-        at, frozenset(chosen.ids), tags=_tags(at, values.values()), chain=LEVELS[depth(at) + 1 : depth(level)]
+        at,
+        frozenset(chosen.ids),
+        tags=_tags(at, values),
+        chain=LEVELS[depth(at) + 1 : depth(level)],
     )
 
 
@@ -80,11 +86,22 @@ def _above(level: Level, chosen: Selection) -> Inside:
             f"within: these resources lie below the {level} level and do not name their parents; the DataFrame needs "
             f"its columns Parent{level} and {_UID[level]}."
         )
-    return Inside(level, frozenset(parents.values()), tags=_tags(level, values.values()))
+    return Inside(
+        level, frozenset(parents.values()), tags=_tags(level, {parents[child]: values[child] for child in values})
+    )
 
 
-def _tags(level: Level, values: Any) -> Mapping[str, str]:
-    texts = list(dict.fromkeys(values))
+def _tags(level: Level, values: Mapping[str, str]) -> Mapping[str, str]:
+    """What to look for, from {Orthanc ID: UID or PatientID}."""
+    if level == "Patient":
+        values = {identifier: _written(identifier, value) for identifier, value in values.items()}
+        other = sum(not value for value in values.values())
+        if other:
+            raise QueryError(
+                f"within: {other} of {len(values)} PatientIDs are not those of their patients, and would find nothing; "
+                "zeros may have been lost in a file: give the DataFrame as a find returned it."
+            )
+    texts = list(dict.fromkeys(values.values()))
     usable = texts and not any(set("*?\\") & set(text) for text in texts)
     if not usable:
         raise QueryError(
@@ -92,3 +109,9 @@ def _tags(level: Level, values: Any) -> Mapping[str, str]:
             "that column complete."
         )
     return MappingProxyType({_UID[level]: "\\".join(texts)})
+
+
+def _written(identifier: str, value: str) -> str:
+    """A PatientID as its file has it, with the blanks in front that no column shows; "" if it is another patient's."""
+    forms = (" " * blanks + value for blanks in range(_BLANKS + 1))
+    return next((form for form in forms if orthanc_id(form) == identifier), "")
