@@ -107,8 +107,7 @@ class FindPlan:
         Only the server can put answers in order, so a find with an order stays whole.
         """
         query = self.body["Query"]
-        whole = {name: text for name, text in query.items() if name in _LISTED and not set("*?") & set(text)}
-        lists = {name: text.split("\\") for name, text in whole.items()}
+        lists = {name: text.split("\\") for name, text in query.items() if name in _LISTED}
         name = max(lists, key=lambda each: len(lists[each]), default=None)
         if name is None or len(lists[name]) <= _PIECE or "OrderBy" in self.body:
             return [self]
