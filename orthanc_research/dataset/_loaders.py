@@ -76,9 +76,8 @@ class Loaders:
         from orthanc_research.dataset._items import items, series_of
 
         found = items(self._dataset(), split, form="volume", values=values, columns=(), transform=None, how=how)
-        table = found.table.merge(
-            series_of(self._dataset(), None).drop(columns=["PatientID", "split"], errors="ignore")
-        )
+        ours = [name for name in found.table if name != "SeriesInstanceUID"]  # a label may be called "part", too
+        table = found.table.merge(series_of(self._dataset(), None).drop(columns=ours, errors="ignore"))
         table.attrs["left_out"] = len(found.left_out)
         return table, [each["image"] for each in found]
 
