@@ -233,6 +233,9 @@ def test_a_series_of_two_echoes_is_two_items(tmp_path: Path) -> None:
         for each in ledger["file"]
     ]
     assert echoes == [0.0125, 0.0925]
+    (file,) = ds.to_nifti(tmp_path / "both", "bids", names={"MR": "T2w"}, on_4d="stack")["file"]
+    side = json.loads((tmp_path / "both" / file.replace(".nii.gz", ".json")).read_text())
+    assert side["echo_time_values"] == echoes  # seconds, as EchoTime is
 
 
 def test_suv_of_a_slice_is_that_of_its_volume(tmp_path: Path) -> None:

@@ -595,6 +595,8 @@ def test_senseless_questions_are_refused() -> None:
         segments(contours, stack(), form="both")
     with pytest.raises(errors.QueryError, match="The segments are 7; some"):
         segments(contours, stack(), numbers=[7, 8])
+    with pytest.raises(errors.QueryError, match="numbers is a list"):
+        segments(contours, stack(), numbers=7)  # type: ignore[arg-type]
     with pytest.raises(errors.QueryError, match="takes a segmentation"):
         segments(series()[0], stack())
     with pytest.raises(errors.QueryError, match="There are 0 segments"):
