@@ -220,7 +220,8 @@ def _draw(
     table = 0.0 if tags is None else 0.62 + 0.22 * len(tags)
     figure = canvas(3 * _TILE + 2 * _GAP + 2 * _LEFT, _TOP + sum(heights) + 0.32 * len(pairs) + table + 0.15)
     deltas = [None if pair.values is None else _delta(*pair.values) for pair in pairs]
-    most = max((float(np.nanmax(np.abs(each), initial=0.0)) for each in deltas if each is not None), default=0.0)
+    found = [np.abs(each) for each in deltas if each is not None]
+    most = max((float(np.max(each, initial=0.0, where=np.isfinite(each))) for each in found), default=0.0)
     top = _TOP
     for pair, delta, height in zip(pairs, deltas, heights, strict=True):
         _row(figure, pair, delta, top, height, aspect, window, most)
