@@ -418,6 +418,21 @@ def test_a_strangers_dataset_writes_into_its_folder_alone(tmp_path: Path) -> Non
     assert all(each.is_relative_to(inner) for each in after)
 
 
+def test_nnunet_trains_on_nobody_who_may_be_of_the_test(tmp_path: Path) -> None:
+    """A series without a PatientID is in no split."""
+    build(tmp_path / "out")
+    path = tmp_path / "out" / "series.parquet"
+    series = ores.read_parquet(path)
+    series = series[series["Modality"] == "CT"].reset_index()[["SeriesInstanceUID", "PatientID", "Modality"]]
+    series.loc[1, "PatientID"] = None
+    ores.write_table(series, path)
+    ds, root = OpenDataset(tmp_path / "out"), tmp_path / "Dataset001_x"
+    masks = {uid: np.zeros(ds.volume(uid).shape, "u1") for uid in ds.series.index}
+    told = ds.to_nifti(root, "nnunet", segmentations=masks, labels={"background": 0})
+    assert told["status"].tolist() == ["done", "no-split"]
+    assert len(list((root / "imagesTr").iterdir())) == 1
+
+
 def test_a_label_may_be_called_as_a_column_of_ours(tmp_path: Path) -> None:
     build(tmp_path / "out")
     path = tmp_path / "out" / "series.parquet"

@@ -107,8 +107,8 @@ class Loaders:
           or nnU-Net makes folds of its own, in which a patient may be on both sides.
 
         `status`: "done"; "not-a-volume"; "failed" (its values cannot be given or written); "no-name" (bids: nobody
-        said what it is); "no-segmentation", "other-modality" (nnunet). `QueryError` for what makes no sense, and for a
-        folder that is not empty. Needs nibabel.
+        said what it is); "no-segmentation", "other-modality", "no-split" (nnunet; the last where others have a split).
+        `QueryError` for what makes no sense, and for a folder that is not empty. Needs nibabel.
         """
         from orthanc_research.dataset._layouts import to_nifti
 

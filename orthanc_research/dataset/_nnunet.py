@@ -59,6 +59,8 @@ class NnUnet:
         """Why a series is no case of this training."""
         if self.modality and row["Modality"] != self.modality:
             return "other-modality", f"This nnU-Net dataset is of {self.modality}; its images must be of one kind."
+        if "split" in row and pd.isna(row["split"]):
+            return "no-split", "Nobody knows whose series this is: it may be one of a patient of the test."
         if row.get("split") != _TEST and str(row["SeriesInstanceUID"]) not in self.segmentations:
             return "no-segmentation", "Training needs a segmentation of it: segmentations={SeriesInstanceUID: array}."
         return None

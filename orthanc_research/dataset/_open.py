@@ -195,7 +195,10 @@ class OpenDataset(Loaders):
         return frame.set_index(index)
 
     def frames_file(self, series_uid: str) -> Path:
-        """By the table where it says so, as one UID may be two series; else by the UID."""
+        """Where the frames of a series lie: by the table where it says so, as one UID may be two series; else its UID.
+
+        `QueryError` for a series that is not here, that is several, or that has no frames.
+        """
         if series_uid not in self.series.index:
             raise QueryError("There is no such series in this dataset; series lists them.")
         rows = self.series.loc[[series_uid]]
