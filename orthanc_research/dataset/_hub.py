@@ -28,7 +28,6 @@ _FRONT = re.compile(r"---\n(.*?)\n---\n", re.DOTALL)
 _CONFIGS = re.compile(r"^configs:\n(?:[- ].*\n?)*", re.MULTILINE)
 _READING = re.compile(r"## Reading\n.*?(?=\n## |\Z)", re.DOTALL)
 _NAME = re.compile(r"\w+", re.ASCII)  # it is part of a path and of the card's YAML
-_TABLES = ("series", "instances", "issues")
 
 _HOW = """## Reading
 
