@@ -233,6 +233,9 @@ def test_a_series_of_two_echoes_is_two_items(tmp_path: Path) -> None:
         for each in ledger["file"]
     ]
     assert echoes == [0.0125, 0.0925]
+    (file,) = ds.to_nifti(tmp_path / "both", "bids", names={"MR": "T2w"}, on_4d="stack")["file"]
+    side = json.loads((tmp_path / "both" / file.replace(".nii.gz", ".json")).read_text())
+    assert side["echo_time_values"] == echoes  # seconds, as EchoTime is
 
 
 def test_suv_of_a_slice_is_that_of_its_volume(tmp_path: Path) -> None:
@@ -380,10 +383,69 @@ def test_nnunet_is_as_its_rules_say(built: Any, tmp_path: Path) -> None:
             ds.to_nifti(tmp_path / "Dataset009_Lung", "nnunet", **{"segmentations": masks, **options, **bad})
 
 
+def test_nnunet_takes_labels_that_its_json_can_hold(built: Any, tmp_path: Path) -> None:
+    ds, groups = built
+    uid = next(uid for uid, group in groups.items() if group[0].Modality == "CT" and uid != "2.25.99")
+    masks, root = {uid: np.ones(ds.volume(uid).shape, "u1")}, tmp_path / "Dataset001_x"
+    ds.to_nifti(root, "nnunet", segmentations=masks, labels={"background": 0, "ignore": np.int64(2), "a": np.uint8(1)})
+    assert json.loads((root / "dataset.json").read_text())["labels"] == {"background": 0, "a": 1, "ignore": 2}
+    several: list[dict[Any, Any]] = [{"a": "1"}, {"a": 1.0}, {"a": 2, "ignore": 1}, {1: 1, "1": 2}]
+    for wrong in several:
+        with pytest.raises(QueryError):
+            ds.to_nifti(tmp_path / "Dataset002_x", "nnunet", segmentations=masks, labels={"background": 0, **wrong})
+    assert not (tmp_path / "Dataset002_x").exists()
+
+
+def test_a_strangers_dataset_writes_into_its_folder_alone(tmp_path: Path) -> None:
+    """A UID and the name of a split are texts of the tables: here they are paths."""
+    made = build(tmp_path / "out", ores.samples.cohort(patients=1, studies=1, slices=3, size=16)[:3])
+    uid, bad = str(made[0].SeriesInstanceUID), "../../evil"
+    path = tmp_path / "out" / "series.parquet"
+    table = ores.read_parquet(path).reset_index()[["PatientID", "Modality", "instances"]]
+    ores.write_table(table.assign(SeriesInstanceUID=bad, file=f"frames/{uid}.parquet"), path)
+    ds, inner = OpenDataset(tmp_path / "out"), tmp_path / "a" / "b"
+    masks = {bad: np.zeros((3, 16, 16), "u1")}
+    before = {each for each in tmp_path.rglob("*") if each.is_file()}
+    assert set(ds.to_nifti(inner / "flat")["file"]) == {f"{uid}.nii.gz"}
+    told = ds.to_nifti(inner / "Dataset001_x", "nnunet", segmentations=masks, labels={"background": 0})
+    assert set(told["status"]) == {"done"}
+    splits = ores.read_parquet(tmp_path / "out" / "splits.parquet").reset_index()[["PatientID"]]
+    ores.write_table(splits.assign(split="../../../evil"), tmp_path / "out" / "splits.parquet")
+    with pytest.raises(QueryError, match="Hub"):
+        OpenDataset(tmp_path / "out").to_hf(inner / "hub")
+    after = {each for each in tmp_path.rglob("*") if each.is_file()} - before
+    assert len(after) == 5
+    assert all(each.is_relative_to(inner) for each in after)
+
+
+def test_nnunet_trains_on_nobody_who_may_be_of_the_test(tmp_path: Path) -> None:
+    """A series without a PatientID is in no split."""
+    build(tmp_path / "out")
+    path = tmp_path / "out" / "series.parquet"
+    series = ores.read_parquet(path)
+    series = series[series["Modality"] == "CT"].reset_index()[["SeriesInstanceUID", "PatientID", "Modality"]]
+    series.loc[1, "PatientID"] = None
+    ores.write_table(series, path)
+    ds, root = OpenDataset(tmp_path / "out"), tmp_path / "Dataset001_x"
+    masks = {uid: np.zeros(ds.volume(uid).shape, "u1") for uid in ds.series.index}
+    told = ds.to_nifti(root, "nnunet", segmentations=masks, labels={"background": 0})
+    assert told["status"].tolist() == ["done", "no-split"]
+    assert len(list((root / "imagesTr").iterdir())) == 1
+
+
+def test_a_label_may_be_called_as_a_column_of_ours(tmp_path: Path) -> None:
+    build(tmp_path / "out")
+    path = tmp_path / "out" / "series.parquet"
+    ores.write_table(ores.read_parquet(path).assign(part="knee"), path)
+    table, arrays = OpenDataset(tmp_path / "out").to_numpy()
+    assert len(table) == len(arrays) == 4
+
+
 def test_nnunet_keeps_a_patient_on_one_side(tmp_path: Path) -> None:
     build(tmp_path / "out", ores.samples.cohort(patients=4, studies=2, slices=3, size=16))
     path = tmp_path / "out" / "splits.parquet"
-    for columns in ({"split": ["train", "val", "train", "test"]}, {"fold": [0, 1, 0, 1]}):
+    placed: Any = pd.array([0, 1, 0, None], dtype="Int64")  # a patient of no fold is in the training of each
+    for columns in ({"split": ["train", "val", "train", "test"]}, {"fold": placed}):
         splits = ores.read_parquet(path).reset_index()[["PatientID"]].assign(**columns)
         ores.write_table(splits, path)
         ds = OpenDataset(tmp_path / "out")

@@ -418,7 +418,7 @@ def test_a_file_that_is_not_there_or_not_ours_is_told(tmp_path: Path) -> None:
 _NOT_OPTIONS: list[dict[str, Any]] = [
     {"format": "bmp"}, {"format": "npz", "dtype": "text"}, {"format": "nifti", "dtype": "complex64"},
     {"format": "npy", "on_4d": "nan"}, {"format": "npy", "on_missing": "drop"}, {"on_4d": "split"},
-    {"on_missing": "nan"}, {"on_shear": "keep"}, {"dtype": "int16"},
+    {"on_missing": "nan"}, {"on_shear": "keep"}, {"dtype": "int16"}, {"min_slices": 9},
 ]  # fmt: skip
 
 

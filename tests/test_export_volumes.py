@@ -245,6 +245,16 @@ def test_two_patients_with_one_uid_keep_their_parts_apart(orthanc: ores.Orthanc,
     assert len(list(tmp_path.iterdir())) == 8  # again: each replaces its own
 
 
+def test_a_description_that_cannot_be_written_leaves_no_data(tmp_path: Path) -> None:
+    numbers: Any = {"spacing": tuple(np.array([1, 2, 3], "f4")), "frame_indices": tuple(np.zeros(4, int))}
+    volume = dataclasses.replace(volume_of(), **numbers)
+    assert ores.read_volume(ores.write_volume(tmp_path / "1.2", volume))[1]["spacing_mm"] == [1, 2, 3]
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(TypeError):
+        ores.write_volume(tmp_path / "1.2", volume, {"by": object()})  # type: ignore[dict-item]
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
 def test_the_parts_of_one_file_cost_it_once(orthanc: ores.Orthanc, tmp_path: Path) -> None:
     array = (np.arange(12 * 30).reshape(12, 6, 5) * 7).astype(np.int16)
     times = {"FrameContentSequence": [item(TemporalPositionIndex=k // 3 + 1) for k in range(12)]}

@@ -210,8 +210,19 @@ def test_contours_that_cross_are_added_and_it_is_said() -> None:
     assert exclusive.array.sum() == 16 + 16 - 8
 
 
-def test_a_contour_that_is_there_twice_is_no_hole() -> None:
-    found = segments(rtstruct((0, square(0.5, 4.5)), (0, square(0.5, 4.5))), stack())
+SAME = {
+    "the same": square(0.5, 4.5),
+    "begun elsewhere": square(0.5, 4.5)[2:] + square(0.5, 4.5)[:2],
+    "the other way round": square(0.5, 4.5)[::-1],
+    "closed": [*square(0.5, 4.5), (0.5, 0.5)],
+    "with a point more": [(0.5, 0.5), (0.5, 2.0), *square(0.5, 4.5)[1:]],
+    "rounded": square(0.5003, 4.5),
+}
+
+
+@pytest.mark.parametrize("how", SAME)
+def test_a_contour_that_is_there_twice_is_no_hole(how: str) -> None:
+    found = segments(rtstruct((0, square(0.5, 4.5)), (0, SAME[how])), stack())
     assert found.array.sum() == 16
     assert found.issues == ("Segment 7: 1 contours are there twice.",)
 
@@ -584,6 +595,8 @@ def test_senseless_questions_are_refused() -> None:
         segments(contours, stack(), form="both")
     with pytest.raises(errors.QueryError, match="The segments are 7; some"):
         segments(contours, stack(), numbers=[7, 8])
+    with pytest.raises(errors.QueryError, match="numbers is a list"):
+        segments(contours, stack(), numbers=7)  # type: ignore[arg-type]
     with pytest.raises(errors.QueryError, match="takes a segmentation"):
         segments(series()[0], stack())
     with pytest.raises(errors.QueryError, match="There are 0 segments"):

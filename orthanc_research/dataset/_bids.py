@@ -43,6 +43,7 @@ _SIDECAR: Mapping[str, tuple[str, float | None]] = {
     "KVP": ("KVP", 1.0),
     "ConvolutionKernel": ("ConvolutionKernel", None),
 }
+_AXES = dict.fromkeys(("echo_time", "inversion_time", "trigger_time", "frame_time", "frame_reference_time"), 1e-3)
 _AGE = re.compile(r"([0-9]{3})([DWMY])")
 _YEARS = {"D": 365.25, "W": 365.25 / 7, "M": 12.0, "Y": 1.0}
 _OLDEST = 89  # older ages tell who somebody is: BIDS would have them capped
@@ -112,7 +113,7 @@ class Bids:
                 continue
             found[name] = round(float(first) * factor, 9) if factor is not None else str(first)
         for axis, numbers in volume.axes.items():
-            found[f"{axis}_values"] = list(numbers)
+            found[f"{axis}_values"] = [round(value * _AXES.get(axis, 1.0), 9) for value in numbers]
         found |= {
             "Units": volume.units,
             "SeriesInstanceUID": volume.series_uid,

@@ -27,7 +27,7 @@ _UNSPLIT = "unsplit"
 _FRONT = re.compile(r"---\n(.*?)\n---\n", re.DOTALL)
 _CONFIGS = re.compile(r"^configs:\n(?:[- ].*\n?)*", re.MULTILINE)
 _READING = re.compile(r"## Reading\n.*?(?=\n## |\Z)", re.DOTALL)
-_TABLES = ("series", "instances", "issues")
+_NAME = re.compile(r"\w+", re.ASCII)  # it is part of a path and of the card's YAML
 
 _HOW = """## Reading
 
@@ -69,9 +69,10 @@ def _names(rows: pd.DataFrame) -> dict[str, pd.Series[bool]]:
     found: dict[str, pd.Series[bool]] = {}
     for split in sorted(set(rows["split"].dropna())):
         name = str(split).replace("-", "_")
-        if name in found or name in (_UNSPLIT, "all"):
+        if name in found or name in (_UNSPLIT, "all") or not _NAME.fullmatch(name):
             raise QueryError(
-                "The splits have names that the Hub cannot tell apart; call them train, validation and test."
+                "The splits have names that the Hub does not take, or cannot tell apart; "
+                "call them train, validation and test."
             )
         found[name] = rows["split"] == split
     if rows["split"].isna().any():

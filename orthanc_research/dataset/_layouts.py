@@ -15,6 +15,7 @@ from orthanc_research.dataset._items import checked_stacks, series_of, values_of
 from orthanc_research.dataset._nnunet import NnUnet
 from orthanc_research.errors import DatasetError, Error, GeometryError, QueryError
 from orthanc_research.export import write_volume
+from orthanc_research.export._options import file_name
 from orthanc_research.files import private_folder
 from orthanc_research.pixels import Reading, Volume, check_nifti
 
@@ -40,7 +41,7 @@ class _Flat:
 
     def put(self, row: Row, part: int, of: int, volume: Volume) -> Path:
         """Named by the series, numbered where there are several."""
-        name = str(row["SeriesInstanceUID"]) if of == 1 else f"{row['SeriesInstanceUID']}_{part + 1:03d}"
+        name = row["name"] if of == 1 else f"{row['name']}_{part + 1:03d}"
         return write_volume(self.folder / f"{name}.nii.gz", volume)
 
     def finish(self) -> None:
@@ -111,6 +112,7 @@ def _written(dataset: OpenDataset, target: Any, root: Path, row: Row, reading: R
     try:
         stacks = checked_stacks(dataset, uid, reading)
         volumes = dataset.filled(uid, stacks, reading.values, reading.dtype)
+        row = {**row, "name": file_name(uid, dataset.frames_file(uid).stem)}  # a UID of a stranger may be a path
     except GeometryError as error:
         return [{**told, "status": "not-a-volume", "error": str(error)}]
     except Error as error:

@@ -76,9 +76,8 @@ class Loaders:
         from orthanc_research.dataset._items import items, series_of
 
         found = items(self._dataset(), split, form="volume", values=values, columns=(), transform=None, how=how)
-        table = found.table.merge(
-            series_of(self._dataset(), None).drop(columns=["PatientID", "split"], errors="ignore")
-        )
+        ours = [name for name in found.table if name != "SeriesInstanceUID"]  # a label may be called "part", too
+        table = found.table.merge(series_of(self._dataset(), None).drop(columns=ours, errors="ignore"))
         table.attrs["left_out"] = len(found.left_out)
         return table, [each["image"] for each in found]
 
@@ -108,8 +107,8 @@ class Loaders:
           or nnU-Net makes folds of its own, in which a patient may be on both sides.
 
         `status`: "done"; "not-a-volume"; "failed" (its values cannot be given or written); "no-name" (bids: nobody
-        said what it is); "no-segmentation", "other-modality" (nnunet). `QueryError` for what makes no sense, and for a
-        folder that is not empty. Needs nibabel.
+        said what it is); "no-segmentation", "other-modality", "no-split" (nnunet; the last where others have a split).
+        `QueryError` for what makes no sense, and for a folder that is not empty. Needs nibabel.
         """
         from orthanc_research.dataset._layouts import to_nifti
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -45,20 +46,21 @@ class NnUnet:
         labels, segmentations = extra["labels"], extra["segmentations"]
         if not isinstance(segmentations, Mapping) or not isinstance(labels, Mapping):
             raise QueryError('nnU-Net needs segmentations={SeriesInstanceUID: array} and labels={"background": 0, …}.')
-        if labels.get("background") != 0 or sorted(labels.values()) != list(range(len(labels))):
-            raise QueryError('labels are numbered without a gap, from "background": 0.')
+        labels = _numbered(labels)
         unknown = set(segmentations) - set(dataset.series.index)
         if unknown:
             raise QueryError(f"{len(unknown)} of the segmentations are of no series of this dataset.")
         named = rows[rows["SeriesInstanceUID"].isin(list(segmentations))]["Modality"]
         splits = dataset.splits if (dataset.folder / "splits.parquet").is_file() else pd.DataFrame()
-        folds = {str(name): int(fold) for name, fold in splits["fold"].items()} if "fold" in splits else {}
+        folds = {str(name): int(fold) for name, fold in splits["fold"].dropna().items()} if "fold" in splits else {}
         return cls(folder, str(named.iloc[0]) if len(named) else "", segmentations, labels, folds)
 
     def refused(self, row: Mapping[str, Any]) -> tuple[str, str] | None:
         """Why a series is no case of this training."""
         if self.modality and row["Modality"] != self.modality:
             return "other-modality", f"This nnU-Net dataset is of {self.modality}; its images must be of one kind."
+        if "split" in row and pd.isna(row["split"]):
+            return "no-split", "Nobody knows whose series this is: it may be one of a patient of the test."
         if row.get("split") != _TEST and str(row["SeriesInstanceUID"]) not in self.segmentations:
             return "no-segmentation", "Training needs a segmentation of it: segmentations={SeriesInstanceUID: array}."
         return None
@@ -70,7 +72,7 @@ class NnUnet:
         if of > 1:
             raise DatasetError("A segmentation belongs to one volume, and this series gives several.")
         uid = str(row["SeriesInstanceUID"])
-        case, test = uid.replace(".", "-"), row.get("split") == _TEST
+        case, test = str(row["name"]).replace(".", "-"), row.get("split") == _TEST
         found = self._labelled(uid, volume)
         behind = "Ts" if test else "Tr"
         path = private_folder(self.folder / f"images{behind}") / f"{case}_0000.nii.gz"
@@ -114,6 +116,19 @@ class NnUnet:
             return [_fold([each for each in of if of[each] == fold], of) for fold in sorted(set(self.folds.values()))]
         held = [case for case, (_, split) in self.cases.items() if split != "train"]
         return [_fold(held, self.cases)] if held and len(held) < len(self.cases) else []
+
+
+def _numbered(labels: Mapping[Any, Any]) -> dict[str, int]:
+    """The labels as JSON has them: numpy's numbers are whole ones, too."""
+    try:
+        found = {str(name): int(operator.index(number)) for name, number in labels.items()}
+    except TypeError:
+        found = {}
+    if found.get("background") != 0 or sorted(found.values()) != list(range(len(labels))):
+        raise QueryError('labels are numbered without a gap, from "background": 0.')
+    if found.get("ignore", len(found) - 1) != len(found) - 1:
+        raise QueryError('nnU-Net wants the label "ignore" to have the highest number.')
+    return found
 
 
 def _fold(held: list[str], cases: Mapping[str, Any]) -> dict[str, list[str]]:

@@ -83,7 +83,7 @@ class OpenDataset(Loaders):
         frames; `DatasetError` for a damaged file.
         """
         if series_uid is not None:
-            return read_frames(self._frames_file(series_uid))
+            return read_frames(self.frames_file(series_uid))
         return chain.from_iterable(map(read_frames, sorted((self.folder / "frames").glob("*.parquet"))))
 
     def stacks(self, series_uid: str) -> list[Stack]:
@@ -121,7 +121,7 @@ class OpenDataset(Loaders):
         if values == "suv":
             return [self._suv(volume) for volume in self.filled(series_uid, stacks, "rescaled", dtype)]
         if values == "rescaled":
-            check_rescale(self.headers(series_uid), self._frames_file(series_uid))
+            check_rescale(self.headers(series_uid), self.frames_file(series_uid))
         fillers = [Filler(stack, values, dtype) for stack in stacks]
         wanted: dict[tuple[str, int], list[tuple[Filler, int]]] = {}
         for filler in fillers:
@@ -138,7 +138,7 @@ class OpenDataset(Loaders):
         `place` is its place in the file, from 0. `QueryError` for a series or a frame that is not there,
         `DatasetError` for a damaged file.
         """
-        return read_frame(self._frames_file(series_uid), place)[1]
+        return read_frame(self.frames_file(series_uid), place)[1]
 
     def slice(
         self, series_uid: str, place: int, values: str = "stored", dtype: npt.DTypeLike | None = None
@@ -148,7 +148,7 @@ class OpenDataset(Loaders):
         Float32 but for stored values, or `dtype`, which must hold them. `QueryError` for a series that is not here or a
         type that is none, `PixelError` as `volume`.
         """
-        about, stored = read_frame(self._frames_file(series_uid), place)
+        about, stored = read_frame(self.frames_file(series_uid), place)
         frame = frame_of({**about, "shape": stored.shape, "dtype": stored.dtype.str})
         self.check_values(series_uid, values, [frame.sop_uid], [frame])
         array = convert(frame, stored, "stored" if values == "stored" else "rescaled", np.float64)
@@ -166,7 +166,7 @@ class OpenDataset(Loaders):
         if values == "stored":
             return
         frames = self.headers(series_uid) if headers is None else headers
-        check_rescale(frames, self._frames_file(series_uid))
+        check_rescale(frames, self.frames_file(series_uid))
         mine = set(sop_uids)
         describe([frame for frame in frames if frame.sop_uid in mine], "rescaled")
         if values == "suv":
@@ -194,8 +194,11 @@ class OpenDataset(Loaders):
             raise DatasetError(f"{name}.parquet has no column {index}.")
         return frame.set_index(index)
 
-    def _frames_file(self, series_uid: str) -> Path:
-        """By the table where it says so, as one UID may be two series; else by the UID."""
+    def frames_file(self, series_uid: str) -> Path:
+        """Where the frames of a series lie: by the table where it says so, as one UID may be two series; else its UID.
+
+        `QueryError` for a series that is not here, that is several, or that has no frames.
+        """
         if series_uid not in self.series.index:
             raise QueryError("There is no such series in this dataset; series lists them.")
         rows = self.series.loc[[series_uid]]
@@ -212,7 +215,7 @@ class OpenDataset(Loaders):
 
         `QueryError` for a series that is not here, or without frames; `DatasetError` for a damaged file.
         """
-        return headers_of(self._frames_file(series_uid))
+        return headers_of(self.frames_file(series_uid))
 
     def _suv(self, volume: Volume) -> Volume:
         """By the factors that the build wrote beside each instance."""

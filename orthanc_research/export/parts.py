@@ -36,9 +36,9 @@ def check_form(form: str, how: Reading) -> None:
         return
     if how.values != "stored":
         raise QueryError("Frames are stored values with slope and intercept beside them; rescale when reading.")
-    if how.dtype is not None or {how.on_missing, how.on_shear, how.on_4d} != {"raise"}:
+    if how != Reading():
         raise QueryError(
-            "dtype, on_missing, on_shear and on_4d are for volumes: format='npy', 'npz' or 'nifti'; "
+            "dtype, min_slices, on_missing, on_shear and on_4d are for volumes: format='npy', 'npz' or 'nifti'; "
             "frames are written as they are."
         )
 

@@ -49,6 +49,8 @@ def write_volume(path: str | os.PathLike[str], volume: Volume, metadata: Mapping
     if suffix == ".nii.gz":
         volume = dataclasses.replace(volume, array=portable(volume.array))
     about = {**_about(volume, nifti=suffix == ".nii.gz"), **(metadata or {})}
+    # Before the first byte is written: what JSON cannot hold leaves no data without its description.
+    described = orjson.dumps(about, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY)
     with atomic_write(target) as stream:
         if suffix == ".npy":
             _write_npy(stream, volume.array)
@@ -57,7 +59,7 @@ def write_volume(path: str | os.PathLike[str], volume: Volume, metadata: Mapping
         else:
             _write_nifti(stream, volume)
     with atomic_write(_beside(target, suffix)) as stream:
-        stream.write(orjson.dumps(about, option=orjson.OPT_INDENT_2))
+        stream.write(described)
     return target
 
 

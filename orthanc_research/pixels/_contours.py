@@ -5,8 +5,8 @@ columns is in, on one towards higher ones out, so contours that share an edge sh
 
 A contour is put on the nearest slice, at most half a spacing away; of two planes of contours between the same slices
 only the nearer one is used. Nothing is interpolated between slices. On one plane, a CLOSED_PLANAR contour within
-another is a hole, one that crosses another is added to it; CLOSEDPLANAR_XOR contours are combined by exclusive or;
-a keyhole (a hole that is reached through a channel without width) is a hole.
+another is a hole, unless it is the same outline once more; one that crosses another is added to it; CLOSEDPLANAR_XOR
+contours are combined by exclusive or; a keyhole (a hole that is reached through a channel without width) is a hole.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ _CLOSED = {"CLOSED_PLANAR", "CLOSEDPLANAR_XOR", "INTERPOLATED_PLANAR"}
 _FLAT = 0.1  # of the distance between slices: how far a contour may lean out of its plane
 _SAME_PLANE = 0.01  # of the distance between slices
 _FARTHEST = 1e6  # voxels; a contour beyond comes from a damaged value
+_SAME_AREA = 1e-3  # of it: an outline within another that is as large is the same one
 _WORTH_SAYING = 0.01  # mm
 
 
@@ -203,22 +204,30 @@ def _combined(contours: Sequence[_Contour], grid: Grid, say: _Notes) -> Mask:
     for contour in contours:
         if contour.xor:
             exclusive ^= filled(contour.points, shape)
-    plain = [filled(contour.points, shape) for contour in contours if not contour.xor]
+    plain = [(filled(each.points, shape), _area(each.points)) for each in contours if not each.xor]
     return exclusive | _nested(plain, say) if plain else exclusive
 
 
-def _nested(masks: list[Mask], say: _Notes) -> Mask:
+def _nested(outlines: list[tuple[Mask, float]], say: _Notes) -> Mask:
     """From the largest down: within another, a hole (or an island in it); across another's outline, more of it."""
-    masks.sort(key=lambda mask: -int(mask.sum()))
-    whole = np.zeros_like(masks[0])
-    for index, mask in enumerate(masks):
-        touched = [other for other in masks[:index] if np.any(other & mask)]
-        if any(np.any(mask & ~other) for other in touched):
+    outlines.sort(key=lambda outline: -int(outline[0].sum()))
+    whole = np.zeros_like(outlines[0][0])
+    for index, (mask, area) in enumerate(outlines):
+        touched = [other for other in outlines[:index] if np.any(other[0] & mask)]
+        if any(np.any(mask & ~other) for other, _ in touched):
             say.count(1, "contours cross another one; the areas were added")
             whole |= mask
+        elif any(abs(area - another) <= _SAME_AREA * another for _, another in touched):
+            # Begun elsewhere, drawn the other way round, or rounded: a hole of that size would leave nothing.
+            say.count(1, "contours are there twice")
         else:
             whole ^= mask
     return whole
+
+
+def _area(points: Floats) -> float:
+    row, column = (points - points[0]).T
+    return abs(float(row @ np.roll(column, -1) - column @ np.roll(row, -1))) / 2
 
 
 def filled(points: Floats, shape: tuple[int, int]) -> Mask:

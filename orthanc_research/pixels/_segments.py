@@ -154,9 +154,13 @@ def _chosen(found: list[Segment], numbers: Collection[int] | None) -> dict[int, 
         raise PixelError("Two segments of this object have the same number.")
     if numbers is None:
         return labels
-    if not set(numbers) <= set(labels):
+    try:
+        wanted = set(numbers)
+    except TypeError:
+        raise QueryError("numbers is a list of the numbers of segments.") from None
+    if not wanted <= set(labels):
         raise QueryError(f"The segments are {_listed(labels)}; some of the numbers asked for are not among them.")
-    return {number: segment for number, segment in labels.items() if number in set(numbers)}
+    return {number: segment for number, segment in labels.items() if number in wanted}
 
 
 def _listed(numbers: Iterable[int]) -> str:

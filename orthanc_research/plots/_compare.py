@@ -41,6 +41,7 @@ class _Pair(NamedTuple):
     shown: tuple[Array, Array]
     values: tuple[Array, Array] | None
     caption: str = ""
+    inverted: tuple[bool, bool] = (False, False)  # small values show white
 
 
 def compare(
@@ -68,7 +69,8 @@ def compare(
         return _draw(pairs, aspect, said, (0.0, 255.0), title, "stored values", tags=_tags(before, after))
     if isinstance(before, Volume) and isinstance(after, Volume):
         aspect = before.spacing[1] / before.spacing[2]
-        pairs = _of_arrays(before.array, after.array, count, picture=False)
+        turned = (before.inverted, after.inverted)
+        pairs = [each._replace(inverted=turned) for each in _of_arrays(before.array, after.array, count, picture=False)]
         said, units = [_difference(before.array, after.array, before.units), _moved(before, after)], before.units
     elif isinstance(before, np.ndarray) and isinstance(after, np.ndarray):
         picture = before.ndim == 2 or before.shape[2:] == (3,)
@@ -220,7 +222,8 @@ def _draw(
     table = 0.0 if tags is None else 0.62 + 0.22 * len(tags)
     figure = canvas(3 * _TILE + 2 * _GAP + 2 * _LEFT, _TOP + sum(heights) + 0.32 * len(pairs) + table + 0.15)
     deltas = [None if pair.values is None else _delta(*pair.values) for pair in pairs]
-    most = max((float(np.nanmax(np.abs(each), initial=0.0)) for each in deltas if each is not None), default=0.0)
+    found = [np.abs(each) for each in deltas if each is not None]
+    most = max((float(np.max(each, initial=0.0, where=np.isfinite(each))) for each in found), default=0.0)
     top = _TOP
     for pair, delta, height in zip(pairs, deltas, heights, strict=True):
         _row(figure, pair, delta, top, height, aspect, window, most)
@@ -261,7 +264,8 @@ def _row(
         elif picture.ndim == 3:
             axes.imshow(picture if picture.dtype == np.uint8 else picture / max(float(picture.max()), 1.0), **options)
         else:
-            axes.imshow(np.asarray(picture, dtype=np.float32), cmap="gray", vmin=window[0], vmax=window[1], **options)
+            options |= {"cmap": "gray_r" if pair.inverted[number] else "gray", "vmin": window[0], "vmax": window[1]}
+            axes.imshow(np.asarray(picture, dtype=np.float32), **options)
     write(figure, _LEFT, top + height + 0.03, pair.caption, color=PALE, fontsize=7)
 
 

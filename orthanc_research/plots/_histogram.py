@@ -23,6 +23,8 @@ _APART = 0.05  # of the range of the rest: nothing that was measured lies betwee
 _STEPS = 10  # of the next gap: values that stand far apart all do
 _BARS = 200
 _LOOK = 1_000_000  # voxels
+_WHOLE = 2.0**52  # beyond, half a number is none
+_ALIKE = 1e-12  # of a value: what lies closer is one value, which would have a bar without a width
 _SPIKE = 3  # times the next bar: a bar that is cut, and says how high it is
 
 
@@ -105,10 +107,12 @@ def _edges(values: npt.NDArray[Any], low: float, high: float, bins: int) -> npt.
     low, high = (least, most) if low == high else (max(least, low - reach), min(most, high + reach))
     looked = _sample(values)
     whole = values.dtype.kind in "iu" or bool(np.all(looked == np.rint(looked)))
-    if whole:
+    if whole and max(abs(low), abs(high)) < _WHOLE:
         low, high = np.floor(low), np.ceil(high)
         width = max(1.0, np.ceil((high - low + 1) / bins))
         return np.asarray(low - 0.5 + width * np.arange(np.ceil((high - low + 1) / width) + 1), dtype=np.float64)
+    if high - low <= _ALIKE * abs(high):
+        low, high = low - abs(high) / 100, high + abs(high) / 100
     return np.linspace(low, high, bins + 1)
 
 

@@ -56,7 +56,7 @@ def montage(
         )
         axis.set_title(_caption(volume, int(k)), fontsize=7, color="0.8", pad=2)
     if title:
-        figure.suptitle(title, fontsize=9, color="white")
+        figure.suptitle(title, fontsize=9, color="white", parse_math=False)
     return figure
 
 
@@ -72,7 +72,10 @@ def _parts(volume: Volume | npt.NDArray[Any]) -> tuple[npt.NDArray[Any], float, 
 def limits(array: npt.NDArray[Any], window: tuple[float, float] | None) -> tuple[float, float]:
     """(black, white) of a window, or of the percentiles where none is given; `QueryError` for one that is none."""
     if window is not None:
-        centre, width = map(float, window)
+        try:
+            centre, width = map(float, window)
+        except (TypeError, ValueError):
+            centre = width = math.nan
         if not (math.isfinite(centre) and math.isfinite(width) and width > 0):
             raise QueryError("A window is (centre, width), the width above 0.")
         return centre - width / 2, centre + width / 2
