@@ -140,7 +140,7 @@ def modify(
     chosen = resolve.select(rest, resources)
     values = _values(chosen, resources, changes.replace)
     for tag in values:
-        check_text(tag, dict.fromkeys(values[tag].values()))
+        check_text(tag, values[tag].values())
     level, patients = resolve.patients_of(rest, chosen)
     remove = [tag_name(tag) for tag in changes.remove]
     check_changes(level, values, remove, force=changes.force)
