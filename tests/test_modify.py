@@ -160,6 +160,7 @@ REFUSED: list[tuple[Any, dict[str, Any], dict[str, Any], str]] = [
     ("Study", {}, {"remove": ["PatientID"]}, "cannot be removed"),
     ("Study", {"StudyID": "1"}, {"window": 9}, "from 1 to 8"),
     ("Study", {"StudyID": ["1"] * 4}, {}, "a column of them; list is none"),
+    ("Study", {"StudyID": "AccessionNumber"}, {}, "StudyID would become the name of a column"),
     ("Series", {"Rows": "1_6"}, {}, "form of its type"),
     ("Series", {"Rows": "70000"}, {}, "form of its type"),
     ("Series", {"DiffusionBValue": "nan"}, {}, "form of its type"),
