@@ -382,6 +382,18 @@ def test_a_deleted_source_is_its_own_failure_and_blocks_nobody(cohort: ores.Orth
     assert set(ledger.drop(gone.index)["status"]) == {"done"}
 
 
+def test_what_is_gone_is_said_in_the_rows_that_it_takes_along(cohort: ores.Orthanc, tmp_path: Path) -> None:
+    studies = cohort.studies().sort_values("PatientID")
+    cohort.delete(studies.index[0], expect=1)
+    words = "1 of 2 resources are no longer on this Orthanc; find them again."
+    for ledger in (
+        run(cohort, studies, tmp_path),
+        cohort.modify(studies, {"StudyDescription": "x"}, journal=tmp_path / "m", progress=False),
+    ):
+        assert ledger.loc[studies.index, "status"].tolist() == ["failed"] * 2 + ["done"] * (len(studies) - 2)
+        assert ledger.loc[studies.index[:2], "error"].tolist() == [words] * 2
+
+
 def test_a_wrong_password_says_so_in_every_row(cohort: ores.Orthanc, tmp_path: Path) -> None:
     studies = cohort.studies()
     with ores.Orthanc(cohort.url, auth=("ores", "wrong")) as locked, pytest.raises(errors.AccessError):
