@@ -701,16 +701,16 @@ class Orthanc:
         """Copies of the resources, anonymized by Orthanc: a row for every input with its copy's IDs.
 
         One job a patient (POST /tools/bulk-anonymize), `window` at a time; every copy is read back and counted. The
-        originals stay. What Orthanc would leave (overlays, names, numbers, dates and UIDs inside sequences, elements
-        that no dictionary has) is looked for in each file, removed unless `keep` or `replace` names its tag or path,
-        and looked for again in the copies. Texts go that hold a number of the patient (PatientID, AccessionNumber,
-        birth date) or a part of a name as a word, as any of the patient's files here has them. Not looked for are
-        numbers and parts of names of one character (names of such parts alone are, joined), in codes (CS, AE) those
-        under four, dates of birth in another form, and what somebody else is called. Dates are blanked, private
-        elements go, pixels are as they were: this is Orthanc's own engine, for use in the house, so `releasable` is
-        False. What is a copy already is "already-anonymized". `QueryError` for new values that would merge patients or
-        studies, and for a path with the index of an item in `keep` or `replace`. AnonymizedPatientID and
-        AnonymizedPatientName are missing where they are kept. `remove` takes more elements out, `keep_private_tags`
+        originals stay. What Orthanc would leave (overlays, encapsulated documents, names, numbers, dates and UIDs
+        inside sequences, elements that no dictionary has) is looked for in each file, removed unless `keep` or
+        `replace` names its tag or path, and looked for again in the copies. Texts go that hold a number of the patient
+        (PatientID, AccessionNumber, birth date) or a part of a name as a word, as any of the patient's files here has
+        them. Not looked for are numbers and parts of names of one character (names of such parts alone are, joined), in
+        codes (CS, AE) those under four, dates of birth in another form, and what somebody else is called. Dates are
+        blanked, private elements go, pixels are as they were: this is Orthanc's own engine, for use in the house, so
+        `releasable` is False. What is a copy already is "already-anonymized". `QueryError` for new values that would
+        merge patients or studies, and for a path with the index of an item in `keep` or `replace`. AnonymizedPatientID
+        and AnonymizedPatientName are missing where they are kept. `remove` takes more elements out, `keep_private_tags`
         keeps private ones, `dicom_version` names the edition of PS3.15 that Orthanc follows, and `force` allows new
         identifiers in `replace`. The journal (a new one in the user's state folder, unless `journal` names one; it
         holds no names) lets `resume` go on after any interruption.
@@ -749,9 +749,9 @@ class Orthanc:
 
         `replace` is {tag: text}, or {tag: column} with a value for each row, `{"PatientID": df["new_id"]}`; `remove`
         lists tags to take out, and `remove_private_tags` takes out all private ones. The copies get new UIDs from their
-        level down; values inside sequences stay, so this hides nobody. One job a patient and set of values
-        (POST /tools/bulk-modify), `window` at a time; every copy is read back and counted, and `resume` goes on after
-        any interruption, as for `anonymize`.
+        level down; values inside sequences stay, so this hides nobody. A path into a sequence changes what is there.
+        One job a patient and set of values (POST /tools/bulk-modify), `window` at a time; every copy is read back and
+        counted, and `resume` goes on after any interruption, as for `anonymize`.
 
         `force=True` says that PatientID, or the resources' own UID, is to be replaced. What would merge patients or
         studies (a new PatientID or StudyInstanceUID that is there already, or is given to two) is refused unless

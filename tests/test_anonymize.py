@@ -130,6 +130,9 @@ def test_nothing_to_do_is_an_empty_ledger_and_no_request(cohort: ores.Orthanc, t
         ("study", {"keep": ["PatientSx"]}, "no DICOM tag"),
         ("study", {"replace": {"PatientNam": "x"}}, "no DICOM tag"),
         ("study", {"replace": {"PatientName": 7}}, "replace is"),
+        ("study", {"replace": {"PatientName": "A"}, "keep": ["0010,0010"]}, "named twice"),
+        ("study", {"keep": ["StudyDescription"], "remove": ["StudyDescription"]}, "named twice"),
+        ("study", {"replace": {"TransferSyntaxUID": "1.2.840.10008.1.2"}}, "file's own header"),
         ("study", {"window": 0}, "from 1 to 8"),
         ("study", {"window": 100}, "from 1 to 8"),
     ],
@@ -377,6 +380,18 @@ def test_a_deleted_source_is_its_own_failure_and_blocks_nobody(cohort: ores.Orth
     assert set(ledger.loc[gone.index, "status"]) == {"failed"}
     assert ledger.loc[gone.index, "error"].str.contains("no longer on this Orthanc").all()
     assert set(ledger.drop(gone.index)["status"]) == {"done"}
+
+
+def test_what_is_gone_is_said_in_the_rows_that_it_takes_along(cohort: ores.Orthanc, tmp_path: Path) -> None:
+    studies = cohort.studies().sort_values("PatientID")
+    cohort.delete(studies.index[0], expect=1)
+    words = "1 of 2 resources are no longer on this Orthanc; find them again."
+    for ledger in (
+        run(cohort, studies, tmp_path),
+        cohort.modify(studies, {"StudyDescription": "x"}, journal=tmp_path / "m", progress=False),
+    ):
+        assert ledger.loc[studies.index, "status"].tolist() == ["failed"] * 2 + ["done"] * (len(studies) - 2)
+        assert ledger.loc[studies.index[:2], "error"].tolist() == [words] * 2
 
 
 def test_a_wrong_password_says_so_in_every_row(cohort: ores.Orthanc, tmp_path: Path) -> None:

@@ -169,6 +169,18 @@ def embedded(file: Dataset) -> Dataset:
     return file
 
 
+def test_an_encapsulated_document_is_in_no_copy_unless_it_is_kept(orthanc: ores.Orthanc, tmp_path: Path) -> None:
+    report = base()[0]
+    report.EncapsulatedDocument, report.MIMETypeOfEncapsulatedDocument = b"%PDF of Quillfeather", "application/pdf"
+    stored = orthanc.upload(report, progress=False)
+    (plain,) = run(orthanc, stored["ParentStudy"], tmp_path)["AnonymizedID"]
+    options = {"keep": ["EncapsulatedDocument"], "journal": tmp_path / "kept.sqlite"}
+    (kept,) = run(orthanc, stored["ParentStudy"], tmp_path, **options)["AnonymizedID"]
+    below = [orthanc.rest.tools.bulk_content([each], "Instance")[0]["ID"] for each in (plain, kept)]
+    files = [orthanc.rest.instances.file(each) for each in below]
+    assert [b"Quillfeather" in file for file in files] == [False, True]
+
+
 @pytest.mark.one_version
 def test_an_overlay_in_the_bits_of_the_pixels_is_refused_and_blocks_nobody(
     orthanc: ores.Orthanc, tmp_path: Path
@@ -367,6 +379,7 @@ RULES = Rules.of([], [], "2023b")
         ({"6000,3000": None, "60fe,0022": "x", "6101,0010": "x"}, {"6000,3000", "60fe,0022"}),
         ({"0008,0020": "20200101", "0008,0012": "20200101"}, {"0008,0012"}),
         ({"0008,0020": None}, {"0008,0020"}),
+        ({"0042,0011": None, "0008,2218": [{"0042,0011": "JVBERi0="}]}, {"0042,0011", "0008,2218[*].0042,0011"}),
     ],
 )
 def test_what_is_found_in_the_tags_of_a_file(tags: dict[str, Any], expected: set[str]) -> None:

@@ -186,7 +186,16 @@ def test_large_files_go_over_the_disk(cohort: ores.Orthanc, tmp_path: Path, monk
 def test_a_path_that_cannot_be_is_refused_before_anything_is_asked(cohort: ores.Orthanc, tmp_path: Path) -> None:
     (tmp_path / "taken.zip").write_bytes(b"mine")
     series = cohort.series()
-    for path, words in ((tmp_path / "no" / "a.zip", "no folder"), (tmp_path, "is a folder"), ("taken.zip", "already")):
+    (tmp_path / "link.zip").symlink_to(tmp_path / "nowhere.zip")
+    for path, words in (
+        (tmp_path / "no" / "a.zip", "no folder"),
+        (tmp_path / "taken.zip" / "a.zip", "no folder"),
+        (tmp_path, "is a folder"),
+        ("taken.zip", "already"),
+        ("link.zip", "already"),
+        ("a" * 300, "File name too long"),
+        ("a\0.zip", "no path"),
+    ):
         with cohort.rest.counting() as requests, pytest.raises(errors.QueryError, match=words):
             cohort.archive(series, tmp_path / path, progress=False)
         assert requests == []

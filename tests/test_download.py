@@ -790,6 +790,8 @@ def test_folders_that_cannot_be_are_refused_before_anything_is_sent(orthanc: ore
             orthanc.download(series, tmp_path / "file", progress=False)
         with pytest.raises(errors.QueryError, match="Nothing can be written"):
             orthanc.download(series, tmp_path / "file" / "below", progress=False)
+        with pytest.raises(errors.QueryError, match="Nothing can be written"):
+            orthanc.download(series, tmp_path / "M\udcfcller", progress=False)
         for name in ("theirs", "binary"):
             with pytest.raises(errors.QueryError, match="no download wrote"):
                 orthanc.download(series, tmp_path / name, progress=False)

@@ -159,6 +159,16 @@ REFUSED: list[tuple[Any, dict[str, Any], dict[str, Any], str]] = [
     ("Study", {}, {}, "no change to make"),
     ("Study", {}, {"remove": ["PatientID"]}, "cannot be removed"),
     ("Study", {"StudyID": "1"}, {"window": 9}, "from 1 to 8"),
+    ("Study", {"StudyID": ["1"] * 4}, {}, "a column of them; list is none"),
+    ("Study", {"StudyID": "AccessionNumber"}, {}, "StudyID would become the name of a column"),
+    ("Series", {"Rows": "1_6"}, {}, "form of its type"),
+    ("Series", {"Rows": "70000"}, {}, "form of its type"),
+    ("Series", {"DiffusionBValue": "nan"}, {}, "form of its type"),
+    ("Series", {"TransferSyntaxUID": "1.2.840.10008.1.2"}, {}, "file's own header"),
+    ("Series", {"0002,0016": "A"}, {}, "file's own header"),
+    ("Series", {}, {"remove": ["SourceApplicationEntityTitle"]}, "file's own header"),
+    ("Series", {"PixelData": "x"}, {}, "holds no text"),
+    ("Series", {"ProcedureCodeSequence": "x"}, {}, "holds no text"),
 ]
 
 
@@ -180,6 +190,32 @@ def test_what_would_merge_or_tear_is_refused_before_anything_is_changed(cohort: 
         assert {target for _, target in requests} <= {"tools/bulk-content", "tools/find"}
     assert not (tmp_path / "j.sqlite").exists()
     assert cohort.statistics() == before
+
+
+def test_numbers_are_written_as_numbers(cohort: ores.Orthanc, tmp_path: Path) -> None:
+    changes = {
+        "DiffusionBValue": "-1.5e3",
+        "SmallestImagePixelValue": 7,
+        "RedPaletteColorLookupTableDescriptor": "256\\0\\8",
+    }
+    ledger = run(cohort, cohort.series().head(1), tmp_path, changes)
+    assert list(ledger["status"]) == ["done"]
+    for instance in cohort.rest.series.read(ledger["ModifiedID"].iloc[0])["Instances"]:
+        dataset = cohort.dicom(instance)
+        assert dataset.DiffusionBValue == -1500
+        assert dataset.SmallestImagePixelValue == 7
+        assert dataset.RedPaletteColorLookupTableDescriptor == [256, 0, 8]
+
+
+def test_frames_that_were_put_together_by_hand(cohort: ores.Orthanc, tmp_path: Path) -> None:
+    series = cohort.series()
+    studies = series.reset_index(drop=True).assign(ID=lambda frame: frame["ParentStudy"])
+    assert studies.attrs["orthanc"]["level"] == "Series"
+    ledger = run(cohort, studies, tmp_path, {"StudyDescription": "x"}, dry_run=True)
+    assert set(ledger.index) == set(studies["ID"])
+    assert ledger.attrs["orthanc"]["level"] == "Study"
+    doubled = pd.concat([series, series[["ParentStudy"]]], axis=1)
+    assert len(run(cohort, doubled, tmp_path, {"SeriesDescription": "x"}, dry_run=True)) == len(series)
 
 
 def test_merging_is_done_when_it_is_asked_for_by_name(cohort: ores.Orthanc, tmp_path: Path) -> None:

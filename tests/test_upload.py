@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import re
 import socket
+import sys
 import threading
 import time
 import zipfile
@@ -160,6 +162,45 @@ def test_a_zip_is_known_by_its_content(orthanc: ores.Orthanc, tmp_path: Path, ct
     assert ledger["error"].str.contains("a zip that is damaged", case=False).sum() == 1
 
 
+def test_the_directory_of_a_zip_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    contents = {f"{number}": b"%d" % number for number in range(20)}
+    data = zipped(tmp_path / "many.zip", contents, compression=zipfile.ZIP_DEFLATED)
+    items = list(_inputs.items_of([tmp_path, data]))
+
+    def lost(*_: Any) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(zipfile.ZipFile, "_RealGetContents", lost)
+    assert [_inputs.content_of(item) for item in items] == list(contents.values()) * 2
+
+
+@pytest.mark.one_version
+def test_orthanc_is_given_no_zip_whole(orthanc: ores.Orthanc, tmp_path: Path, ct_small: Path) -> None:
+    zipped(tmp_path / "empty.zip", {})
+    zipped(tmp_path / "folders.zip", {"a/": b""})
+    pieces = b"PK\x07\x08" + zipped(tmp_path / "good.zip", {"a": ct_small.read_bytes()})
+    (tmp_path / "good.zip").write_bytes(pieces)
+    (tmp_path / "packed.gz").write_bytes(gzip.compress(pieces))
+    ledger = orthanc.upload(tmp_path, progress=False)
+    assert list(ledger["status"]) == ["failed", "failed", "stored", "failed"]
+    assert ledger["Source"].str.endswith("good.zip!a").sum() == 1
+    assert ledger["error"].str.contains("A zip that is damaged, or empty").sum() == 3
+
+
+@pytest.mark.one_version
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere every file name is a text")
+def test_a_file_whose_name_is_no_text_has_its_row(orthanc: ores.Orthanc, tmp_path: Path, ct_small: Path) -> None:
+    odd = tmp_path / os.fsdecode(b"M\xfcller.dcm")
+    odd.write_bytes(b"cut")
+    ledger = orthanc.upload(tmp_path, progress=False)
+    assert ledger["Source"].tolist() == [f"{tmp_path}/M\\udcfcller.dcm"]
+    assert ledger["status"].tolist() == ["failed"]
+    assert _upload.upload_again(ledger) == [str(odd)]
+    odd.write_bytes(ct_small.read_bytes())
+    again = orthanc.upload(_upload.upload_again(ledger), progress=False)
+    assert _upload.upload_joined(ledger, again)["status"].tolist() == ["stored"]
+
+
 def test_a_gzip_is_unpacked_before_it_is_sent(orthanc: ores.Orthanc, tmp_path: Path, ct_small: Path) -> None:
     good = ct_small.read_bytes()
     packed = gzip.compress(good)
@@ -286,6 +327,22 @@ def test_a_missing_path_is_refused_before_anything_is_sent(orthanc: ores.Orthanc
     with orthanc.rest.counting() as more, pytest.raises(errors.QueryError, match="not a int"):
         orthanc.upload([7], progress=False)
     assert requests == more == []
+
+
+def test_a_blank_cell_is_not_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "private").touch()
+    with pytest.raises(errors.QueryError, match="empty text"):
+        _upload.upload_plan(["private", ""])
+    assert _upload.upload_plan(".")["Source"].tolist() == ["private"]
+
+
+def test_a_dataset_that_does_not_say_how_it_is_encoded_is_told_so() -> None:
+    dataset = pydicom.Dataset()
+    dataset.SOPClassUID, dataset.SOPInstanceUID = pydicom.uid.CTImageStorage, "1.2.3"
+    (item,) = _inputs.items_of(dataset)
+    with pytest.raises(_inputs.UnreadableError, match="TransferSyntaxUID"):
+        _inputs.content_of(item)
 
 
 def test_nothing_to_upload_is_an_empty_ledger(orthanc: ores.Orthanc, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 import pandas as pd
 
 from orthanc_research.batch._engine import check_window, start
-from orthanc_research.batch._hidden import Rules
+from orthanc_research.batch._hidden import Rules, path_of
 from orthanc_research.batch._identity import Identity
 from orthanc_research.batch._outcome import Archive, Found, Outputs, instances_of
 from orthanc_research.batch._refusals import IDENTIFIERS, check_tags, check_text, tag_name
@@ -61,6 +61,9 @@ class Options:
             if isinstance(tags, str) or not isinstance(tags, Sequence):
                 raise QueryError(f"{name} is a list of tags, such as ['PatientSex'].")
         check_tags((*self.replace, *self.keep, *self.remove))
+        named = [path_of(tag) for tag in (*self.replace, *dict.fromkeys(self.keep), *dict.fromkeys(self.remove))]
+        if len(set(named)) < len(named):
+            raise QueryError("A tag is named twice in replace, keep and remove.")
         if any(re.search(r"\[\d", tag) for tag in (*self.replace, *self.keep)):
             # The other items would have to be told from that one when what stays is looked for.
             raise QueryError("A path that is kept or replaced is one for all items of a sequence: write [*] in it.")

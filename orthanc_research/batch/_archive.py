@@ -88,11 +88,19 @@ def archive(
 
 
 def _target(path: Path, overwrite: bool) -> Path:
+    taken = True
+    try:
+        path.lstat()  # a link to something that is not there is in the way as well
+    except (FileNotFoundError, NotADirectoryError):
+        taken = False
+    except (OSError, ValueError) as error:  # a name that is too long, or has a null in it
+        reason = getattr(error, "strerror", None) or "it is no path"
+        raise QueryError(f"Nothing can be written to {path}: {reason}.") from error
     if not path.parent.is_dir():
         raise QueryError(f"There is no folder {path.parent}.")
     if path.is_dir():
         raise QueryError(f"{path} is a folder; give the path of a file.")
-    if path.exists() and not overwrite:
+    if taken and not overwrite:
         raise QueryError(f"{path} is already there; choose another name, or overwrite=True.")
     if not os.access(path.parent, os.W_OK | os.X_OK):
         raise QueryError(f"Nothing can be written to {path.parent}: you may not.")

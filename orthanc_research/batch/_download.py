@@ -151,6 +151,7 @@ def _row(status: str, *, error: str | None = None, **more: Any) -> dict[str, Any
 
 def _folder(path: str | os.PathLike[str]) -> Path:
     try:
+        str(path).encode()  # else no ledger could name its files
         folder = private_folder(path)
         writable = os.access(folder, os.W_OK | os.X_OK)
     except (OSError, ValueError, TypeError) as error:

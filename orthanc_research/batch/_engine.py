@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from orthanc_research.batch._ledger import ledger
-from orthanc_research.batch._outcome import Outputs, read_back
+from orthanc_research.batch._outcome import Outputs, present, read_back
 from orthanc_research.batch._reconcile import gone, judge, noted, settle
 from orthanc_research.batch._task import Planned, Run, Task, ids_of
 from orthanc_research.batch.journal import Journal, JournalError, Unit
@@ -187,11 +187,21 @@ def _send(run: Run, unit: Unit) -> str | None:
         elif is_unknown_outcome(error):
             run.journal.mark(unit.key, "unknown", error=str(error))
         else:
-            run.journal.mark(unit.key, "failed", error=str(error))
+            run.journal.mark(unit.key, "failed", error=_lost(run, unit) or str(error))
             run.progress.advance()
         return None
     run.journal.mark(unit.key, "running", job=job)
     return job
+
+
+def _lost(run: Run, unit: Unit) -> str | None:
+    """What Orthanc calls "Parameter out of range": a unit goes as a whole, and some of it is not there any more."""
+    resources = unit.input["resources"]
+    try:
+        lost = len(resources) - len(present(run.rest, resources))
+    except OrthancError:
+        return None
+    return f"{lost} of {len(resources)} resources are no longer on this Orthanc; find them again." if lost else None
 
 
 def _poll(run: Run, running: dict[str, Unit]) -> list[Unit]:

@@ -53,6 +53,8 @@ TargetFrameOfReferenceUID VolumeFrameOfReferenceUID VolumetricPresentationInputS
 _IDS = """PatientID PatientBirthDateInAlternativeCalendar PatientDeathDateInAlternativeCalendar
 PlacerOrderNumberProcedure FillerOrderNumberProcedure PlacerOrderNumberImagingServiceRequestRetired
 FillerOrderNumberImagingServiceRequestRetired ResultsID InterpretationID"""
+# A whole report, in a form that nobody looks into; 1.10.1 leaves it.
+_DOCUMENTS = "EncapsulatedDocument"
 # Dates of publication.
 _PUBLISHED = "ContextGroupVersion ContextGroupLocalVersion"
 # Codes without which a file cannot be read; nobody types a name there.
@@ -69,6 +71,7 @@ def _tags(keywords: str) -> frozenset[int]:
 
 
 _UNMAPPED, _NESTED_IDS, _HARMLESS = _tags(_UNMAPPED_UIDS), _tags(_IDS), _tags(_PUBLISHED)
+_WHOLE = _tags(_DOCUMENTS)
 _OWN, _READING = _tags(_OWN_TEXTS), _tags(_NEEDED)
 _EMPTIED_BY: Mapping[str | None, frozenset[int]] = {
     "2008": _tags("PatientName"),
@@ -155,7 +158,7 @@ def nobody(tags: Tags) -> tuple[str, str] | None:
 
 def _stays(path: str, tag: int, vr: str, value: Any, rules: Rules) -> bool:
     """Whether this identifies the patient by what it is, and Orthanc would leave it."""
-    if _is_overlay(tag) or tag in _UNMAPPED or (vr == "SQ" and not isinstance(value, list)):
+    if _is_overlay(tag) or tag in _UNMAPPED or tag in _WHOLE or (vr == "SQ" and not isinstance(value, list)):
         return True
     if tag in _HARMLESS:
         return False

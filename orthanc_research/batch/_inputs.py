@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import re
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -23,9 +24,9 @@ from orthanc_research.batch._manifest import is_of_download
 from orthanc_research.errors import Error, QueryError
 from orthanc_research.files import listed
 
-__all__ = ["Item", "SkippedError", "UnreadableError", "content_of", "items_of", "there"]
+__all__ = ["Item", "SkippedError", "UnreadableError", "content_of", "items_of", "name_of", "path_of", "there"]
 
-_ZIP = b"PK\x03\x04"
+_ZIPS = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")  # the last two: an empty one, and one in pieces
 _GZIP = b"\x1f\x8b"
 # Bytes; a few kB can unpack to as much as one likes.
 _MOST = 10**9
@@ -60,8 +61,8 @@ def content_of(item: Item) -> bytes:
         with gzip.GzipFile(fileobj=io.BytesIO(content)) as stream:
             content = stream.read(_MOST + 1)
         _check_unpacked(len(content))
-    if content[:4] == _ZIP:  # Orthanc would take it whole, and tell nothing of what it does not store
-        raise UnreadableError("A zip that is damaged, or inside another zip or a gzip: unpack it first.")
+    if content[:4] in _ZIPS:  # Orthanc would take it whole, and tell nothing of what it does not store
+        raise UnreadableError("A zip that is damaged, or empty, or inside another zip or a gzip: unpack it first.")
     return content
 
 
@@ -89,6 +90,8 @@ def _expand(given: Any, number: int) -> Iterator[Item]:
     elif isinstance(given, Dataset):
         yield Item(f"dataset {number}", lambda: _encoded(given))
     elif isinstance(given, str | os.PathLike):
+        if given == "":  # of a blank cell: as a path it would be the current folder
+            raise QueryError("An empty text is no file or folder; the current folder is '.'.")
         path = Path(given)
         if not there(path):
             raise QueryError(f"There is no file or folder {given!s}.")
@@ -103,6 +106,16 @@ def there(path: Path) -> bool:
         return path.exists()
     except (OSError, ValueError):  # a folder on the way may not be entered; a null in the name
         return False
+
+
+def name_of(source: str) -> str:
+    """What an input is called in a ledger: bytes of a file's name that are no UTF-8 are escaped there."""
+    return source.encode("utf-8", "backslashreplace").decode()
+
+
+def path_of(name: str) -> str:
+    """The path that `name_of` was given."""
+    return re.sub(r"\\u(dc[89a-f][0-9a-f])", lambda found: chr(int(found[1], 16)), name)
 
 
 def _folder_items(folder: Path, seen: set[Path]) -> Iterator[Item]:
@@ -144,14 +157,14 @@ def _content_items(
     source: str, start: bytes, reopen: Callable[[], IO[bytes]], read: Callable[[], bytes], size: int
 ) -> Iterator[Item]:
     """One file, or the members of a zip, whatever it is called."""
-    members: list[zipfile.ZipInfo] | None = None
-    if start == _ZIP:
+    members: list[zipfile.ZipInfo] = []
+    if start in _ZIPS:
         try:
             with reopen() as stream, zipfile.ZipFile(stream) as archive:
                 members = [info for info in archive.infolist() if not info.is_dir()]
         except Exception:  # noqa: BLE001  # damaged: its row will say so, and zipfile raises anything on it
-            members = None
-    if members is None:
+            members = []
+    if not members:
         yield Item(source, read, size)
         return
     for info in members:
@@ -171,11 +184,28 @@ def _member(reopen: Callable[[], IO[bytes]], info: zipfile.ZipInfo) -> bytes:
     if info.flag_bits & 1:
         raise UnreadableError("It is encrypted; unpack the zip with its password first.")
     _check_unpacked(info.file_size)  # of which zipfile reads no more than it says
-    with reopen() as stream, zipfile.ZipFile(stream) as archive:
+    with reopen() as stream, _Member(stream) as archive:
         return archive.read(info)
+
+
+class _Member(zipfile.ZipFile):
+    """A zip for one member that is known already: its directory, as long as it has members, is not read again.
+
+    This is zipfile's own; were it called otherwise one day, the directory would be read for each member.
+    """
+
+    def _RealGetContents(self) -> None:
+        pass
 
 
 def _encoded(dataset: Dataset) -> bytes:
     buffer = io.BytesIO()
-    dcmwrite(buffer, dataset, enforce_file_format=True)
+    try:
+        dcmwrite(buffer, dataset, enforce_file_format=True)
+    except ValueError:
+        if "TransferSyntaxUID" in (getattr(dataset, "file_meta", None) or ()):
+            raise
+        raise UnreadableError(
+            "It does not say how it is encoded: give it file_meta with a TransferSyntaxUID."
+        ) from None
     return buffer.getvalue()

@@ -140,7 +140,7 @@ def modify(
     chosen = resolve.select(rest, resources)
     values = _values(chosen, resources, changes.replace)
     for tag in values:
-        check_text(tag, dict.fromkeys(values[tag].values()))
+        check_text(tag, values[tag].values())
     level, patients = resolve.patients_of(rest, chosen)
     remove = [tag_name(tag) for tag in changes.remove]
     check_changes(level, values, remove, force=changes.force)
@@ -179,7 +179,10 @@ def _units(level: Level, rows: Iterable[Row]) -> list[Planned]:
 def _values(chosen: Selection, resources: Any, replace: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     """{tag: {ID: new value}}; a text is that of every row, a column has one a row."""
     values = {}
+    columns = set(resources.columns) if isinstance(resources, pd.DataFrame) else set()
     for tag, given in replace.items():
+        if isinstance(given, str) and given in columns:
+            raise QueryError(f"{tag} would become the name of a column in every row: for its values give the column.")
         column = (
             _column(resources, given) if isinstance(given, pd.Series | Mapping) else dict.fromkeys(chosen.ids, given)
         )

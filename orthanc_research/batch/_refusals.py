@@ -32,6 +32,7 @@ IDENTIFIERS: Mapping[str, tuple[Level, ...]] = {
     "SeriesInstanceUID": ("Series",),
     "SOPInstanceUID": ("Instance",),
 }
+_WHOLE, _DECIMAL = re.compile(r"-?\d+"), re.compile(r"-?\d+(\.\d*)?([eE][+-]?\d+)?")
 _ONE_VALUE = ("LT", "ST", "UT", "UC", "UR")
 _PAGE = 500
 
@@ -51,6 +52,8 @@ def check_tags(tags: Iterable[Any]) -> None:
         parts = re.sub(r"\[(?:\d+|\*)\]", "", tag).split(".") if isinstance(tag, str) else [""]
         if not all(tag_of(part) is not None for part in parts):
             raise QueryError(f"{str(tag)[:40]!r} is no DICOM tag that can be kept, replaced or removed.")
+        if (tag_of(parts[0]) or 0) >> 16 == 2:
+            raise QueryError(f"{tag} is of a file's own header, which Orthanc writes itself, whatever it is asked for.")
 
 
 def tag_name(tag: str) -> str:
@@ -85,9 +88,11 @@ def check_changes(level: Level, replace: Iterable[str], remove: Iterable[str], *
 
 def check_text(tag: str, values: Iterable[Any]) -> None:
     """`QueryError` for new values that are no text that DICOM and every file's character set can hold."""
-    for value in values:
+    given = list(values)
+    for value in given:
         if not isinstance(value, str):
-            raise QueryError(f"The new values of {tag} are texts; {type(value).__name__} is none.")
+            raise QueryError(f"The new values of {tag} are texts, or a column of them; {type(value).__name__} is none.")
+    for value in dict.fromkeys(given):
         if not value.isascii() or not all(each.isprintable() or each in "\r\n" for each in value):
             raise QueryError(
                 f"A new value of {tag} is not plain ASCII: Orthanc drops what a file's character set cannot hold, "
@@ -104,12 +109,21 @@ def _check_form(tag: str, value: str) -> None:
         vr = dictionary_VR(number) if number is not None else "UN"
     except KeyError:
         return
+    if vr == "SQ" or vr.startswith("O"):
+        raise QueryError(f"{tag} holds no text ({vr}), so it cannot be replaced with one.")
     try:
         for part in [value] if vr in _ONE_VALUE else value.split("\\"):
-            validate_value(vr, part, config.RAISE)
+            validate_value(vr, _read(vr, part), config.RAISE)
     except ValueError:
         # pydicom's words repeat the value
         raise QueryError(f"A new value of {tag} has not the form of its type ({vr}), or is too long.") from None
+
+
+def _read(vr: str, text: str) -> Any:
+    """A value as pydicom has it: Orthanc turns the text of these types into the number that a file holds."""
+    if vr in ("FL", "FD") and _DECIMAL.fullmatch(text):
+        return float(text)
+    return int(text) if vr in ("US", "SS", "UL", "SL", "UV", "SV") and _WHOLE.fullmatch(text) else text
 
 
 def check_merges(rest: Rest, level: Level, rows: Sequence[Row], *, allowed: bool) -> None:

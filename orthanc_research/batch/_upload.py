@@ -11,7 +11,16 @@ from typing import Any
 
 import pandas as pd
 
-from orthanc_research.batch._inputs import Item, SkippedError, UnreadableError, content_of, items_of, there
+from orthanc_research.batch._inputs import (
+    Item,
+    SkippedError,
+    UnreadableError,
+    content_of,
+    items_of,
+    name_of,
+    path_of,
+    there,
+)
 from orthanc_research.batch._stored import Part, Sent, md5_of, md5s_of, parted, verdict
 from orthanc_research.errors import AccessError, CancelledError, OrthancError, ServerError
 from orthanc_research.parallel import Outcome, thread_map
@@ -139,8 +148,9 @@ def _file_of(source: str) -> str | None:
     parts = source.split("!")
     for length in range(len(parts), 0, -1):
         path = "!".join(parts[:length])
-        if there(Path(path)):
-            return path
+        for each in (path, path_of(path)):
+            if there(Path(each)):
+                return each
     return None
 
 
@@ -229,7 +239,7 @@ def _row(
     size: int | None = None,
     start: float | None = None,
 ) -> dict[str, Any]:
-    row: dict[str, Any] = {"Source": item.source, "status": status, "error": error, "bytes": size}
+    row: dict[str, Any] = {"Source": name_of(item.source), "status": status, "error": error, "bytes": size}
     row |= {key: (answer or {}).get(key) for key in ("ID", "ParentPatient", "ParentStudy", "ParentSeries")}
     row["seconds"] = None if start is None else time.monotonic() - start
     return row

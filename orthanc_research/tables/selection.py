@@ -23,8 +23,8 @@ class Selection:
     frame: pd.DataFrame | None = None
 
     def column(self, name: str) -> dict[str, str]:
-        """{ID: value} of a column of the frame; {} when there is none, or two, or when a value is missing."""
-        if self.frame is None or list(self.frame.columns).count(name) != 1:
+        """{ID: value} of a column of the frame; {} when there is none, or two, or a value is missing."""
+        if self.frame is None or _times(self.frame, name) != 1:
             return {}
         values = self.frame[name]
         return {} if values.isna().any() else dict(zip(self.ids, values.astype(str), strict=True))
@@ -54,8 +54,15 @@ def _of_frame(frame: pd.DataFrame, url: str) -> Selection:
     about = frame.attrs.get("orthanc") or {}
     if about.get("url") not in (None, url):
         raise QueryError("This DataFrame comes from another Orthanc; use the client that found it.")
-    kept = frame[~ids.duplicated()]
-    return Selection(_checked(ids), about.get("level"), kept)
+    # pandas keeps attrs when the parents of what was found are made its IDs: then the server is asked what they are.
+    above = [frame[name] for name in ("ParentPatient", "ParentStudy", "ParentSeries") if _times(frame, name) == 1]
+    level = None if len(ids) and any(ids.equals(pd.Index(column)) for column in above) else about.get("level")
+    return Selection(_checked(ids), level, frame[~ids.duplicated()])
+
+
+def _times(frame: pd.DataFrame, name: str) -> int:
+    """How often a frame has a column; `concat` doubles some."""
+    return list(frame.columns).count(name)
 
 
 def _checked(values: Iterable[Any]) -> tuple[str, ...]:
