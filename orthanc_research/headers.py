@@ -23,7 +23,7 @@ from orthanc_research.errors import CancelledError, NotFoundError, ServerError
 from orthanc_research.parallel import thread_map
 from orthanc_research.progress import Progress
 from orthanc_research.rest import Rest
-from orthanc_research.tables import Row, Selection, TagsPlan, project, too_long, too_many
+from orthanc_research.tables import Row, Selection, TagsPlan, like_uid, project, too_long, too_many
 
 __all__ = ["requests", "rows"]
 
@@ -184,8 +184,8 @@ def _from_index(rest: Rest, group: Sequence[_Known]) -> Sequence[Json]:
 
 def _by_find(rest: Rest, group: Sequence[_Known], plan: TagsPlan) -> Sequence[Json]:
     uids = sorted({each.uid for each in group})
-    if not all(uid and set(uid) <= set("0123456789.") for uid in uids):
-        return []  # what is no UID might match more than itself
+    if not all(map(like_uid, uids)):
+        return []
     body: dict[str, Any] = {
         "Level": "Instance",
         "Query": {"SeriesInstanceUID": "\\".join(uids)},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -14,11 +13,10 @@ from orthanc_research.errors import NotFoundError
 from orthanc_research.parallel import thread_map
 from orthanc_research.pixels import POINTING, references_of
 from orthanc_research.rest import Rest
-from orthanc_research.tables import Pointer, parse_criteria, plan_find
+from orthanc_research.tables import Pointer, like_uid, parse_criteria, plan_find
 
 __all__ = ["references"]
 
-_UID = re.compile(r"[0-9.]{1,64}")
 Json = Mapping[str, Any]
 
 
@@ -101,7 +99,7 @@ def _read(rest: Rest, series: _Series) -> list[Pointer]:
 
 def _targets(rest: Rest, uids: Iterable[str]) -> dict[tuple[str, str], list[tuple[_Series, str]]]:
     """{(patient, SOPInstanceUID): its series and Orthanc ID}: a copy that kept its UIDs is another patient's."""
-    listed = sorted(uid for uid in uids if _UID.fullmatch(uid))
+    listed = sorted(uid for uid in uids if like_uid(uid))
     found: list[Json] = []
     for page in pages(listed):
         plan = plan_find(

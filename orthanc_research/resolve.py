@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Container, Mapping, Sequence
 from typing import Any
@@ -13,7 +12,7 @@ from orthanc_research.bulk import LISTED, PAGE, contents, listed
 from orthanc_research.capabilities import Capabilities
 from orthanc_research.errors import NotFoundError, QueryError
 from orthanc_research.rest import Level, Rest
-from orthanc_research.tables import LEVELS, Selection, is_orthanc_id, selection, too_many
+from orthanc_research.tables import LEVELS, Selection, is_orthanc_id, like_uid, selection, too_many
 
 __all__ = [
     "check_count",
@@ -31,7 +30,6 @@ __all__ = [
 
 _PLURAL: Mapping[Level, str] = {"Patient": "patients", "Study": "studies"}
 _PARENT: Mapping[str, Level] = {"Study": "Patient", "Series": "Study", "Instance": "Series"}
-_UID = re.compile(r"[0-9.]{1,64}")  # what is none might match more than itself
 
 
 def select(rest: Rest, resources: Any) -> Selection:
@@ -116,7 +114,7 @@ def _uids(chosen: Selection, capabilities: Capabilities) -> tuple[str, Sequence[
     """By which keyword, and which UIDs, the series can be found; none where the input or the server is not so."""
     for keyword in ("SeriesInstanceUID", "StudyInstanceUID"):
         uids = list(dict.fromkeys(chosen.column(keyword).values()))
-        if uids and capabilities.has("extended-find") and all(map(_UID.fullmatch, uids)):
+        if uids and capabilities.has("extended-find") and all(map(like_uid, uids)):
             return keyword, uids
     return "", ()
 

@@ -10,15 +10,14 @@ from string import Formatter
 
 from orthanc_research.batch._manifest import MANIFEST
 from orthanc_research.errors import QueryError
+from orthanc_research.tables import is_uid
 
-__all__ = ["LAYOUT", "Place", "Places", "aside", "check_layout", "is_uid"]
+__all__ = ["LAYOUT", "Place", "Places", "aside", "check_layout"]
 
 LAYOUT = "{StudyInstanceUID}/{SeriesInstanceUID}/{SOPInstanceUID}.dcm"
 
 _LEVELS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
 _FIELDS = (*_LEVELS, "Modality", "SeriesNumber")
-# PS3.5 §9.1, with the leading zeros that are found in the wild.
-_UID = re.compile(r"[0-9]+(?:\.[0-9]+){1,31}")
 _LITERAL = re.compile(r"[A-Za-z0-9._/ -]*")
 _LONGEST = 16  # characters of a CS or IS, more or less; what is longer is no such value
 
@@ -32,11 +31,6 @@ class Place:
     instance: tuple[str, str]
     modality: str = ""
     number: str = ""
-
-
-def is_uid(text: str) -> bool:
-    """True for digits and dots, at most 64."""
-    return len(text) <= 64 and _UID.fullmatch(text) is not None
 
 
 def check_layout(template: str) -> str:

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from orthanc_research import resolve
-from orthanc_research.batch._layout import Place, Places, is_uid
+from orthanc_research.batch._layout import Place, Places
 from orthanc_research.batch._manifest import Entry
 from orthanc_research.bulk import contents
 from orthanc_research.errors import NotFoundError, QueryError, ResponseError
 from orthanc_research.parallel import thread_map
 from orthanc_research.rest import Rest
-from orthanc_research.tables import Selection
+from orthanc_research.tables import Selection, is_uid
 
 __all__ = ["Item", "files_of_series", "listed"]
 

@@ -20,8 +20,8 @@ from orthanc_research.pixels import PlainFiles, frames_of, read_dataset
 __all__ = ["Instance", "Reader"]
 
 Elements = Mapping[int, tuple[str, bytes]]
+# SpecificCharacterSet and PixelRepresentation: how the values of others are read.
 _MEANING = {0x00080005, 0x00280103}
-"""SpecificCharacterSet and PixelRepresentation: how the values of others are read."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@ from importlib.metadata import PackageNotFoundError, version
 
 from pydicom import Dataset
 
-from orthanc_research.export._options import is_uid
 from orthanc_research.pixels._codecs import CODECS
+from orthanc_research.tables import is_uid
 
 __all__ = ["decoder_of", "syntax_of", "versions"]
 

@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from orthanc_research.errors import QueryError
+from orthanc_research.tables import is_uid
 
-__all__ = ["OWNER", "PARQUET", "existing", "file_name", "free_name", "is_uid"]
+__all__ = ["OWNER", "PARQUET", "existing", "file_name", "free_name"]
 
 # Page checksums: a flipped bit would otherwise be read without a word.
 PARQUET: Mapping[str, Any] = {"compression": "zstd", "compression_level": 1, "write_page_checksum": True}
 # The key, in a file's own metadata, of the Orthanc ID of the series that it was made from.
 OWNER = "orthanc_research.series"
-_UID = re.compile(r"[0-9]+(?:\.[0-9]+){1,31}")
-
-
-def is_uid(text: str) -> bool:
-    """True for a UID as PS3.5 §9.1 has it: digits and dots, at most 64."""
-    return len(text) <= 64 and _UID.fullmatch(text) is not None
 
 
 def file_name(uid: str, otherwise: str) -> str:

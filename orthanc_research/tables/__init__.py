@@ -8,7 +8,7 @@ from orthanc_research.tables.arrow import SCHEMA_VERSION, from_arrow, to_arrow
 from orthanc_research.tables.columns import flat
 from orthanc_research.tables.criteria import Query, parse_criteria
 from orthanc_research.tables.frames import empty_frame, find_frame, issues
-from orthanc_research.tables.identity import is_orthanc_id, orthanc_id
+from orthanc_research.tables.identity import is_orthanc_id, is_uid, like_uid, orthanc_id
 from orthanc_research.tables.levels import columns_for
 from orthanc_research.tables.lists import changes_frame, exports_frame, jobs_frame, jobs_joined, listed_frame
 from orthanc_research.tables.lookup import LookupPlan, lookup_frame, plan_lookup
@@ -63,11 +63,13 @@ __all__ = [
     "flat",
     "from_arrow",
     "is_orthanc_id",
+    "is_uid",
     "issues",
     "jobs_frame",
     "jobs_joined",
     "join_tags",
     "key_of",
+    "like_uid",
     "listed_frame",
     "lookup_frame",
     "matches",

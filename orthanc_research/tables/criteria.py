@@ -30,6 +30,7 @@ import pandas as pd
 from pydicom.datadict import dictionary_VM, dictionary_VR, keyword_for_tag, tag_for_keyword
 
 from orthanc_research.errors import QueryError
+from orthanc_research.tables.identity import like_uid
 from orthanc_research.tables.levels import COMPUTED, IDENTIFIERS, INDEX, depth, level_of
 from orthanc_research.tables.schema import LEVELS, Level, is_binary, tag_of, unknown_keyword
 from orthanc_research.tables.temporal import temporal_list, temporal_range, temporal_value
@@ -213,7 +214,7 @@ def _one(keyword: str, vr: str, value: Any) -> str:
     wild = "*" in text or "?" in text
     if wild and (vr not in _WILD or keyword == "ModalitiesInStudy"):
         raise QueryError(f"{keyword} takes no wildcards; give the whole value, or a list of them.")
-    if vr == "UI" and not re.fullmatch(r"[0-9.]{1,64}", text):
+    if vr == "UI" and not like_uid(text):
         raise QueryError(f"{keyword}: not a UID; digits and dots, at most 64.")
     return text
 

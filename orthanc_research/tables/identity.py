@@ -1,4 +1,4 @@
-"""Orthanc's own IDs: their form, and how they come from DICOM's identifiers."""
+"""Orthanc's own IDs: their form, and how they come from DICOM's identifiers; and the form of these."""
 
 from __future__ import annotations
 
@@ -7,15 +7,28 @@ import re
 
 from orthanc_research.errors import QueryError
 
-__all__ = ["is_orthanc_id", "orthanc_id"]
+__all__ = ["is_orthanc_id", "is_uid", "like_uid", "orthanc_id"]
 
 # SHA-1 in five groups of eight hexadecimal digits.
 _ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{8}){4}")
+# PS3.5 §9.1, with the leading zeros that are found in the wild.
+_UID = re.compile(r"[0-9]+(?:\.[0-9]+){1,31}")
+_LIKE = re.compile(r"[0-9.]{1,64}")
 
 
 def is_orthanc_id(value: object) -> bool:
     """True for the form of an Orthanc ID: 5 x 8 lower-case hexadecimal digits."""
     return isinstance(value, str) and _ID.fullmatch(value) is not None
+
+
+def is_uid(text: str) -> bool:
+    """True for a UID as PS3.5 §9.1 has it, at most 64 characters: it may be the name of a file."""
+    return len(text) <= 64 and _UID.fullmatch(text) is not None
+
+
+def like_uid(text: str) -> bool:
+    """True for digits and dots, at most 64, as some write UIDs: in a query it matches nothing but itself."""
+    return _LIKE.fullmatch(text) is not None
 
 
 def orthanc_id(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,12 +10,11 @@ import pandas as pd
 
 from orthanc_research.errors import QueryError
 from orthanc_research.tables.criteria import values_of
-from orthanc_research.tables.identity import is_orthanc_id, orthanc_id
+from orthanc_research.tables.identity import is_orthanc_id, like_uid, orthanc_id
 from orthanc_research.tables.schema import Level, column_type
 
 __all__ = ["LookupPlan", "lookup_frame", "plan_lookup"]
 
-_UID = re.compile(r"[0-9.]{1,64}")
 _MOST = 64  # characters of a PatientID (LO), the longest of the identifiers
 
 
@@ -44,7 +42,7 @@ def plan_lookup(values: Any) -> LookupPlan:
     # Blanks before a PatientID are a part of it, and may just as well have come by copying.
     ids = {orthanc_id(value): value.strip() for value in (*given, *texts) if len(value) <= _MOST}
     ids |= {text: text for text in texts if is_orthanc_id(text)}
-    uids = tuple(text for text in texts if _UID.fullmatch(text))
+    uids = tuple(text for text in texts if like_uid(text))
     numbers = tuple(text for text in texts if len(text) <= 16 and not set(text) & set("*?\\") and text.isprintable())
     finds: list[tuple[Level, str, tuple[str, ...]]] = [
         ("Study", "StudyInstanceUID", uids),
