@@ -14,6 +14,7 @@ from orthanc_research.cli_tables import Out, finish, show
 from orthanc_research.dataset import DatasetPlan, Recipe, open_dataset
 from orthanc_research.dataset import verify as changed_files
 from orthanc_research.dataset._card import card as card_of
+from orthanc_research.dataset._hash import content_hash
 from orthanc_research.errors import DatasetError, QueryError
 from orthanc_research.orthanc import Orthanc
 
@@ -75,12 +76,16 @@ def build(
 
 @app.command()
 def verify(folder: Folder, out: Out = None) -> None:
-    """Name every file that is not as it was built; exit code 1 when there is one."""
+    """Name every file that is not as it was built; exit code 1 when there is one. All tables and frames are read."""
     found = changed_files(folder)
     show(found, out)
     if len(found):
         raise typer.Exit(1)
-    print(f"every file is as it was built; content {open_dataset(folder).manifest.get('content')}", file=sys.stderr)
+    content = content_hash(folder)  # of what is there: anybody can write a manifest
+    if content != open_dataset(folder).manifest.get("content"):
+        print(f"the manifest names another content than these files have: {content}", file=sys.stderr)
+        raise typer.Exit(1)
+    print(f"every file is as it was built; content {content}", file=sys.stderr)
 
 
 @app.command()

@@ -549,6 +549,13 @@ def test_the_shell_plans_builds_and_verifies(
     verified = run("verify", str(out))
     assert verified.exit_code == 0
     assert f"content {verified.stderr.split()[-1]}\n" in built.stderr
+    content = verified.stderr.split()[-1]
+    said = (out / "manifest.json").read_text()
+    (out / "manifest.json").write_text(said.replace(content, "f" * 64))  # as anybody can
+    verified = run("verify", str(out))
+    assert verified.exit_code == 1
+    assert f"another content than these files have: {content}" in verified.stderr
+    (out / "manifest.json").write_text(said)
     assert "train" in run("splits", str(out)).stdout
     assert run("card", str(out)).stdout.strip() == (out / "README.md").read_text().strip()
     orthanc.delete(orthanc.series().index[:1].tolist(), expect=1)
